@@ -1,0 +1,22 @@
+"""The two ways an experiment is refused: a wrong input, and a file that cannot be read."""
+
+
+class InputError(ValueError):
+    """A value that the user gave and that cannot be right.
+
+    Args:
+        flag: name of the flag as typed, without dashes (``rounds``), or of the file.
+        value: what was given.
+        right: what would be right, as the rest of one sentence.
+    """
+
+    def __init__(self, flag: str, value: object, right: str) -> None:
+        self.flag, self.value, self.right = flag, value, right
+        super().__init__(f"--{flag} {value}: {right}")
+
+    def __reduce__(self) -> tuple[type["InputError"], tuple[str, object, str]]:
+        return type(self), (self.flag, self.value, self.right)
+
+
+class DamagedFileError(RuntimeError):
+    """A result or checkpoint file that cannot be read; it is named and left where it is."""
