@@ -6,13 +6,15 @@ class InputError(ValueError):
 
     Args:
         flag: name of the flag as typed, without dashes (``rounds``), or of the file.
-        value: what was given.
+        value: what was given; None where the flag was left out, a bool for a switch.
         right: what would be right, as the rest of one sentence.
     """
 
     def __init__(self, flag: str, value: object, right: str) -> None:
         self.flag, self.value, self.right = flag, value, right
-        super().__init__(f"--{flag} {value}: {right}")
+        switch = "no_" if value is False else ""
+        shown = "" if value is None or isinstance(value, bool) else f" {value}"
+        super().__init__(f"--{switch}{flag}{shown}: {right}")
 
     def __reduce__(self) -> tuple[type["InputError"], tuple[str, object, str]]:
         return type(self), (self.flag, self.value, self.right)

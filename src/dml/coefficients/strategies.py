@@ -1,0 +1,135 @@
+"""Aggregation strategies: each returns the row-stochastic matrix C of one aggregation.
+
+C_ij is the weight of node j's model in node i's new one, over the neighbourhood N(i), which is i
+itself and the neighbours whose links work in this round. A score c_j of every node becomes
+
+    C_ij = exp(s c_j) / sum_k exp(s c_k)     with --softmax, s = --softmax_coeff
+    C_ij = c_j / sum_k c_k                   without
+
+with k over N(i) (arXiv 2505.11760, section 3). A row whose scores sum to nothing is uniform.
+A new strategy is one function and one line of ``STRATEGIES``.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dml import randomness
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
+
+    from dml.topology import Topology
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a strategy may look at in one round.
+
+    Args:
+        topology: the graph.
+        indptr: row i's neighbourhood is ``indices[indptr[i]:indptr[i + 1]]``, [n + 1].
+        indices: the working neighbourhoods, each with the node itself, ascending.
+        round: counted from 0.
+        samples: training samples a node, [n].
+        softmax: s of the softmax over scores in this round, or None to divide by the sum.
+        seed: the experiment's seed.
+    """
+
+    topology: "Topology"
+    indptr: NDArray[np.int64]
+    indices: NDArray[np.int64]
+    round: int
+    samples: NDArray[np.int64]
+    softmax: float | None
+    seed: int
+
+
+def by_score(ctx: Context, scores: NDArray[np.float64], softmax: float | None) -> "csr_array":
+    """Coefficients from one score a node; every neighbourhood holds at least its own node."""
+    from scipy.sparse import csr_array
+
+    starts, sizes = ctx.indptr[:-1], np.diff(ctx.indptr)
+    c = scores[ctx.indices]
+    if softmax is not None:
+        c = softmax * c
+        c = np.exp(c - np.repeat(np.maximum.reduceat(c, starts), sizes))
+    totals = np.add.reduceat(c, starts)
+    empty = np.repeat(totals <= 0, sizes)
+    c = np.where(empty, 1.0, c)
+    totals = np.where(totals <= 0, sizes, totals)
+    n = ctx.topology.n
+    return csr_array((c / np.repeat(totals, sizes), ctx.indices, ctx.indptr), shape=(n, n))
+
+
+def unweighted(ctx: Context) -> "csr_array":
+    """C_ij = 1/|N(i)|; on the complete graph the mean over all nodes."""
+    return by_score(ctx, np.ones(ctx.topology.n), None)
+
+
+def weighted(ctx: Context) -> "csr_array":
+    """C_ij in proportion to the training samples of node j."""
+    return by_score(ctx, ctx.samples.astype(np.float64), None)
+
+
+def random(ctx: Context) -> "csr_array":
+    """Scores uniform in [0, 1), drawn anew every round."""
+    scores = randomness.generator(ctx.seed, "random scores", ctx.round).random(ctx.topology.n)
+    return by_score(ctx, scores, ctx.softmax)
+
+
+def degree_centrality(ctx: Context) -> "csr_array":
+    """Scores are the degree centrality, degree/(n - 1)."""
+    return by_score(ctx, ctx.topology.degree / (ctx.topology.n - 1), ctx.softmax)
+
+
+def betweenness_centrality(ctx: Context) -> "csr_array":
+    """Scores are the betweenness centrality, normalised, end points counted."""
+    return by_score(ctx, ctx.topology.betweenness, ctx.softmax)
+
+
+def identity(ctx: Context) -> "csr_array":
+    """C = I: nothing is aggregated."""
+    from scipy.sparse import csr_array
+
+    n = ctx.topology.n
+    return csr_array((np.ones(n), np.arange(n), np.arange(n + 1)), shape=(n, n))
+
+
+def shrink(ctx: Context) -> "csr_array":
+    """C_ii = 1/|N(i)|, all else 0: each model shrinks. A debugging aid; rows do not sum to 1."""
+    return identity(ctx) / np.diff(ctx.indptr)[:, None]
+
+
+@dataclass(frozen=True)
+class Strategy:
+    """One strategy of the registry.
+
+    Args:
+        coefficients: the function.
+        reads: flags of the strategy section that it reads.
+        complete: it replaces the graph by the complete graph (the FL baseline).
+        exchanges: nodes use each other's models, so models are sent.
+    """
+
+    coefficients: Callable[[Context], "csr_array"]
+    reads: frozenset[str] = field(default=frozenset())
+    complete: bool = False
+    exchanges: bool = True
+
+
+_SOFTMAX = frozenset({"softmax"})
+
+STRATEGIES: dict[str, Strategy] = {
+    "unweighted": Strategy(unweighted),
+    "unweighted_fl": Strategy(unweighted, complete=True),
+    "weighted": Strategy(weighted),
+    "random": Strategy(random, _SOFTMAX),
+    "degCent": Strategy(degree_centrality, _SOFTMAX),
+    "betCent": Strategy(betweenness_centrality, _SOFTMAX),
+    "test_agg": Strategy(identity, exchanges=False),
+    "scale_agg": Strategy(shrink, exchanges=False),
+}

@@ -1,0 +1,154 @@
+"""The one definition of an experiment: sections of fields, flat by name everywhere a user meets them.
+
+`make` turns flags into an :class:`ExperimentConfig`: defaults that depend on the data set or the
+optimiser are filled in, and a field that nothing reads in this experiment is refused when it was given.
+"""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, ValidationError
+from pydantic.fields import FieldInfo
+
+from dml.coefficients.config import StrategyConfig
+from dml.data.config import DATASETS, DataConfig
+from dml.errors import InputError
+from dml.models.registry import MODELS
+from dml.section import Section
+from dml.topology.config import TopologyConfig
+from dml.training.config import OPTIMIZERS, TrainingConfig
+
+
+class RunConfig(Section):
+    """How long, how measured, and where the results go."""
+
+    rounds: int = Field(10, ge=1, description="communication rounds")
+    seed: int = Field(0, ge=0, lt=2**32, description="seed of every random number")
+    eval_every: Literal["epoch"] | Annotated[int, Field(ge=1)] = Field(
+        "epoch", description="measure after each local epoch, or K: after the last epoch of every K-th round"
+    )
+    out_dir: Path = Field(Path("results/single"), description="folder of the results")
+    checkpoint_every: int = Field(10, ge=1, description="rounds between checkpoints")
+    checkpoint_minutes: float = Field(15.0, gt=0, description="minutes between checkpoints, at most")
+    keep_checkpoint: bool = Field(
+        True, description="keep the checkpoint at the end, so that more rounds can go on from it"
+    )
+    threads: int | None = Field(
+        None, ge=1, description="torch threads (default: 1 under 1 M parameters, else all cores)"
+    )
+    accelerator: str = Field("auto", description="what the models train on: auto, cpu, cuda:0, xpu:0 ..")
+
+    def reads(self) -> set[str]:
+        """The fields that change this experiment's numbers; rounds only make them more."""
+        return {"seed", "eval_every"}
+
+
+class ExperimentConfig(Section):
+    """One experiment, complete: everything that decides its numbers, and where they go."""
+
+    topology: TopologyConfig
+    data: DataConfig
+    training: TrainingConfig
+    strategy: StrategyConfig
+    run: RunConfig
+
+    def flat(self) -> dict[str, Any]:
+        """All fields by flag name, JSON-able: the form that files and tasks carry."""
+        return {k: v for section in self.model_dump(mode="json").values() for k, v in section.items()}
+
+    def reads(self) -> set[str]:
+        """The fields that change this experiment's numbers, by flag name."""
+        parts = (self.data, self.training, self.strategy, self.run)
+        return {"topology_file"}.union(*(part.reads() for part in parts))
+
+
+SECTIONS: dict[str, type[Section]] = {
+    name: info.annotation  # type: ignore[misc]
+    for name, info in ExperimentConfig.model_fields.items()
+}
+NOT_NUMBERS = set(RunConfig.model_fields) - RunConfig().reads() | {"data_dir"}
+"""Fields that never change an experiment's numbers: every experiment reads them."""
+
+
+def fields() -> Iterator[tuple[str, str, FieldInfo]]:
+    """Every field as (section, flag, pydantic's description of it), in the order of the help."""
+    for name, section in SECTIONS.items():
+        for flag, info in section.model_fields.items():
+            yield name, flag, info
+
+
+def default_of(flag: str, info: FieldInfo) -> str:
+    """The default of a flag, as the help prints it."""
+    by_dataset = [f"{name} {spec.defaults[flag]}" for name, spec in DATASETS.items() if flag in spec.defaults]
+    if by_dataset:
+        return ", ".join(by_dataset)
+    by_optimizer = [f"{name} {spec.defaults[flag]}" for name, spec in OPTIMIZERS.items() if flag in spec.defaults]
+    if by_optimizer:
+        return ", ".join(by_optimizer)
+    return str(info.get_default(call_default_factory=True))
+
+
+def input_error(error: ValidationError) -> InputError:
+    """The first fault that pydantic found, in the words of the command line."""
+    first = error.errors(include_url=False)[0]
+    right = first["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
+    if first["type"] == "value_error" and right.startswith("--"):
+        flag, _, right = right.removeprefix("--").partition(" ")
+        return InputError(flag, True, right)
+    names = [part for part in first["loc"] if isinstance(part, str) and not part.startswith(("literal", "constrained"))]
+    if first["type"] == "extra_forbidden":
+        return InputError(names[-1], first["input"], "there is no such flag; --help lists them")
+    if names and names[0] == "eval_every":
+        return InputError("eval_every", first["input"], "must be epoch, or a number of rounds of at least 1")
+    return InputError(names[0], first["input"], right)
+
+
+def make(given: Mapping[str, Any], *, drop_unread: bool = False) -> ExperimentConfig:
+    """The configuration that flags describe.
+
+    Args:
+        given: values by flag name, those alone that were given.
+        drop_unread: leave fields that nothing reads at their default, as a sweep does, whose
+            flags are meant for those of its experiments that read them.
+
+    Raises:
+        InputError: an unknown flag, a value that cannot be right, or a flag that nothing reads.
+    """
+    flags = dict(given)
+    dataset = DATASETS.get(str(flags.get("dataset", "digits")))
+    defaults = dict(dataset.defaults) if dataset else {}
+    optimizer = OPTIMIZERS.get(str(flags.get("optimizer", defaults.get("optimizer", "sgd"))))
+    values = defaults | (dict(optimizer.defaults) if optimizer else {}) | flags
+    parts = {}
+    for name, section in SECTIONS.items():
+        own = {flag: values.pop(flag) for flag in section.model_fields if flag in values}
+        try:
+            parts[name] = section(**own)
+        except ValidationError as error:
+            raise input_error(error) from None
+    for flag in values:
+        raise InputError(flag, values[flag], "there is no such flag; --help lists them")
+    config = ExperimentConfig(**parts)  # type: ignore[arg-type]
+    unread = [flag for flag in flags if flag not in config.reads() | NOT_NUMBERS]
+    if unread and not drop_unread:
+        about = next(info.description for _, flag, info in fields() if flag == unread[0])
+        raise InputError(
+            unread[0], flags[unread[0]], f"nothing in this experiment reads it, so leave it out ({about})"
+        )
+    if unread:
+        return make({k: v for k, v in flags.items() if k not in unread})
+    _check_fit(config)
+    return config
+
+
+def _check_fit(config: ExperimentConfig) -> None:
+    model, data = MODELS[config.training.model], DATASETS[config.data.dataset]
+    if not model.fits(data.shape):
+        shape = " x ".join(map(str, data.shape))
+        fitting = ", ".join(name for name, spec in MODELS.items() if spec.fits(data.shape))
+        raise InputError(
+            "model",
+            config.training.model,
+            f"takes {model.takes}, and {config.data.dataset} has {shape}; {fitting} fits",
+        )

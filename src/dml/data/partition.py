@@ -1,0 +1,133 @@
+"""How the training data are dealt out to the nodes: two Dirichlet draws (arXiv 2505.11760, appendix).
+
+Node shares ~ Dir(sample_alpha 1_n) give every node a budget; label mixtures ~ Dir(label_alpha 1_L) give
+every node a weight for each label. Samples are then handed out one by one, each to a node that still has
+budget, with probability in proportion to the nodes' weights for its label.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dml import randomness
+
+
+def largest_remainder(quotas: NDArray[np.float64], total: int) -> NDArray[np.int64]:
+    """Whole numbers in proportion to quotas with the given sum; ties go to the lower index.
+
+    Args:
+        quotas: not negative, with a positive sum, [k].
+        total: the sum of the result.
+    """
+    exact = quotas / quotas.sum() * total
+    whole = np.floor(exact).astype(np.int64)
+    # Rounding may leave the sum of the floors off by one in either direction.
+    short = total - int(whole.sum())
+    # Remainders equal but for rounding are ties.
+    order = np.argsort(-np.round(exact - whole, 9), kind="stable")
+    whole[order[:short] if short >= 0 else order[short:]] += np.sign(short)
+    return whole
+
+
+def budgets(shares: NDArray[np.float64], total: int) -> NDArray[np.int64]:
+    """Samples a node: largest remainder of share x total, at least 1; the largest give what is missing."""
+    result = largest_remainder(shares, total)
+    for node in np.flatnonzero(result == 0):
+        result[np.argmax(result)] -= 1
+        result[node] = 1
+    return result
+
+
+def deal(
+    labels: NDArray[np.int64],
+    budget: NDArray[np.int64],
+    mixture: NDArray[np.float64],
+    uniform: NDArray[np.float64],
+) -> NDArray[np.int64]:
+    """The owner of each sample, [N].
+
+    Sample k goes to the first node i with cdf_i > uniform_k x cdf_n, where cdf runs over the weights that
+    the open nodes have for its label (or over their remaining budgets, where all weights are 0). The weights
+    only change when a node closes, so all samples up to that moment are handed out at once.
+
+    Args:
+        labels: of the samples, in the order in which they are handed out, [N].
+        budget: samples a node, with sum N, [n].
+        mixture: weight of each label at each node, [n, L].
+        uniform: a uniform number for each sample, [N].
+    """
+    count, (n, classes) = len(labels), mixture.shape
+    owner = np.empty(count, np.int64)
+    left = budget.copy()
+    done, block = 0, max(256, count // n)
+    while done < count:
+        weights = np.where((left > 0)[:, None], mixture, 0.0)
+        cdf = np.cumsum(weights, axis=0)
+        starved = cdf[-1] <= 0
+        if starved[labels[done]]:
+            chosen = _pick(np.cumsum(left.astype(np.float64)), uniform[done])
+            owner[done] = chosen
+            left[chosen] -= 1
+            done += 1
+            continue
+        now = slice(done, min(done + block, count))
+        kinds, draws = labels[now], uniform[now]
+        stop = np.flatnonzero(starved[kinds])
+        if len(stop):
+            kinds, draws = kinds[: stop[0]], draws[: stop[0]]
+        chosen = np.empty(len(kinds), np.int64)
+        for label in range(classes):
+            of_label = kinds == label
+            chosen[of_label] = _pick(cdf[:, label], draws[of_label])
+        taken = _until_one_closes(chosen, left)
+        owner[done : done + taken] = chosen[:taken]
+        left -= np.bincount(chosen[:taken], minlength=n)
+        done += taken
+    return owner
+
+
+def _pick(cdf: NDArray[np.float64], uniform: NDArray[np.float64]) -> NDArray[np.int64]:
+    """The first i with cdf_i > uniform x cdf_n, for each uniform number in [0, 1)."""
+    # The product may round up to cdf_n itself, which no i exceeds.
+    at = np.minimum(uniform * cdf[-1], np.nextafter(cdf[-1], 0))
+    return np.searchsorted(cdf, at, side="right")
+
+
+def _until_one_closes(chosen: NDArray[np.int64], left: NDArray[np.int64]) -> int:
+    """How many of the choices can be taken until the first node has used up its budget."""
+    order = np.argsort(chosen, kind="stable")
+    counts = np.bincount(chosen, minlength=len(left))
+    starts = np.concatenate([[0], np.cumsum(counts)[:-1]])
+    closing = np.flatnonzero((counts >= left) & (left > 0))
+    if not len(closing):
+        return len(chosen)
+    return int(order[starts[closing] + left[closing] - 1].min()) + 1
+
+
+def partition(
+    labels: NDArray[np.int64], n: int, classes: int, sample_alpha: float, label_alpha: float, seed: int
+) -> list[NDArray[np.int64]]:
+    """The samples of each node, ascending; every sample is on one node, and every node has at least one.
+
+    Args:
+        labels: of the training samples, [N].
+        n: nodes, at most N.
+        classes: number of labels L.
+        sample_alpha: concentration of the nodes' shares.
+        label_alpha: concentration of the label mixtures.
+        seed: the experiment's seed.
+    """
+    rng = randomness.generator(seed, "partition")
+    shares = _dirichlet(rng, sample_alpha, n, 1)[0]
+    mixture = _dirichlet(rng, label_alpha, classes, n)
+    order = rng.permutation(len(labels))
+    owner = deal(labels[order], budgets(shares, len(labels)), mixture, rng.random(len(labels)))
+    by_owner = np.split(order[np.argsort(owner, kind="stable")], np.cumsum(np.bincount(owner, minlength=n))[:-1])
+    return [np.sort(part) for part in by_owner]
+
+
+def _dirichlet(rng: np.random.Generator, alpha: float, width: int, rows: int) -> NDArray[np.float64]:
+    """Rows ~ Dir(alpha 1); a tiny alpha, whose draws all underflow, puts the whole row on one entry."""
+    draws = rng.dirichlet(np.full(width, alpha), size=rows)
+    lost = ~(np.isfinite(draws).all(axis=1) & (draws.sum(axis=1) > 0))
+    draws[lost] = np.eye(width)[rng.integers(width, size=int(lost.sum()))]
+    return draws

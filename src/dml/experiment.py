@@ -1,0 +1,271 @@
+"""One experiment from its configuration to its result file."""
+
+import os
+import shutil
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import psutil
+import torch
+from numpy.typing import NDArray
+
+from dml import accelerators
+from dml import plan as planning
+from dml.algorithms.decentralized import Decentralized
+from dml.coefficients.strategies import STRATEGIES
+from dml.config import ExperimentConfig
+from dml.data.load import load
+from dml.data.ood import NodeData, cut_test_set, place
+from dml.data.partition import partition
+from dml.errors import DamagedFileError, InputError
+from dml.models.registry import build as build_model
+from dml.plan import Plan
+from dml.population import Population
+from dml.results import checkpoint, provenance, reader
+from dml.results.checkpoint import Checkpoint
+from dml.results.lock import locked
+from dml.results.record import FINAL, Record
+from dml.results.writer import COMPLETE, DIVERGED, RUNNING, Result
+from dml.training.evaluate import Evaluator
+from dml.training.loop import LoopEngine
+
+SMALL_MODEL = 1_000_000
+"""Parameters under which a second thread costs more than it brings."""
+
+
+class Stopped(RuntimeError):
+    """The run was asked to stop; its checkpoint is written, and the same call goes on from it."""
+
+
+class _Diverged(Exception):
+    """A node's training loss is no longer finite."""
+
+
+def run(
+    config: ExperimentConfig,
+    *,
+    stop: Callable[[], str | None] = lambda: None,
+    progress: Callable[[Record], None] = lambda record: None,
+) -> Path:
+    """Runs an experiment, or what is missing of it; the path of its result file.
+
+    Killed at any moment and called again it goes on from the last checkpoint, and ends with the same
+    numbers bit for bit. Asked for more rounds it continues; for fewer than there are, it does nothing.
+
+    Args:
+        config: the experiment.
+        stop: asked after each round; a reason makes the run write its checkpoint and stop.
+        progress: called after each round with what was measured so far.
+
+    Raises:
+        InputError: a value that cannot be right.
+        LockedError: another process runs this experiment.
+        DamagedFileError: its result or checkpoint file cannot be read.
+        Stopped: ``stop`` gave a reason.
+    """
+    plan = planning.make(config)
+    try:
+        plan.result.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError("out_dir", config.run.out_dir, f"cannot be made ({error.strerror})") from None
+    with locked(plan.result, plan.identity.id):
+        earlier = _earlier(plan)
+        if earlier and (earlier.attributes["status"] == DIVERGED or _complete(earlier, plan)):
+            return plan.result
+        return _Run(plan, earlier).to_the_end(stop, progress)
+
+
+def _earlier(plan: Plan) -> reader.Loaded | None:
+    if not plan.result.exists():
+        return None
+    earlier = reader.load(plan.result)
+    if earlier.attributes["experiment_id"] != plan.identity.id:
+        raise DamagedFileError(
+            f"{plan.result} holds experiment {earlier.attributes['experiment_id']}; it was left as it is: "
+            "move it away to compute this one"
+        )
+    return earlier
+
+
+def _complete(earlier: reader.Loaded, plan: Plan) -> bool:
+    done, asked = int(earlier.attributes["rounds_done"]), plan.config.run.rounds
+    return done > asked or (done == asked and earlier.attributes["status"] == COMPLETE)
+
+
+class _Run:
+    """The parts of one run, put together, and its rounds."""
+
+    def __init__(self, plan: Plan, earlier: reader.Loaded | None) -> None:
+        config, topology, seed = plan.config, plan.topology, plan.config.run.seed
+        self.plan, self.earlier = plan, earlier
+        dataset = load(config.data.dataset, config.data.data_dir, seed)
+        if topology.n > len(dataset.train_y):
+            size = len(dataset.train_y)
+            raise InputError("topology_file", topology.source, f"has {topology.n} nodes for {size} training samples")
+        parts = partition(
+            dataset.train_y, topology.n, dataset.labels, config.data.sample_alpha, config.data.label_alpha, seed
+        )
+        data = place(dataset, parts, config.data, config.data.backdoor_node_idx or (), seed)
+        device = accelerators.choose(config.run.accelerator)
+
+        def build() -> torch.nn.Module:
+            return build_model(config.training.model, dataset.train_x.shape[1:], dataset.labels)
+
+        threads = self._set_threads(_check_room(build, plan))
+        self.population = Population(build, topology.n, seed, same=config.training.init == "same", device=device)
+        engine = LoopEngine(self.population, data, config.training, config.data.shuffle, seed)
+        self.evaluate = Evaluator(self.population, cut_test_set(dataset, config.data, seed), dataset.labels)
+        self.algorithm = Decentralized(
+            topology, self.population, engine, config.strategy, data.samples, plan.epochs, seed
+        )
+        self.result = self._result(data)
+        self._restore()
+        self.result.segments.append(
+            provenance.segment(accelerators.describe(device), threads, "loop", self.result.record.rounds)
+        )
+
+    def _set_threads(self, parameters: int) -> int:
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        threads = self.plan.config.run.threads or (1 if parameters < SMALL_MODEL else cores)
+        torch.set_num_threads(threads)
+        return threads
+
+    def _result(self, data: NodeData) -> Result:
+        strategy, topology = STRATEGIES[self.plan.config.strategy.aggregation_strategy], self.plan.topology
+        return Result(
+            experiment_id=self.plan.identity.id,
+            config=self.plan.config,
+            topology=topology,
+            samples=data.samples,
+            label_counts=data.label_counts,
+            ood_samples=data.ood_samples,
+            betweenness=topology.n <= 512 or self.plan.config.strategy.aggregation_strategy == "betCent",
+            all_to_all=strategy.complete,
+            record=Record(edge_bytes=np.zeros((len(topology.edges), 2), np.int64)),
+            segments=self.earlier.segments if self.earlier else [],
+        )
+
+    def _restore(self) -> None:
+        """Goes back to the last checkpoint, if there is one; rows beyond it are computed anew."""
+        saved = checkpoint.read(checkpoint.path_of(self.plan.result), self.plan.identity.id)
+        if saved is None or self.earlier is None:
+            return
+        if saved.X.shape != tuple(self.population.X.shape) or saved.rounds > self.earlier.attributes["rounds_done"]:
+            path = checkpoint.path_of(self.plan.result)
+            raise DamagedFileError(f"{path} does not fit its result file; it was left as it is: move it away")
+        every = self.plan.config.run.eval_every
+        self.result.record = self.earlier.record()
+        self.result.record.keep(saved.rounds, None if every == "epoch" else every, saved.edge_bytes)
+        with torch.no_grad():
+            self.population.X.copy_(torch.from_numpy(saved.X))
+        self.population.load_buffers(saved.buffers)
+        self.algorithm.load_state(saved.algorithm)
+
+    def to_the_end(self, stop: Callable[[], str | None], progress: Callable[[Record], None]) -> Path:
+        """The rounds that are missing."""
+        run, record = self.plan.config.run, self.result.record
+        saved_at = time.monotonic()
+        try:
+            for number in range(record.rounds, run.rounds):
+                started = time.perf_counter()
+                traffic = self.algorithm.advance(number, self._measurer(number))
+                record.add_round(traffic.sent, traffic.edges, time.perf_counter() - started)
+                progress(record)
+                reason = stop() if number + 1 < run.rounds else None
+                minutes = (time.monotonic() - saved_at) / 60
+                if reason or (number + 1) % run.checkpoint_every == 0 or minutes >= run.checkpoint_minutes:
+                    self._save(RUNNING)
+                    saved_at = time.monotonic()
+                if reason:
+                    raise Stopped(f"stopped after round {number + 1} of {run.rounds}: {reason}")
+        except _Diverged:
+            self._save(DIVERGED)
+            return self.plan.result
+        missing = np.full(self.plan.topology.n, np.nan, np.float32)
+        record.add(run.rounds - 1, FINAL, missing, missing, self.evaluate())
+        self._compare_with_earlier()
+        self._save(COMPLETE)
+        return self.plan.result
+
+    def _measurer(self, number: int) -> Callable[[int, NDArray[np.float32], NDArray[np.float32]], None]:
+        run, last = self.plan.config.run, max(0, self.plan.epochs - 1)
+
+        def after_epoch(epoch: int, loss: NDArray[np.float32], accuracy: NDArray[np.float32]) -> None:
+            # NaN stands for a node that did not train, so only those that did are asked.
+            diverged = self.plan.epochs > 0 and not np.isfinite(loss[self.algorithm.selected(number)]).all()
+            on_grid = run.eval_every == "epoch" or (
+                epoch == last and ((number + 1) % run.eval_every == 0 or number + 1 == run.rounds)
+            )
+            if on_grid or diverged:
+                self.result.record.add(number, epoch, loss, accuracy, self.evaluate())
+            if diverged:
+                raise _Diverged
+
+        return after_epoch
+
+    def _save(self, status: str) -> None:
+        """First the result, then the checkpoint: rows beyond a checkpoint can be dropped, not invented."""
+        self.result.status = status
+        self.result.segments[-1]["finished"] = provenance.now()
+        self.result.write(self.plan.result)
+        path = checkpoint.path_of(self.plan.result)
+        if status == DIVERGED:
+            return
+        if status == COMPLETE and not self.plan.config.run.keep_checkpoint:
+            path.unlink(missing_ok=True)
+            return
+        Checkpoint(
+            self.plan.identity.id,
+            self.result.record.rounds,
+            self.population.X.cpu().numpy(),
+            self.population.buffers(),
+            self.algorithm.state(),
+            self.result.record.edge_bytes,
+        ).write(path)
+
+    def _compare_with_earlier(self) -> None:
+        """Rounds computed anew, for want of a checkpoint, must come out as they did before."""
+        if self.earlier is None or self.earlier.attributes["status"] == DIVERGED:
+            return
+        old, new = self.earlier.record(), self.result.record
+        rows = [(r, e) for r, e in zip(old.round, old.epoch, strict=True) if e != FINAL]
+        where = {key: row for row, key in enumerate(zip(new.round, new.epoch, strict=True))}
+        for row, key in enumerate(zip(old.round, old.epoch, strict=True)):
+            if key in rows and key in where:
+                a, b = old.metrics["test_loss"][row], new.metrics["test_loss"][where[key]]
+                if not np.array_equal(a, b, equal_nan=True):
+                    self.result.segments[-1]["differs_from_earlier_at"] = key
+                    print(
+                        f"warning: {self.plan.result.name}: round {key[0]} came out otherwise than before; were "
+                        "the library versions, machine type or threads others? (see the file's segments)",
+                        file=sys.stderr,
+                    )
+                    return
+
+
+def _check_room(build: Callable[[], torch.nn.Module], plan: Plan) -> int:
+    """The size of one model; InputError if the population or its checkpoint has no room."""
+    with torch.device("meta"):
+        model = build()
+    size = sum(t.numel() for t in [*model.parameters(), *model.buffers()])
+    training = plan.config.training
+    states = {"sgd": 1 if training.momentum else 0}.get(training.optimizer, 2) if training.train else 0
+    population = 4 * size * plan.topology.n
+    needed, free = population * (1 + states), psutil.virtual_memory().available
+    if needed > free:
+        raise InputError(
+            "model",
+            training.model,
+            f"{plan.topology.n} nodes need {needed / 2**30:.1f} GiB of memory and {free / 2**30:.1f} are free",
+        )
+    room = shutil.disk_usage(plan.result.parent).free
+    if population > room:
+        raise InputError(
+            "out_dir",
+            plan.config.run.out_dir,
+            f"the checkpoint takes {population / 2**30:.1f} GiB, and the disk has {room / 2**30:.1f} free",
+        )
+    return size

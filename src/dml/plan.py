@@ -1,0 +1,71 @@
+"""What an experiment will be, known before torch is imported: its graph, OOD nodes, id and file."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from dml.config import ExperimentConfig
+from dml.errors import InputError
+from dml.results.identity import Identity, identify
+from dml.topology import Topology, read
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One experiment, resolved.
+
+    Args:
+        config: with the OOD nodes by number.
+        topology: the graph.
+        identity: id and name.
+        result: path of the result file.
+    """
+
+    config: ExperimentConfig
+    topology: Topology
+    identity: Identity
+    result: Path
+
+    @property
+    def epochs(self) -> int:
+        """Local epochs a round, 0 without training."""
+        return self.config.training.epochs if self.config.training.train else 0
+
+    @property
+    def points(self) -> int:
+        """Measurements over all rounds, the one after the last aggregation not counted."""
+        every, rounds = self.config.run.eval_every, self.config.run.rounds
+        if every == "epoch":
+            return rounds * max(1, self.epochs)
+        return -(-rounds // every)
+
+
+def make(config: ExperimentConfig) -> Plan:
+    """Reads the graph, names the OOD nodes and finds the place of the result.
+
+    Raises:
+        InputError: the graph cannot be read or made, an OOD node is none of its nodes, or the folder
+            of the results cannot be written.
+    """
+    topology = read(config.topology.topology_file, seed=config.run.seed)
+    if config.data.backdoor:
+        nodes = config.data.backdoor_node_idx or (topology.most_connected(1)[0],)
+        for node in nodes:
+            if node >= topology.n:
+                raise InputError("backdoor_node_idx", node, f"the graph has the nodes 0 to {topology.n - 1}")
+        data = config.data.model_copy(update={"backdoor_node_idx": tuple(int(node) for node in nodes)})
+        config = config.model_copy(update={"data": data})
+    check_writable(config.run.out_dir)
+    identity = identify(config, topology)
+    return Plan(config, topology, identity, identity.result(config.run.out_dir))
+
+
+def check_writable(folder: Path) -> None:
+    """Raises InputError unless the folder can be written, or made and then written."""
+    there = folder.expanduser().absolute()
+    while not there.exists() and there != there.parent:
+        there = there.parent
+    if not there.is_dir():
+        raise InputError("out_dir", folder, f"{there} is a file; give a folder that can be written")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise InputError("out_dir", folder, f"{there} cannot be written; give a folder that can")

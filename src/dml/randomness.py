@@ -1,0 +1,66 @@
+"""Random numbers keyed by what they are for, never taken from a running stream.
+
+A number depends on its key alone: (seed, purpose, indices), as node, round or pass. So a result does
+not depend on the number of workers, on the order of tasks, or on a stop and resume. All numbers are
+drawn on the host in numpy, whose generators give the same values on every machine.
+
+No strategy or algorithm name ever enters a key: experiments that differ in those alone share start,
+data and batches, and their comparison is paired.
+"""
+
+import hashlib
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+_GAMMA = np.uint64(0x9E3779B97F4A7C15)
+
+
+def _words(seed: int, purpose: str, indices: tuple[int, ...]) -> list[int]:
+    """The key as 32-bit words: the purpose is hashed, so that a new one never disturbs an old one."""
+    digest = hashlib.sha256(purpose.encode()).digest()
+    return [seed, int.from_bytes(digest[:4], "little"), int.from_bytes(digest[4:8], "little"), *indices]
+
+
+def generator(seed: int, purpose: str, *indices: int) -> np.random.Generator:
+    """A numpy generator for one key.
+
+    Args:
+        seed: the experiment's seed, at least 0.
+        purpose: what the numbers are for, such as ``"batch order"``.
+        *indices: node, round, pass.., each at least 0.
+    """
+    return np.random.Generator(np.random.PCG64(np.random.SeedSequence(_words(seed, purpose, indices))))
+
+
+def torch_seed(seed: int, purpose: str, *indices: int) -> int:
+    """A 63-bit seed for ``torch.manual_seed``, for the library's own initialisers."""
+    state = np.random.SeedSequence(_words(seed, purpose, indices)).generate_state(1, np.uint64)
+    return int(state[0] >> np.uint64(1))
+
+
+def _mix(z: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """The finaliser of SplitMix64 (Steele, Lea, Flood 2014): every input bit moves every output bit."""
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))
+
+
+def uniforms(seed: int, purpose: str, step: int, i: ArrayLike, j: ArrayLike) -> NDArray[np.float64]:
+    """One uniform number in [0, 1) for each directed message (i, j) of a round.
+
+    The value of a message is a hash of its own key, so it stays the same whatever other messages
+    there are; the arrays are hashed at once.
+
+    Args:
+        seed: the experiment's seed.
+        purpose: what the numbers are for, such as ``"link"``.
+        step: the round.
+        i: receivers, [k].
+        j: senders, [k].
+    """
+    start = np.random.SeedSequence(_words(seed, purpose, (step,))).generate_state(1, np.uint64)
+    with np.errstate(over="ignore"):
+        h = _mix(np.asarray(i).astype(np.uint64) * _GAMMA + start)
+        h = _mix(h + np.asarray(j).astype(np.uint64) * _GAMMA + _GAMMA)
+    return (h >> np.uint64(11)).astype(np.float64) * 2.0**-53

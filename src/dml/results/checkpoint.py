@@ -1,0 +1,75 @@
+"""The checkpoint of an experiment: all that is needed to go on after a round, bit for bit."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from dml import NUMBERS_VERSION
+from dml.results import files
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The state after some rounds.
+
+    Args:
+        experiment_id: whose it is.
+        rounds: how many rounds had been done.
+        X: the population, [n, P].
+        buffers: integer buffers of the models, arrays [n, ..].
+        algorithm: the algorithm's own state, by name.
+        edge_bytes: sent over each edge by then, [m, 2].
+    """
+
+    experiment_id: str
+    rounds: int
+    X: NDArray[Any]
+    buffers: list[NDArray[Any]]
+    algorithm: dict[str, NDArray[Any]]
+    edge_bytes: NDArray[np.int64]
+
+    def write(self, path: Path) -> None:
+        """Replaces the file at once."""
+        files.write(path, self._fill)
+
+    def _fill(self, file: h5py.File) -> None:
+        file.attrs["experiment_id"] = self.experiment_id
+        file.attrs["numbers_version"] = NUMBERS_VERSION
+        file.attrs["rounds"] = self.rounds
+        files.put(file, "X", self.X)
+        for number, buffer in enumerate(self.buffers):
+            files.put(file, f"buffers/{number}", buffer)
+        for name, value in self.algorithm.items():
+            files.put(file, f"algorithm/{name}", value)
+        files.put(file, "edge_bytes", self.edge_bytes)
+
+
+def path_of(result: Path) -> Path:
+    """Where the checkpoint of a result file lies."""
+    return result.with_suffix(".ckpt")
+
+
+def read(path: Path, experiment_id: str) -> Checkpoint | None:
+    """The checkpoint, or None where there is none.
+
+    Raises:
+        DamagedFileError: it cannot be read, or is another experiment's.
+    """
+    if not path.exists():
+        return None
+    with files.read(path) as file:
+        if file.attrs["experiment_id"] != experiment_id:
+            raise ValueError(f"it is the checkpoint of experiment {file.attrs['experiment_id']}")
+        buffers = file.get("buffers", {})
+        return Checkpoint(
+            experiment_id,
+            int(file.attrs["rounds"]),
+            file["X"][()],
+            [buffers[str(number)][()] for number in range(len(buffers))],
+            {name: value[()] for name, value in file.get("algorithm", {}).items()},
+            file["edge_bytes"][()],
+        )

@@ -1,0 +1,59 @@
+"""What an experiment is called: an id that says which numbers it gives, and a name that people read."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from dml import NUMBERS_VERSION
+from dml.config import ExperimentConfig
+from dml.topology import Topology
+
+NAME_LENGTH = 80
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Id and name of an experiment.
+
+    Args:
+        id: first 12 hex digits of the sha256 of what decides the numbers.
+        name: ``<dataset>-<topology>-<strategy>[-ood<node>]-s<seed>``, at most 80 characters.
+    """
+
+    id: str
+    name: str
+
+    def result(self, out_dir: Path) -> Path:
+        """The result file: one with this id that is there already, by whatever name, or the one to write.
+
+        The same graph may be given as a file or as its generator: the numbers, and the id, are the same.
+        """
+        usual = out_dir / f"{self.name}-{self.id}.h5"
+        if usual.exists():
+            return usual
+        there = sorted(p for p in out_dir.glob(f"*-{self.id}.h5") if not p.name.startswith("."))
+        return there[0] if there else usual
+
+
+def identify(config: ExperimentConfig, topology: Topology) -> Identity:
+    """The identity of an experiment whose OOD nodes are resolved.
+
+    The id is over the fields that the experiment reads, with the graph's edges and weights in place of
+    how it was given. Rounds are not in it, so more rounds go on with the same file; a field that some
+    other experiment reads is not in it either, so a new flag changes no old id.
+    """
+    flat = config.flat()
+    decides = {flag: flat[flag] for flag in sorted(config.reads())}
+    decides["topology_file"] = {
+        "n": topology.n,
+        "edges": topology.edges.tolist(),
+        "weights": [repr(float(w)) for w in topology.weights],
+    }
+    decides["numbers_version"] = NUMBERS_VERSION
+    text = json.dumps(decides, sort_keys=True, separators=(",", ":"))
+    parts = [config.data.dataset, topology.label, config.strategy.aggregation_strategy]
+    if config.data.backdoor and config.data.backdoor_node_idx is not None:
+        parts.append("ood" + "_".join(map(str, config.data.backdoor_node_idx)))
+    parts.append(f"s{config.run.seed}")
+    return Identity(hashlib.sha256(text.encode()).hexdigest()[:12], "-".join(parts)[:NAME_LENGTH])

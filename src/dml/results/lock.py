@@ -1,0 +1,74 @@
+"""One writer an experiment: a lock on a file beside the result, held while it runs.
+
+The operating system releases the lock when its holder ends, however it ends, so a killed run leaves
+nothing that must be cleaned up by hand.
+"""
+
+import errno
+import fcntl
+import json
+import os
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+
+_NO_LOCKS = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK}
+
+
+class LockedError(RuntimeError):
+    """Another process runs this experiment; the message says which."""
+
+
+@contextmanager
+def locked(result: Path, experiment_id: str) -> Iterator[None]:
+    """Holds the lock of an experiment.
+
+    Raises:
+        LockedError: another process holds it.
+    """
+    path = result.with_name(f".{experiment_id}.lock")
+    handle = _acquire(path)
+    try:
+        holder = {
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "since": datetime.now().astimezone().isoformat(timespec="seconds"),
+        }
+        os.ftruncate(handle, 0)
+        os.pwrite(handle, json.dumps(holder).encode(), 0)
+        yield
+    finally:
+        # Removed while it is still held; whoever waits for this file finds that it has gone, and opens anew.
+        path.unlink(missing_ok=True)
+        os.close(handle)
+
+
+def _acquire(path: Path) -> int:
+    while True:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno in _NO_LOCKS:
+                print(f"warning: no file locks in {path.parent}: do not run an experiment twice", file=sys.stderr)
+                return handle
+            text = os.pread(handle, 4096, 0).decode(errors="replace")
+            os.close(handle)
+            raise LockedError(_describe(text)) from None
+        try:
+            if os.path.samestat(os.fstat(handle), os.stat(path)):
+                return handle
+        except FileNotFoundError:
+            pass
+        os.close(handle)
+
+
+def _describe(text: str) -> str:
+    try:
+        holder = json.loads(text)
+        return f"process {holder['pid']} on {holder['host']} has been running it since {holder['since']}"
+    except (ValueError, KeyError, TypeError):
+        return "another process is running it"

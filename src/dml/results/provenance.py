@@ -1,0 +1,60 @@
+"""Where and with what a run of an experiment took place: the entry that each start adds to its file."""
+
+import platform
+import socket
+import sys
+from datetime import datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import dml
+
+_LIBRARIES = ("torch", "numpy", "scipy", "networkx", "h5py", "scikit-learn")
+
+
+def segment(accelerator: str, threads: int, engine: str, from_round: int) -> dict[str, Any]:
+    """The entry of a run that starts now."""
+    return {
+        "started": now(),
+        "finished": None,
+        "from_round": from_round,
+        "host": socket.gethostname(),
+        "accelerator": accelerator,
+        "threads": threads,
+        "engine": engine,
+        "versions": {"python": platform.python_version(), "dml": dml.__version__} | _versions(),
+        "git_commit": git_commit(),
+        "command": sys.argv,
+    }
+
+
+def now() -> str:
+    """The time, with its zone."""
+    return datetime.now().astimezone().isoformat(timespec="seconds")
+
+
+def git_commit() -> str | None:
+    """The commit that is checked out in the repository this library runs from, read without git."""
+    try:
+        git = next(f / ".git" for f in Path(__file__).resolve().parents if (f / ".git").is_dir())
+        head = (git / "HEAD").read_text().strip()
+        if not head.startswith("ref: "):
+            return head
+        ref = head.removeprefix("ref: ")
+        if (git / ref).exists():
+            return (git / ref).read_text().strip()
+        packed = (git / "packed-refs").read_text().splitlines()
+        return next(line.split()[0] for line in packed if line.endswith(f" {ref}"))
+    except (StopIteration, OSError):
+        return None
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in _LIBRARIES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found

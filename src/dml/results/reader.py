@@ -1,0 +1,139 @@
+"""Reading result files, without torch."""
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dml.results import files
+from dml.results.record import METRICS, PER_CLASS, Record
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """One result file in memory.
+
+    Args:
+        path: of the file.
+        attributes: of the file's root, as written.
+        arrays: every dataset by its path in the file, such as ``metrics/ood_acc``.
+    """
+
+    path: Path
+    attributes: dict[str, Any]
+    arrays: dict[str, NDArray[Any]]
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        """The experiment's fields by flag name."""
+        config: dict[str, Any] = json.loads(self.attributes["config"])
+        return config
+
+    @cached_property
+    def segments(self) -> list[dict[str, Any]]:
+        """One entry a start of the experiment."""
+        segments: list[dict[str, Any]] = json.loads(self.attributes["segments"])
+        return segments
+
+    @cached_property
+    def table(self) -> "pd.DataFrame":
+        """One row a measurement and node: round, epoch, node, and a column a metric."""
+        import pandas as pd
+
+        rows, n = self.arrays["metrics/test_acc"].shape
+        columns: dict[str, Any] = {
+            "round": np.repeat(self.arrays["metrics/round"], n),
+            "epoch": np.repeat(self.arrays["metrics/epoch"], n),
+            "node": np.tile(np.arange(n, dtype=np.int32), rows),
+        }
+        columns |= {name: self.arrays[f"metrics/{name}"].ravel() for name in METRICS}
+        return pd.DataFrame(columns)
+
+    def record(self) -> Record:
+        """What was measured, to go on from."""
+        a = self.arrays
+        return Record(
+            edge_bytes=a["communication/edge_bytes"],
+            round=[int(r) for r in a["metrics/round"]],
+            epoch=[int(e) for e in a["metrics/epoch"]],
+            metrics={name: list(a[f"metrics/{name}"]) for name in METRICS},
+            per_class={name: list(a[f"metrics/per_class/{name}"]) for name in PER_CLASS},
+            bytes_sent=list(a["communication/bytes_sent"]),
+            round_s=[float(s) for s in a["time/round_s"]],
+        )
+
+
+def load(path: Path | str) -> Loaded:
+    """Reads a result file.
+
+    Raises:
+        FileNotFoundError: there is none.
+        DamagedFileError: it is no result file, or is damaged.
+    """
+    path = Path(path)
+    with files.read(path) as file:
+        arrays: dict[str, NDArray[Any]] = {}
+
+        def collect(name: str, item: Any) -> None:
+            if hasattr(item, "shape"):
+                arrays[name] = item[()]
+
+        file.visititems(collect)
+        loaded = Loaded(path, {k: _plain(v) for k, v in file.attrs.items()}, arrays)
+        # A file that lacks any of these is no result of ours, whatever its name.
+        for key in ("schema_version", "experiment_id", "config", "status", "rounds_done", "segments"):
+            loaded.attributes[key]
+        loaded.record()
+        _ = loaded.config, loaded.segments
+    return loaded
+
+
+def attributes(path: Path) -> dict[str, Any]:
+    """The attributes of the file's root alone: enough for a table, and quick.
+
+    Raises:
+        DamagedFileError: it is no result file, or is damaged.
+    """
+    with files.read(path) as file:
+        found = {k: _plain(v) for k, v in file.attrs.items()}
+        found["config"] = json.loads(found["config"])
+        for key in ("experiment_id", "status", "rounds_done", "auc_test", "auc_ood"):
+            found[key]
+    return found
+
+
+def same(a: Path | str, b: Path | str) -> bool:
+    """Whether two result files hold the same numbers, bit for bit: all but times, host and segments."""
+    return not differences(a, b)
+
+
+def differences(a: Path | str, b: Path | str) -> list[str]:
+    """The names of the arrays, attributes and fields in which two result files differ."""
+    first, second = load(a), load(b)
+    different = sorted(set(first.arrays) ^ set(second.arrays))
+    for name in sorted(set(first.arrays) & set(second.arrays)):
+        if not name.startswith("time/") and not _equal(first.arrays[name], second.arrays[name]):
+            different.append(name)
+    skip = {"segments", "config"}
+    for name in sorted((set(first.attributes) | set(second.attributes)) - skip):
+        x, y = first.attributes.get(name), second.attributes.get(name)
+        if x != y and not (isinstance(x, float) and isinstance(y, float) and np.isnan(x) and np.isnan(y)):
+            different.append(name)
+    reads = set(json.loads(first.attributes["reads"])) - {"topology_file"}
+    different += [f"config {f}" for f in sorted(reads) if first.config.get(f) != second.config.get(f)]
+    return different
+
+
+def _equal(x: NDArray[Any], y: NDArray[Any]) -> bool:
+    return x.dtype == y.dtype and np.array_equal(x, y, equal_nan=x.dtype.kind == "f")
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) else value

@@ -1,0 +1,101 @@
+"""What an experiment has measured so far, in memory; files are written from it and read into it."""
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from dml.training.evaluate import Scores
+
+METRICS = (
+    "train_loss", "train_acc", "test_loss", "test_acc", "ood_loss", "ood_acc", "ood_asr",
+)  # fmt: skip
+PER_CLASS = ("tp", "support", "predicted")
+FINAL = -1
+"""The epoch of the row that is measured after the last aggregation."""
+
+
+@dataclass
+class Record:
+    """Rows of measurements, and what each round cost.
+
+    Args:
+        edge_bytes: over each edge in both directions, summed over the rounds, [m, 2].
+        round, epoch: of each row, counted from 0; epoch -1 is the row after the last aggregation.
+        metrics: by name, a list of [n] float32 rows.
+        per_class: by name, a list of [n, L] int32 rows.
+        bytes_sent: by each node, one [n] row a round.
+        round_s: wall time of each round in seconds, its measurements included.
+    """
+
+    edge_bytes: NDArray[np.int64]
+    round: list[int] = field(default_factory=list)
+    epoch: list[int] = field(default_factory=list)
+    metrics: dict[str, list[NDArray[np.float32]]] = field(default_factory=lambda: {m: [] for m in METRICS})
+    per_class: dict[str, list[NDArray[np.int32]]] = field(default_factory=lambda: {p: [] for p in PER_CLASS})
+    bytes_sent: list[NDArray[np.int64]] = field(default_factory=list)
+    round_s: list[float] = field(default_factory=list)
+
+    @property
+    def rounds(self) -> int:
+        """Rounds that have been done."""
+        return len(self.round_s)
+
+    def add(
+        self,
+        number: int,
+        epoch: int,
+        train_loss: NDArray[np.float32],
+        train_acc: NDArray[np.float32],
+        scores: "Scores",
+    ) -> None:
+        """Adds a row."""
+        self.round.append(number)
+        self.epoch.append(epoch)
+        self.metrics["train_loss"].append(train_loss)
+        self.metrics["train_acc"].append(train_acc)
+        for name in METRICS[2:]:
+            self.metrics[name].append(getattr(scores, name))
+        for name in PER_CLASS:
+            self.per_class[name].append(getattr(scores, name))
+
+    def add_round(self, sent: NDArray[np.int64], edges: NDArray[np.int64], seconds: float) -> None:
+        """Closes a round."""
+        self.bytes_sent.append(sent)
+        self.edge_bytes = self.edge_bytes + edges
+        self.round_s.append(seconds)
+
+    def keep(self, rounds: int, every: int | None, edge_bytes: NDArray[np.int64]) -> None:
+        """Goes back to the state after some rounds, to go on from there.
+
+        The row after the last aggregation is dropped, and so are rows that were measured only because their
+        round was the last one asked for.
+
+        Args:
+            rounds: how many to keep.
+            every: rounds between measurements, or None for every epoch.
+            edge_bytes: what had been sent over each edge by then, [m, 2].
+        """
+        rows = [
+            row
+            for row, (number, epoch) in enumerate(zip(self.round, self.epoch, strict=True))
+            if epoch != FINAL and number < rounds and (every is None or (number + 1) % every == 0)
+        ]
+        self.round = [self.round[row] for row in rows]
+        self.epoch = [self.epoch[row] for row in rows]
+        for table in (self.metrics, self.per_class):
+            for name, values in table.items():
+                table[name] = [values[row] for row in rows]  # type: ignore[assignment, misc]
+        del self.bytes_sent[rounds:], self.round_s[rounds:]
+        self.edge_bytes = edge_bytes
+
+    def means(self, name: str) -> NDArray[np.float64]:
+        """Mean over the nodes of a metric at each row that an AUC counts, [rows]; empty without rows."""
+        rows = [np.mean(v, dtype=np.float64) for v, e in zip(self.metrics[name], self.epoch, strict=True) if e != FINAL]
+        return np.array(rows)
+
+    def auc(self, name: str) -> float:
+        """Sum over the rows, local epochs alone, of the mean over the nodes (as published)."""
+        return float(self.means(name).sum())

@@ -1,0 +1,119 @@
+"""The result file of an experiment: schema version 1, described in results/README.md."""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from dml import NUMBERS_VERSION
+from dml.config import ExperimentConfig
+from dml.results import files
+from dml.results.record import METRICS, PER_CLASS, Record
+from dml.topology import Topology
+
+SCHEMA_VERSION = 1
+RUNNING, COMPLETE, DIVERGED = "running", "complete", "diverged"
+
+
+@dataclass
+class Result:
+    """Everything that the result file says of an experiment.
+
+    Args:
+        experiment_id: its id.
+        config: complete, with the OOD nodes resolved.
+        topology: the graph.
+        samples: training samples a node, [n].
+        label_counts: their own labels, [n, L].
+        ood_samples: triggered samples a node, [n].
+        betweenness: whether the file holds it.
+        all_to_all: models are exchanged between all nodes, as by ``unweighted_fl``.
+        record: what was measured.
+        segments: one entry a start: versions, accelerator, host, times ..
+        status: running, complete or diverged.
+    """
+
+    experiment_id: str
+    config: ExperimentConfig
+    topology: Topology
+    samples: NDArray[np.int64]
+    label_counts: NDArray[np.int64]
+    ood_samples: NDArray[np.int64]
+    betweenness: bool
+    all_to_all: bool
+    record: Record
+    segments: list[dict[str, Any]] = field(default_factory=list)
+    status: str = RUNNING
+
+    def write(self, path: Path) -> None:
+        """Replaces the file at once."""
+        files.write(path, self._fill)
+
+    def _fill(self, file: h5py.File) -> None:
+        for name, value in self._attributes().items():
+            file.attrs[name] = value
+        topology, record = self.topology, self.record
+        files.put(file, "topology/edges", topology.edges.astype(np.int32))
+        files.put(file, "topology/weights", topology.weights)
+        files.put(file, "topology/degree", topology.degree.astype(np.int64))
+        if self.betweenness:
+            files.put(file, "topology/betweenness", topology.betweenness)
+        nodes = self.config.data.backdoor_node_idx
+        if self.config.data.backdoor and nodes is not None:
+            files.put(file, "topology/distance_to_ood", topology.distance_to(nodes).astype(np.int32))
+        file["topology"].attrs["source"] = topology.source
+        file["topology"].attrs["family"] = topology.family
+        files.put(file, "data/samples", self.samples)
+        files.put(file, "data/label_counts", self.label_counts)
+        files.put(file, "data/ood_samples", self.ood_samples)
+        file["data"].attrs["dataset"] = self.config.data.dataset
+        n, labels = self.label_counts.shape
+        files.put(file, "metrics/round", np.array(record.round, np.int32))
+        files.put(file, "metrics/epoch", np.array(record.epoch, np.int32))
+        for name in METRICS:
+            rows = np.array(record.metrics[name], np.float32).reshape(-1, n)
+            files.put(file, f"metrics/{name}", rows, **_packed(rows))
+        for name in PER_CLASS:
+            counts = np.array(record.per_class[name], np.int32).reshape(-1, n, labels)
+            files.put(file, f"metrics/per_class/{name}", counts, **_packed(counts))
+        sent = np.array(record.bytes_sent, np.int64).reshape(-1, n)
+        files.put(file, "communication/bytes_sent", sent, **_packed(sent))
+        files.put(file, "communication/edge_bytes", record.edge_bytes)
+        if self.all_to_all:
+            # The same average through a server: each node sends its model there, and gets one back.
+            file["communication"].attrs["server_form_models_per_node"] = 2
+        files.put(file, "time/round_s", np.array(record.round_s, np.float64))
+
+    def _attributes(self) -> dict[str, Any]:
+        record = self.record
+        attributes: dict[str, Any] = {
+            "schema_version": SCHEMA_VERSION,
+            "numbers_version": NUMBERS_VERSION,
+            "experiment_id": self.experiment_id,
+            "config": json.dumps(self.config.flat()),
+            "reads": json.dumps(sorted(self.config.reads())),
+            "status": self.status,
+            "rounds_done": record.rounds,
+            "topology_source": self.topology.source,
+            "topology_family": self.topology.family,
+            "segments": json.dumps(self.segments),
+            "auc_points": len(record.means("test_acc")),
+            "auc_test": record.auc("test_acc"),
+            "auc_ood": record.auc("ood_acc"),
+            "auc_asr": record.auc("ood_asr"),
+        }
+        if record.round:
+            test, ood = record.metrics["test_acc"][-1], record.metrics["ood_acc"][-1]
+            attributes["final_test"] = float(np.mean(test, dtype=np.float64))
+            attributes["final_ood"] = float(np.mean(ood, dtype=np.float64))
+            attributes["worst_test"], attributes["worst_ood"] = float(test.min()), float(ood.min())
+        return attributes
+
+
+def _packed(array: NDArray[Any]) -> dict[str, Any]:
+    """Compression for tables; an empty one cannot be cut into chunks."""
+    return {"compression": "gzip", "compression_opts": 4, "shuffle": True} if array.size else {}

@@ -1,0 +1,72 @@
+"""The part of an experiment's configuration that says how a node trains its model."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from dml.models.registry import MODELS
+from dml.section import Section
+
+
+@dataclass(frozen=True)
+class OptimizerSpec:
+    """The flags that an optimiser reads, and its own defaults for them."""
+
+    reads: frozenset[str]
+    defaults: Mapping[str, object]
+
+
+OPTIMIZERS: dict[str, OptimizerSpec] = {
+    "sgd": OptimizerSpec(frozenset({"momentum", "nesterov"}), {}),
+    "adam": OptimizerSpec(frozenset({"beta_1", "beta_2"}), {"beta_2": 0.999}),
+    "adamw": OptimizerSpec(frozenset({"beta_1", "beta_2"}), {"beta_2": 0.98}),
+}
+
+
+class TrainingConfig(Section):
+    """Which model, and its local training."""
+
+    model: str = Field("mlp", description="the model: " + ", ".join(MODELS))
+    init: Literal["different", "same"] = Field(
+        "different", description="every node starts from its own random model, or all from the same"
+    )
+    train: bool = Field(True, description="local training; without it only the aggregation runs")
+    epochs: int = Field(2, ge=1, description="local epochs a round")
+    batch_size: int = Field(16, ge=1, description="samples a step")
+    optimizer: str = Field("sgd", description="the local optimiser: " + ", ".join(OPTIMIZERS))
+    lr: float = Field(1e-3, gt=0, description="learning rate")
+    momentum: float = Field(0.0, ge=0, lt=1, description="momentum of sgd")
+    nesterov: bool = Field(False, description="Nesterov's form of the momentum of sgd")
+    beta_1: float = Field(0.9, ge=0, lt=1, description="decay of the first moment of adam and adamw")
+    beta_2: float = Field(0.999, ge=0, lt=1, description="decay of the second moment of adam and adamw")
+    weight_decay: float = Field(0.0, ge=0, description="weight decay")
+
+    @field_validator("model")
+    @classmethod
+    def _known_model(cls, name: str) -> str:
+        if name not in MODELS:
+            raise ValueError("no such model; there are: " + ", ".join(MODELS))
+        return name
+
+    @field_validator("optimizer")
+    @classmethod
+    def _known_optimizer(cls, name: str) -> str:
+        if name not in OPTIMIZERS:
+            raise ValueError("no such optimiser; there are: " + ", ".join(OPTIMIZERS))
+        return name
+
+    @model_validator(mode="after")
+    def _nesterov_has_momentum(self) -> "TrainingConfig":
+        if self.nesterov and self.momentum == 0:
+            raise ValueError("--nesterov needs --momentum above 0")
+        return self
+
+    def reads(self) -> set[str]:
+        """The fields that change this experiment's numbers."""
+        fields = {"model", "init", "train"}
+        if self.train:
+            fields |= {"epochs", "batch_size", "optimizer", "lr", "weight_decay"}
+            fields |= OPTIMIZERS[self.optimizer].reads
+        return fields

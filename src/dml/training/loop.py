@@ -1,0 +1,85 @@
+"""The loop engine: nodes train one after another, each on its own row of the population."""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn import functional
+
+from dml import randomness
+from dml.data.config import DataConfig
+from dml.data.ood import NodeData
+from dml.population import Population
+from dml.training import optimizers
+from dml.training.config import TrainingConfig
+
+
+class LoopEngine:
+    """Trains nodes' models in place.
+
+    Args:
+        population: the models.
+        data: training data a node; moved to the models' accelerator once.
+        training: optimiser, batch size.
+        shuffle: a new batch order in every pass, keyed by (seed, node, pass).
+        seed: the experiment's seed.
+
+    Attributes:
+        passes: passes that each node has made over its data, [n]; part of a checkpoint.
+    """
+
+    def __init__(
+        self, population: Population, data: NodeData, training: TrainingConfig, shuffle: bool, seed: int
+    ) -> None:
+        device, dtype = population.X.device, population.X.dtype
+        self._population, self._training = population, training
+        self._shuffle, self._seed = shuffle, seed
+        self._x = [torch.from_numpy(x).to(device, dtype) for x in data.x]
+        self._y = [torch.from_numpy(y).to(device) for y in data.y]
+        self._parameters = [population.parameters(node) for node in range(len(self._x))]
+        self._optimizers = [optimizers.make(p, training) for p in self._parameters]
+        self.passes = np.zeros(len(self._x), np.int64)
+
+    def begin_round(self) -> None:
+        """Optimisers start afresh in every round (as published)."""
+        for optimizer in self._optimizers:
+            optimizer.reset()
+
+    def epoch(self, nodes: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """One pass of the given nodes over their data.
+
+        Returns:
+            The mean loss and the accuracy over the pass, each taken at the step that saw the sample,
+            [n]; NaN for a node that did not train.
+        """
+        loss = np.full(len(self._x), np.nan, np.float32)
+        accuracy = loss.copy()
+        sums = [self._pass(int(node)) for node in nodes]
+        if sums:
+            # Read once for all nodes: on an accelerator each reading waits for the device.
+            total = torch.stack(sums).cpu().numpy()
+            size = np.array([len(self._y[node]) for node in nodes])
+            loss[nodes], accuracy[nodes] = total[:, 0] / size, total[:, 1] / size
+        self.passes[nodes] += 1
+        return loss, accuracy
+
+    def _pass(self, node: int) -> torch.Tensor:
+        """Trains one node for one pass; the sum of the losses and the number of hits, [2] float64."""
+        module, parameters = self._population.modules[node], self._parameters[node]
+        optimizer, x, y = self._optimizers[node], self._x[node], self._y[node]
+        if self._shuffle:
+            rng = randomness.generator(self._seed, "batch order", node, int(self.passes[node]))
+            order = torch.from_numpy(rng.permutation(len(y))).to(x.device)
+            x, y = x[order], y[order]
+        module.train()
+        outputs, losses = [], []
+        size = self._training.batch_size
+        for xb, yb in zip(x.split(size), y.split(size), strict=True):
+            logits = module(xb)
+            loss = functional.cross_entropy(logits, yb)
+            gradients = torch.autograd.grad(loss, parameters)
+            with torch.no_grad():
+                optimizer.step(list(gradients))
+            outputs.append(logits.detach())
+            losses.append(loss.detach() * len(yb))
+        hits = (torch.cat(outputs).argmax(1) == y).sum()
+        return torch.stack([torch.stack(losses).double().sum(), hits.double()])
