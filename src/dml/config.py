@@ -142,6 +142,13 @@ def make(given: Mapping[str, Any], *, drop_unread: bool = False) -> ExperimentCo
     return config
 
 
+def from_flat(flat: Mapping[str, Any]) -> ExperimentConfig:
+    """The complete configuration that :meth:`ExperimentConfig.flat` gave."""
+    return ExperimentConfig(
+        **{name: section(**{f: flat[f] for f in section.model_fields}) for name, section in SECTIONS.items()}  # type: ignore[arg-type]
+    )
+
+
 def _check_fit(config: ExperimentConfig) -> None:
     model, data = MODELS[config.training.model], DATASETS[config.data.dataset]
     if not model.fits(data.shape):

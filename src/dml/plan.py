@@ -40,14 +40,18 @@ class Plan:
         return -(-rounds // every)
 
 
-def make(config: ExperimentConfig) -> Plan:
+def make(config: ExperimentConfig, topology: Topology | None = None) -> Plan:
     """Reads the graph, names the OOD nodes and finds the place of the result.
+
+    Args:
+        config: the experiment.
+        topology: its graph, where it has been read already.
 
     Raises:
         InputError: the graph cannot be read or made, an OOD node is none of its nodes, or the folder
             of the results cannot be written.
     """
-    topology = read(config.topology.topology_file, seed=config.run.seed)
+    topology = topology or read(config.topology.topology_file, seed=config.run.seed)
     if config.data.backdoor:
         nodes = config.data.backdoor_node_idx or (topology.most_connected(1)[0],)
         for node in nodes:

@@ -1,0 +1,64 @@
+"""The scheduler's own flags, beside those of the experiments that it starts."""
+
+from pathlib import Path
+
+from pydantic import Field, field_validator
+
+from dml.coefficients.strategies import STRATEGIES
+from dml.data.config import DATASETS
+from dml.parallel.presets import PRESETS
+from dml.section import Section
+
+
+class SweepConfig(Section):
+    """A sweep: every combination of its factors, and where it runs."""
+
+    preset: str = Field(
+        "digits",
+        description="the table of experiments: " + "; ".join(f"{p} = {v.about}" for p, v in PRESETS.items()),
+    )
+    datasets: tuple[str, ...] = Field((), description="data sets, in place of the preset's")
+    seeds: tuple[int, ...] = Field((), description="seeds, in place of the preset's")
+    topologies: tuple[str, ...] = Field((), description="files or generators, in place of the preset's")
+    strategies: tuple[str, ...] = Field((), description="aggregation strategies, in place of the preset's")
+    control: bool = Field(False, description="also run every combination without OOD data")
+    limit: int | None = Field(None, ge=1, description="run only the first so many experiments")
+    out_dir: Path | None = Field(None, description="folder of the results (default: results/<preset>)")
+    parsl_config: str = Field(
+        "local", description="the site: a name in parsl_configs/, or a path to a .py file"
+    )
+    site_options: tuple[str, ...] = Field((), description="options of the site, as key=value")
+    workers: int | None = Field(None, ge=1, description="the site's option of that name (local: one a core)")
+    dry_run: bool = Field(
+        False, description="say what would run, how long, how much disk and memory; run nothing"
+    )
+
+    @field_validator("preset")
+    @classmethod
+    def _known_preset(cls, name: str) -> str:
+        if name not in PRESETS:
+            raise ValueError("no such preset; there are: " + ", ".join(PRESETS))
+        return name
+
+    @field_validator("strategies")
+    @classmethod
+    def _known_strategies(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        for name in names:
+            if name not in STRATEGIES:
+                raise ValueError(f"{name} is no strategy; there are: " + ", ".join(STRATEGIES))
+        return names
+
+    @field_validator("datasets")
+    @classmethod
+    def _known_datasets(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        for name in names:
+            if name not in DATASETS:
+                raise ValueError(f"{name} is no data set; there are: " + ", ".join(DATASETS))
+        return names
+
+    @field_validator("seeds")
+    @classmethod
+    def _seeds(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
+        if any(not 0 <= seed < 2**32 for seed in seeds):
+            raise ValueError("seeds are whole numbers from 0 to 2**32 - 1")
+        return seeds

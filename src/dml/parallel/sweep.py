@@ -1,0 +1,112 @@
+"""A sweep written out: the experiments that a preset and its flags stand for."""
+
+from collections.abc import Iterator, Mapping
+from functools import cache
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic.fields import FieldInfo
+
+from dml import config as experiment_config
+from dml import plan
+from dml.coefficients.strategies import STRATEGIES
+from dml.errors import InputError
+from dml.parallel.config import SweepConfig
+from dml.parallel.presets import PRESETS
+from dml.plan import Plan
+from dml.topology import Topology, read
+
+FACTORS = {
+    "dataset": "--datasets",
+    "seed": "--seeds",
+    "topology_file": "--topologies",
+    "aggregation_strategy": "--strategies",
+    "backdoor": "the preset, and --control",
+    "backdoor_node_idx": "the preset",
+}
+"""Flags of a single run that a sweep varies, and what sets them there."""
+
+
+def fields() -> Iterator[tuple[str, str, FieldInfo]]:
+    """The scheduler's flags: its own, then those of the single run that are no factors."""
+    for flag, info in SweepConfig.model_fields.items():
+        yield "sweep", flag, info
+    for section, flag, info in experiment_config.fields():
+        if flag not in FACTORS and flag not in SweepConfig.model_fields:
+            yield section, flag, info
+
+
+def make(given: Mapping[str, Any]) -> tuple[SweepConfig, dict[str, Any]]:
+    """The scheduler's own configuration, and the flags that are meant for the experiments.
+
+    Raises:
+        InputError: a value that cannot be right.
+    """
+    own = {flag: value for flag, value in given.items() if flag in SweepConfig.model_fields}
+    try:
+        sweep = SweepConfig(**own)
+    except ValidationError as error:
+        raise experiment_config.input_error(error) from None
+    return sweep, {flag: value for flag, value in given.items() if flag not in own}
+
+
+def out_dir(sweep: SweepConfig) -> Path:
+    """The folder of the results."""
+    return sweep.out_dir or Path("results") / sweep.preset
+
+
+def experiments(sweep: SweepConfig, flags: Mapping[str, Any]) -> list[Plan]:
+    """Every experiment of the sweep, in the order in which they are started.
+
+    A flag goes to the experiments that read it.
+
+    Args:
+        sweep: the factors.
+        flags: of the experiments, by name, those alone that were given.
+
+    Raises:
+        InputError: a value that cannot be right, or a flag that no experiment of the sweep reads.
+    """
+    fixed = {**PRESETS[sweep.preset].fixed, "threads": 1, **flags, "out_dir": out_dir(sweep)}
+    plans = list(islice(_plans(sweep, fixed), sweep.limit))
+    read_by_some = experiment_config.NOT_NUMBERS.union(*(p.config.reads() for p in plans))
+    for flag, value in flags.items():
+        if flag not in read_by_some:
+            raise InputError(flag, value, "no experiment of this sweep reads it, so leave it out")
+    return plans
+
+
+def _plans(sweep: SweepConfig, fixed: Mapping[str, Any]) -> Iterator[Plan]:
+    preset = PRESETS[sweep.preset]
+
+    @cache
+    def graph(text: str, seed: int) -> Topology:
+        return read(text, seed=seed)
+
+    seen: set[str] = set()
+    for seed in sweep.seeds or preset.seeds:
+        for dataset in sweep.datasets or preset.datasets:
+            for text in sweep.topologies or preset.topologies(seed):
+                topology = graph(text, seed)
+                nodes = topology.most_connected(min(preset.ood_ranks, topology.n))
+                for strategy in sweep.strategies or preset.strategies:
+                    on = nodes[:1] if STRATEGIES[strategy].complete else nodes
+                    common = {
+                        **fixed,
+                        "seed": seed,
+                        "dataset": dataset,
+                        "topology_file": text,
+                        "aggregation_strategy": strategy,
+                    }
+                    cases: list[dict[str, Any]] = [
+                        {"backdoor": True, "backdoor_node_idx": (int(k),)} for k in on
+                    ]
+                    for case in [*cases, *([{"backdoor": False}] if sweep.control else [])]:
+                        config = experiment_config.make({**common, **case}, drop_unread=True)
+                        planned = plan.make(config, topology)
+                        # The same graph given twice, say as a file and as its generator, is run once.
+                        if planned.identity.id not in seen:
+                            seen.add(planned.identity.id)
+                            yield planned

@@ -1,0 +1,126 @@
+"""A summary as people look at it: text in 80 columns, files to go on with, and a picture."""
+
+import json
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import h5py
+import numpy as np
+
+from dml.results import files
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_ALWAYS = ("rounds", "epochs", "eval_every")
+
+
+def text(table: "pd.DataFrame") -> str:
+    """The table as text: for each settings and topology one line a strategy."""
+    lines = []
+    all_settings = [json.loads(s) for s in table["settings"].unique()]
+    for settings in table["settings"].unique():
+        lines += [heading(json.loads(settings), all_settings), ""]
+        for topology, part in table[table["settings"] == settings].groupby("topology", sort=False):
+            lines.append(str(topology))
+            lines.append(
+                f"  {'strategy':<13}{'runs':>5}{'IID AUC':>12}{'OOD AUC':>12}{'asr AUC':>12}"
+                f"{'last IID':>9}{'OOD':>6}{'worst':>6}"
+            )
+            lines += [_line(row) for row in part.to_dict("records")]
+            lines.append("")
+    lines += [
+        "AUC: sum of the accuracies, mean over nodes, over all measurements; +- is the",
+        "standard deviation over runs (seeds, OOD nodes). last: after the last round;",
+        "worst: OOD accuracy of the worst node. asr: without images of the target class.",
+        "vs: OOD AUC over unweighted's on the same graph, seed and OOD node, and in how",
+        "many of such pairs it is above.",
+    ]
+    return "\n".join(lines)
+
+
+def heading(settings: dict[str, Any], others: list[dict[str, Any]]) -> str:
+    """What makes these experiments comparable: rounds, epochs and measuring, and all in which groups differ."""
+    every = settings["eval_every"]
+    measured = "each epoch" if every == "epoch" else f"every {every} rounds"
+    epochs = f" x {settings['epochs']} epochs" if "epochs" in settings else ""
+    words = [f"{settings['dataset']}, {settings['rounds']} rounds{epochs}, measured {measured}"]
+    for flag in sorted({flag for other in others for flag in other} - {*_ALWAYS, "dataset", "ood"}):
+        values = {json.dumps(other.get(flag)) for other in others}
+        if len(values) > 1:
+            words.append(f"{flag} {settings.get(flag, '-')}")
+    words.append(f"OOD share {settings['ood']}" if settings["ood"] else "control (no OOD data)")
+    return ", ".join(words)
+
+
+def _line(row: dict[str, Any]) -> str:
+    values = "".join(f"{_spread(row[v], row[f'{v}_std']):>12}" for v in ("auc_test", "auc_ood", "auc_asr"))
+    last = f"{row['final_test']:>9.3f}{row['final_ood']:>6.2f}{row['worst_ood']:>6.2f}"
+    line = f"  {row['strategy']:<13}{row['runs']:>5}{values}{last}"
+    if not math.isnan(row["over_unweighted"]):
+        line += f"\n{'':>20}vs unweighted: {row['over_unweighted']:+.1f} ({row['pairs_above']:.0f} of {row['pairs']:.0f} above)"
+    if row["diverged"]:
+        line += f"\n{'':>20}{row['diverged']} more diverged"
+    return line
+
+
+def _spread(mean: float, deviation: float) -> str:
+    return f"{mean:.1f}" if math.isnan(deviation) else f"{mean:.1f}+-{deviation:.1f}"
+
+
+def write_csv(table: "pd.DataFrame", path: Path) -> None:
+    """The table as CSV."""
+    beside = path.with_name(f".{path.name}.tmp")
+    table.to_csv(beside, index=False)
+    beside.replace(path)
+
+
+def write_hdf5(table: "pd.DataFrame", path: Path) -> None:
+    """The table as HDF5, one dataset a column, [rows]."""
+
+    def fill(file: h5py.File) -> None:
+        file.attrs["columns"] = json.dumps(list(table.columns))
+        for column in table.columns:
+            values = table[column]
+            is_text = values.dtype.kind in "OTU" or not hasattr(values.dtype, "itemsize") or str(values.dtype) == "str"
+            data = values.astype(object).to_numpy() if is_text else values.to_numpy(np.float64)
+            files.put(file, column, data, **({"dtype": h5py.string_dtype()} if is_text else {}))
+
+    files.write(path, fill)
+
+
+def draw(table: "pd.DataFrame", path: Path) -> None:
+    """OOD AUC by topology and strategy, one panel a settings; bars are the standard deviation over runs."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    groups = list(table["settings"].unique())
+    topologies = {s: list(table[table["settings"] == s]["topology"].unique()) for s in groups}
+    strategies = list(table["strategy"].unique())
+    most = max(len(names) for names in topologies.values())
+    figure, axes = pyplot.subplots(
+        len(groups), 1, figsize=(max(6.4, 1.9 * most + 2.2), 3.9 * len(groups)), squeeze=False, layout="constrained"
+    )
+    colours = dict(zip(strategies, pyplot.colormaps["tab10"].colors * 9, strict=False))  # type: ignore[attr-defined]
+    for axis, settings in zip(axes[:, 0], groups, strict=True):
+        part, width = table[table["settings"] == settings], 0.8 / len(strategies)
+        for k, strategy in enumerate(strategies):
+            own = part[part["strategy"] == strategy].set_index("topology").reindex(topologies[settings])
+            x = np.arange(len(own)) + (k - (len(strategies) - 1) / 2) * width
+            axis.bar(
+                x, own["auc_ood"], width, yerr=own["auc_ood_std"].fillna(0), label=strategy, color=colours[strategy],
+                error_kw={"elinewidth": 0.8},
+            )  # fmt: skip
+        names = [t.replace(":", "\n", 1).replace(",", " ") for t in topologies[settings]]
+        axis.set_xticks(np.arange(len(names)), names, fontsize=8)
+        axis.set_ylabel("OOD AUC")
+        axis.set_title(heading(json.loads(settings), [json.loads(g) for g in groups]), fontsize=9)
+        axis.spines[["top", "right"]].set_visible(False)
+    axes[0, 0].legend(fontsize=8, ncols=1, frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
+    beside = path.with_name(f".{path.name}.tmp")
+    figure.savefig(beside, dpi=150, format=path.suffix[1:])
+    pyplot.close(figure)
+    beside.replace(path)

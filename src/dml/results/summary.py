@@ -1,0 +1,68 @@
+"""The summary of one experiment, as text: what a user wants to know when it has ended."""
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dml.results.reader import Loaded
+
+
+def summary(result: Loaded) -> str:
+    """IID and OOD accuracies after the last aggregation, AUCs, time and traffic, in at most 80 columns."""
+    a, config = result.arrays, result.config
+    status, done = result.attributes["status"], result.attributes["rounds_done"]
+    n = len(a["data/samples"])
+    lines = [
+        f"{config['dataset']}, {result.attributes['topology_source']}, {config['aggregation_strategy']}",
+        f"{n} nodes, {done} rounds, seed {config['seed']}" + ("" if status == "complete" else f": {status}"),
+    ]
+    if not len(a["metrics/round"]):
+        return "\n".join([*lines, "nothing was measured"])
+    lines += ["", f"{'accuracy after the last round':<34}{'mean':>8}{'worst node':>16}{'best node':>16}"]
+    lines += [_accuracy("IID test set", a["metrics/test_acc"][-1])]
+    lines += [_accuracy("OOD test set", a["metrics/ood_acc"][-1])]
+    lines += [_accuracy("OOD, target class left out (asr)", a["metrics/ood_asr"][-1])]
+    lines += _by_hops(result)
+    points = result.attributes["auc_points"]
+    lines += ["", f"{f'AUC over {points} measurements':<34}{'sum':>8}{'a point':>16}"]
+    for name, key in (("IID test set", "auc_test"), ("OOD test set", "auc_ood"), ("asr", "auc_asr")):
+        total = float(result.attributes[key])
+        if points and math.isfinite(total):
+            lines.append(f"{name:<34}{total:>8.1f}{total / points:>16.3f}")
+    lines.append("")
+    seconds = float(a["time/round_s"].sum())
+    sent = int(a["communication/bytes_sent"].sum())
+    lines += [f"{seconds:.1f} s in {done} rounds; {_bytes(sent)} sent between nodes"]
+    return "\n".join(lines)
+
+
+def _accuracy(name: str, values: NDArray[np.float32]) -> str:
+    if not np.isfinite(values).all():
+        return f"{name:<34}{'not finite':>8}"
+    worst, best = int(values.argmin()), int(values.argmax())
+    low, high = f"{values[worst]:.3f} (node {worst})", f"{values[best]:.3f} (node {best})"
+    return f"{name:<34}{values.mean(dtype=np.float64):>8.3f}{low:>16}{high:>16}"
+
+
+def _by_hops(result: Loaded) -> list[str]:
+    distance = result.arrays.get("topology/distance_to_ood")
+    if distance is None:
+        return ["no node holds OOD data: this is the control (--backdoor puts them on a node)"]
+    final, nodes = result.arrays["metrics/ood_acc"][-1], result.config["backdoor_node_idx"]
+    where = "node " + ", ".join(map(str, nodes))
+    lines = [f"  OOD data on {where}; OOD accuracy by hops from there:"]
+    for hops in np.unique(distance[distance >= 0]):
+        at = distance == hops
+        lines.append(f"    {hops} hops {final[at].mean(dtype=np.float64):6.3f}   ({at.sum()} nodes)")
+    if (distance < 0).any():
+        cut = distance < 0
+        lines.append(f"    cut off {final[cut].mean(dtype=np.float64):5.3f}   ({cut.sum()} nodes)")
+    return lines
+
+
+def _bytes(count: int) -> str:
+    for power, unit in ((4, "TB"), (3, "GB"), (2, "MB"), (1, "kB")):
+        if count >= 1000**power:
+            return f"{count / 1000**power:.1f} {unit}"
+    return f"{count} B"

@@ -1,0 +1,126 @@
+"""Tables of many experiments: what each strategy reached on each topology, over seeds and OOD nodes.
+
+Only the attributes at the root of each file are read, so thousands of files take seconds.
+"""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from dml.errors import DamagedFileError
+from dml.results import reader
+
+VALUES = ("auc_test", "auc_ood", "auc_asr", "final_test", "final_ood", "worst_test", "worst_ood")
+"""Values of a run: means over its nodes, but for worst_*, which are those of one node."""
+
+BASELINE = "unweighted"
+_FACTORS = {"topology_file", "aggregation_strategy", "softmax", "softmax_coeff", "seed", "backdoor"}
+_FACTORS |= {"backdoor_node_idx", "backdoor_proportion"}
+
+
+@dataclass(frozen=True)
+class Runs:
+    """The experiments of a folder.
+
+    Args:
+        table: one row a finished experiment: settings (JSON of all that is no factor), topology,
+            strategy, pair (what a baseline run must share), and ``VALUES``.
+        running: files of experiments that have not ended.
+        diverged: how many have, by (settings, topology, strategy).
+        damaged: a message for each file that cannot be read.
+    """
+
+    table: pd.DataFrame
+    running: list[Path]
+    diverged: dict[tuple[str, str, str], int]
+    damaged: list[str]
+
+
+def result_files(folder: Path) -> list[Path]:
+    """The result files of a folder, those half written and the summary left out."""
+    return sorted(p for p in folder.glob("*.h5") if not p.name.startswith(".") and p.name != "summary.h5")
+
+
+def collect(paths: Iterable[Path]) -> Runs:
+    """Reads what the files say of themselves."""
+    rows, running, damaged = [], [], []
+    for path in paths:
+        try:
+            row = _row(path, reader.attributes(path))
+        except DamagedFileError as error:
+            damaged.append(str(error))
+            continue
+        if row["status"] == "running":
+            running.append(path)
+        else:
+            rows.append(row)
+    table = pd.DataFrame(rows, columns=["settings", "topology", "strategy", "variant", "pair", "status", *VALUES])
+    # Two variants of one strategy (softmax or not, another s) are two strategies, where both are there.
+    several = table.groupby(["settings", "strategy"])["variant"].transform("nunique") > 1
+    table.loc[several, "strategy"] += " " + table.loc[several, "variant"]
+    lost = table[table["status"] == "diverged"]
+    keys = ["settings", "topology", "strategy"]
+    diverged = {tuple(map(str, key)): len(part) for key, part in lost.groupby(keys)}
+    kept = table[table["status"] == "complete"].drop(columns=["variant", "status"]).reset_index(drop=True)
+    return Runs(kept, running, diverged, damaged)  # type: ignore[arg-type]
+
+
+def _row(path: Path, found: dict[str, Any]) -> dict[str, Any]:
+    config = found["config"]
+    try:
+        reads = set(json.loads(found["reads"]))
+        settings = {flag: config[flag] for flag in sorted(reads - _FACTORS)}
+        settings |= {"rounds": found["rounds_done"], "ood": config["backdoor_proportion"] if config["backdoor"] else 0}
+        variant = ""
+        if "softmax" in reads:
+            variant = f"s={config['softmax_coeff']:g}" if config["softmax"] else "sum"
+        return {
+            "settings": json.dumps(settings, sort_keys=True),
+            "topology": found["topology_family"],
+            "strategy": config["aggregation_strategy"],
+            "variant": variant,
+            "pair": f"{found['topology_source']} {config['seed']} {config['backdoor_node_idx']}",
+            "status": found["status"],
+            **{value: float(found.get(value, "nan")) for value in VALUES},
+        }
+    except (KeyError, ValueError, TypeError) as error:
+        raise DamagedFileError(f"{path} is no result file ({error!r}); it was left as it is") from None
+
+
+def summarise(runs: Runs) -> pd.DataFrame:
+    """One row a settings, topology and strategy.
+
+    Returns:
+        Columns: runs, diverged; for each of ``VALUES`` the mean and the standard deviation over the runs;
+        ``over_unweighted``, the mean difference in OOD AUC to the runs of ``unweighted`` on the same
+        topology, seed and OOD node; ``pairs``, how many such there are, and ``pairs_above`` zero.
+    """
+    rows = []
+    for (settings, topology), part in runs.table.groupby(["settings", "topology"], sort=False):
+        baseline = part[part["strategy"] == BASELINE].drop_duplicates("pair").set_index("pair")["auc_ood"]
+        for strategy, own in part.groupby("strategy", sort=False):
+            row: dict[str, Any] = {"settings": settings, "topology": topology, "strategy": strategy}
+            row |= {"runs": len(own), "diverged": runs.diverged.get((settings, topology, strategy), 0)}
+            for value in VALUES:
+                row |= {value: own[value].mean(), f"{value}_std": own[value].std(ddof=1)}
+            paired = own.set_index("pair")["auc_ood"]
+            difference = (paired - baseline.reindex(paired.index)).dropna()
+            if strategy != BASELINE and len(difference):
+                row["over_unweighted"] = difference.mean()
+                row |= {"pairs": len(difference), "pairs_above": int((difference > 0).sum())}
+            rows.append(row)
+    columns = ["settings", "topology", "strategy", "runs", "diverged"]
+    columns += [c for value in VALUES for c in (value, f"{value}_std")] + ["over_unweighted", "pairs", "pairs_above"]
+    return pd.DataFrame(rows, columns=columns).sort_values(["settings", "topology", "strategy"], key=_order)
+
+
+def _order(column: "pd.Series[str]") -> "pd.Series[Any]":
+    """Baselines first, then the rest by name."""
+    if column.name != "strategy":
+        return column
+    first = {"unweighted_fl": 0, BASELINE: 1, "weighted": 2, "random": 3}
+    return column.map(lambda name: f"{first.get(name.split()[0], 9)}{name}")

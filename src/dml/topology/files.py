@@ -1,0 +1,180 @@
+"""Topologies as files: a numpy text adjacency matrix, under a header that says how the graph was made.
+
+A file without our header, such as the published ones, is as good: only its name is then known of its source.
+"""
+
+import os
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dml.errors import InputError
+from dml.topology.graph import Topology
+
+# Only under this first line is the rest of the header ours, and read.
+_MARK = "# dml topology: entry [i, j] is the probability that the link between nodes i and j works"
+
+
+def save(topology: Topology, path: str | Path) -> Path:
+    """Write a topology so that `load` gives it back bit for bit, and `numpy.loadtxt` its matrix.
+
+    The file appears at once or not at all. One that is there already is never changed: with the same content
+    it is left as it is.
+
+    Returns:
+        The path written.
+
+    Raises:
+        InputError: another graph is there already, or the folder cannot be written.
+    """
+    path, content = Path(path), encode(topology)
+    if not is_saved(path, content):
+        write(path, content)
+    return path
+
+
+def encode(topology: Topology) -> bytes:
+    """The content of the file: header and matrix."""
+    header = [_MARK, f"# source: {topology.source}", f"# n: {topology.n}"]
+    if topology.blocks is not None:
+        header.append("# blocks: " + " ".join(map(str, topology.blocks.tolist())))
+    rows = [["0"] * topology.n for _ in range(topology.n)]
+    for (i, j), weight in zip(topology.edges.tolist(), topology.weights.tolist(), strict=True):
+        # repr is the shortest text that reads back to the same bits
+        rows[i][j] = rows[j][i] = "1" if weight == 1 else repr(weight)
+    return ("\n".join(header + [" ".join(row) for row in rows]) + "\n").encode()
+
+
+def is_saved(path: Path, content: bytes) -> bool:
+    """Whether the file is there with just this content.
+
+    Raises:
+        InputError: something else has its name.
+    """
+    try:
+        if path.read_bytes() == content:
+            return True
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise InputError(
+            "out_dir", path, f"cannot be read ({error.strerror}); move it or name another folder"
+        ) from None
+    raise InputError("out_dir", path, "holds something else already; move it or name another folder")
+
+
+def write(path: Path, content: bytes) -> None:
+    """Write beside the file, then rename, so that no reader meets half a file.
+
+    Raises:
+        InputError: the folder cannot be made or written.
+    """
+    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with beside.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+    except OSError as error:
+        raise InputError(
+            "out_dir", path.parent, f"cannot be written ({error.strerror}); name another folder"
+        ) from None
+    finally:
+        if beside.exists():
+            beside.unlink()
+
+
+def load(path: str | Path) -> Topology:
+    """Read an adjacency matrix: n rows of n numbers in [0, 1], symmetric, 0 on the diagonal.
+
+    The edges come from the matrix; of the header only the source and the blocks are kept, as labels.
+
+    Raises:
+        InputError: the file is missing or holds no such matrix; the message names the first wrong entry.
+    """
+    text = _text(Path(path))
+    lines = text.splitlines()
+    header = _header(lines)
+    rows = [words for line in lines if (words := line.partition("#")[0].split())]
+    if not rows:
+        raise InputError("topology_file", path, "is empty; it must hold an adjacency matrix")
+    matrix = _matrix(path, rows)
+    _refuse_wrong_entries(path, matrix)
+    edges = np.argwhere(np.triu(matrix)).astype(np.int32)
+    blocks = _blocks(path, header, len(matrix))
+    source = header.get("source") or Path(path).stem
+    return Topology(len(matrix), edges, matrix[edges[:, 0], edges[:, 1]], source, blocks)
+
+
+def _text(path: Path) -> str:
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except (FileNotFoundError, NotADirectoryError):
+        right = "no such file; give a path or a generator such as barabasi_albert:n=33,m=2"
+        raise InputError("topology_file", path, right) from None
+    except IsADirectoryError:
+        raise InputError("topology_file", path, "is a folder; name one of the files in it") from None
+    except OSError as error:
+        raise InputError("topology_file", path, f"cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        text = "\0"
+    if "\0" in text:
+        raise InputError("topology_file", path, "is not text; it must be a matrix as numpy.savetxt writes it")
+    return text
+
+
+def _header(lines: list[str]) -> dict[str, str]:
+    if not lines or lines[0].strip() != _MARK:
+        return {}
+    fields = (line[1:].partition(":") for line in lines[1:] if line.startswith("#"))
+    return {key.strip(): value.strip() for key, _, value in fields}
+
+
+def _matrix(path: str | Path, rows: list[list[str]]) -> NDArray[np.float64]:
+    n = len(rows)
+    for i, row in enumerate(rows):
+        if len(row) != n:
+            right = f"is not square: row {i} (from 0) has {len(row)} entries, but there are {n} rows"
+            raise InputError("topology_file", path, right)
+    if n == 1:
+        raise InputError("topology_file", path, "has one node; a topology has at least 2")
+    matrix = np.empty((n, n))
+    for i, row in enumerate(rows):
+        for j, word in enumerate(row):
+            try:
+                matrix[i, j] = float(word)
+            except ValueError:
+                raise InputError(
+                    "topology_file", path, f"entry [{i}, {j}] is {word}, which is no number"
+                ) from None
+    return matrix
+
+
+def _refuse_wrong_entries(path: str | Path, matrix: NDArray[np.float64]) -> None:
+    """Name the first entry that no topology has."""
+    checks = {
+        "is {a}; a link probability is in [0, 1]": ~((matrix >= 0) & (matrix <= 1)),
+        "is {a}, a link of node {i} to itself; the diagonal must be 0": np.diag(matrix.diagonal() != 0),
+        "is {a}, but [{j}, {i}] is {b}; the matrix must be symmetric": matrix != matrix.T,
+    }
+    for right, wrong in checks.items():
+        if wrong.any():
+            i, j = np.argwhere(wrong)[0]
+            entry = right.format(a=f"{matrix[i, j]:g}", b=f"{matrix[j, i]:g}", i=i, j=j)
+            raise InputError("topology_file", path, f"entry [{i}, {j}] {entry}")
+
+
+def _blocks(path: str | Path, header: dict[str, str], n: int) -> NDArray[np.int32] | None:
+    """The header's blocks, where header and matrix agree on the number of nodes."""
+    try:
+        blocks = np.array([int(word) for word in header.get("blocks", "").split()], dtype=np.int32)
+        fits = int(header.get("n", n)) == n and len(blocks) in (0, n)
+    except (ValueError, OverflowError):
+        fits = False
+    if not fits:
+        right = f"its header does not fit its matrix of {n} nodes; correct it or remove the header"
+        raise InputError("topology_file", path, right)
+    return blocks if len(blocks) else None

@@ -1,0 +1,220 @@
+"""Graphs by name: ``barabasi_albert:n=33,m=2,seed=0``. In all of them n is the number of nodes.
+
+To add one, write a line in `GENERATORS`.
+"""
+
+import difflib
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import networkx as nx
+import numpy as np
+
+from dml.errors import InputError
+from dml.topology.foreign import call_networkx
+from dml.topology.graph import Topology
+
+MAX_NODES = 20_000
+MAX_EDGES = 10_000_000
+
+
+class Kind(NamedTuple):
+    """What values a generator's argument takes."""
+
+    convert: type[int] | type[float]
+    low: float
+    high: float
+    right: str
+
+    def parse(self, text: str) -> int | float | None:
+        """The value, or None where the text is not one of these."""
+        try:
+            value = self.convert(text)
+        except ValueError:
+            return None
+        return value if self.low <= value <= self.high else None
+
+
+def at_least(low: int) -> Kind:
+    """A whole number from `low` up."""
+    return Kind(int, low, math.inf, f"a whole number of at least {low}")
+
+
+PROBABILITY = Kind(float, 0, 1, "a probability in [0, 1]")
+# numpy's legacy generator, which some of networkx's functions use, takes 32 bits.
+SEED = Kind(int, 0, 2**32 - 1, "a whole number from 0 to 4294967295")
+
+
+@dataclass(frozen=True)
+class Generator:
+    """One of our own names.
+
+    Args:
+        build: gives the networkx graph for the arguments.
+        takes: its arguments in order; all must be given, but for the seed.
+        size: the number of nodes and about the number of edges, so that an absurd graph is refused unbuilt.
+        blocks: the community of each node, where the generator has some.
+    """
+
+    build: Callable[..., nx.Graph]
+    takes: Mapping[str, Kind]
+    size: Callable[..., tuple[int, float]]
+    blocks: Callable[..., list[int]] | None = None
+
+
+def _hypercube(n: int) -> nx.Graph:
+    if n & (n - 1):
+        raise nx.NetworkXError("n must be a power of two")
+    return nx.hypercube_graph(n.bit_length() - 1)
+
+
+def _stochastic_block(blocks: int, size: int, p_in: float, p_out: float, seed: int) -> nx.Graph:
+    between = np.full((blocks, blocks), p_out)
+    np.fill_diagonal(between, p_in)
+    return nx.stochastic_block_model([size] * blocks, between.tolist(), seed=seed)
+
+
+_N = {"n": at_least(2)}
+
+GENERATORS: dict[str, Generator] = {
+    # the centre is node 0
+    "star": Generator(lambda n: nx.star_graph(n - 1), _N, lambda n: (n, n)),
+    "chain": Generator(nx.path_graph, _N, lambda n: (n, n)),
+    "cycle": Generator(nx.cycle_graph, {"n": at_least(3)}, lambda n: (n, n)),
+    "complete": Generator(nx.complete_graph, _N, lambda n: (n, n * n / 2)),
+    "hypercube": Generator(_hypercube, _N, lambda n: (n, n * n.bit_length() / 2)),
+    # below 3 the way round would be the way back: the same edge twice
+    "torus": Generator(
+        lambda rows, cols: nx.grid_2d_graph(rows, cols, periodic=True),
+        {"rows": at_least(3), "cols": at_least(3)},
+        lambda rows, cols: (rows * cols, 2 * rows * cols),
+    ),
+    # numbered as a heap: the children of i are 2i + 1 and 2i + 2
+    "binary_tree": Generator(lambda n: nx.full_rary_tree(2, n), _N, lambda n: (n, n)),
+    "barabasi_albert": Generator(
+        nx.barabasi_albert_graph,
+        {**_N, "m": at_least(1), "seed": SEED},
+        lambda n, m, seed: (n, n * m),
+    ),
+    # drawn again until connected
+    "watts_strogatz": Generator(
+        lambda n, k, p, seed: nx.connected_watts_strogatz_graph(n, k, p, seed=seed),
+        {**_N, "k": at_least(2), "p": PROBABILITY, "seed": SEED},
+        lambda n, k, p, seed: (n, n * k / 2),
+    ),
+    "erdos_renyi": Generator(
+        nx.gnp_random_graph,
+        {**_N, "p": PROBABILITY, "seed": SEED},
+        lambda n, p, seed: (n, p * n * n / 2),
+    ),
+    "random_regular": Generator(
+        lambda n, d, seed: nx.random_regular_graph(d, n, seed=seed),
+        {**_N, "d": at_least(1), "seed": SEED},
+        lambda n, d, seed: (n, n * d / 2),
+    ),
+    "powerlaw_cluster": Generator(
+        nx.powerlaw_cluster_graph,
+        {**_N, "m": at_least(1), "p": PROBABILITY, "seed": SEED},
+        lambda n, m, p, seed: (n, n * m),
+    ),
+    "stochastic_block": Generator(
+        _stochastic_block,
+        {"blocks": at_least(1), "size": at_least(1), "p_in": PROBABILITY, "p_out": PROBABILITY, "seed": SEED},
+        lambda blocks, size, p_in, p_out, seed: (
+            blocks * size,
+            blocks * size * (size * p_in + (blocks - 1) * size * p_out) / 2,
+        ),
+        blocks=lambda blocks, size, **_: [block for block in range(blocks) for _ in range(size)],
+    ),
+    "davis_southern_women": Generator(nx.davis_southern_women_graph, {}, lambda: (32, 89)),
+}
+
+
+def make(text: str, seed: int = 0) -> Topology:
+    """The graph that a generator's text names.
+
+    Args:
+        text: ``name:key=value,key=value``: one of `GENERATORS`, or ``nx.<function>`` of networkx.
+        seed: the seed where the generator takes one and the text gives none.
+
+    Returns:
+        The topology; its `source` is the text with every argument, also the seed, in the generator's order.
+
+    Raises:
+        InputError: no such generator, a wrong argument, or values that make no graph.
+    """
+    name, given = _split(text)
+    if name.startswith("nx."):
+        graph, source = call_networkx(text, name.removeprefix("nx."), given, seed)
+        return Topology.from_networkx(graph, source)
+    if name not in GENERATORS:
+        raise InputError("topology_file", text, f"no such file or generator{_close(name)}; {_all_names()}")
+    generator = GENERATORS[name]
+    values = _parse_arguments(text, name, generator, given, seed)
+    nodes, edges = generator.size(**values)
+    if nodes > MAX_NODES or edges > MAX_EDGES:
+        right = f"about {nodes:.3g} nodes and {edges:.3g} edges; the most are {MAX_NODES} and {MAX_EDGES}"
+        raise InputError("topology_file", text, right)
+    try:
+        graph = generator.build(**values)
+    except nx.NetworkXException as error:
+        raise InputError("topology_file", text, f"no such graph: {error}") from None
+    source = ":".join(filter(None, [name, ",".join(f"{key}={value}" for key, value in values.items())]))
+    return Topology.from_networkx(graph, source, generator.blocks(**values) if generator.blocks else None)
+
+
+def _split(text: str) -> tuple[str, dict[str, str]]:
+    """``name:key=value,..`` as the name and the arguments, not yet understood."""
+    name, _, rest = text.strip().partition(":")
+    given: dict[str, str] = {}
+    for part in rest.split(",") if rest else []:
+        key, equals, value = (word.strip() for word in part.partition("="))
+        if not (key and equals and value):
+            raise InputError("topology_file", text, f"'{part}' must be key=value, as in {_example(name)}")
+        if key in given:
+            raise InputError("topology_file", text, f"{key} is given twice")
+        given[key] = value
+    return name.strip(), given
+
+
+def _parse_arguments(
+    text: str, name: str, generator: Generator, given: dict[str, str], seed: int
+) -> dict[str, Any]:
+    takes = f"{name} takes {', '.join(generator.takes) or 'no argument'}"
+    for key in given:
+        if key not in generator.takes:
+            raise InputError("topology_file", text, f"{takes}, not {key}{_such_as(name, generator)}")
+    words = {"seed": str(seed)} | given
+    values: dict[str, Any] = {}
+    for key, kind in generator.takes.items():
+        if key not in words:
+            raise InputError("topology_file", text, f"{takes}; {key} is missing{_such_as(name, generator)}")
+        values[key] = kind.parse(words[key])
+        if values[key] is None:
+            raise InputError("topology_file", text, f"{key} must be {kind.right}, not {words[key]}")
+    return values
+
+
+_EXAMPLE_VALUES = {"n": 16, "m": 2, "k": 4, "p": 0.5, "d": 3, "rows": 4, "cols": 4, "seed": 0}
+_EXAMPLE_VALUES |= {"blocks": 3, "size": 11, "p_in": 0.5, "p_out": 0.05}
+
+
+def _example(name: str) -> str:
+    """A text that works, for the generator of this name or else for one that everybody knows."""
+    known = name if GENERATORS.get(name) and GENERATORS[name].takes else "barabasi_albert"
+    return f"{known}:" + ",".join(f"{key}={_EXAMPLE_VALUES[key]}" for key in GENERATORS[known].takes)
+
+
+def _such_as(name: str, generator: Generator) -> str:
+    return f", as in {_example(name)}" if generator.takes else ""
+
+
+def _close(name: str) -> str:
+    close = difflib.get_close_matches(name, GENERATORS, n=2)
+    return f" (did you mean {' or '.join(close)}?)" if close else ""
+
+
+def _all_names() -> str:
+    return f"give a path or a generator such as {_example('')}: {', '.join(GENERATORS)}, nx.<function>"

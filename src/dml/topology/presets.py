@@ -1,0 +1,62 @@
+"""The topologies of the published examples and experiments."""
+
+import numpy as np
+
+from dml.topology.generators import make
+from dml.topology.graph import Topology
+
+_FAN = [(0, 1), (0, 2), (0, 3), (0, 4), (1, 2), (2, 3), (3, 4)]
+
+_SMALL: dict[str, tuple[int, list[tuple[int, int]]]] = {
+    # a chain
+    "topology_1": (3, [(0, 1), (1, 2)]),
+    # a ring
+    "topology_2": (4, [(0, 1), (1, 2), (2, 3), (0, 3)]),
+    # two triangles and a bridge
+    "topology_3": (6, [(0, 1), (0, 2), (1, 2), (2, 3), (3, 4), (3, 5), (4, 5)]),
+    # two communities of five, joined by two links
+    "topology_4": (10, [*_FAN, *((i + 5, j + 5) for i, j in _FAN), (0, 5), (4, 9)]),
+}
+
+
+def examples() -> dict[str, Topology]:
+    """Eight small topologies to try things on, ``topology_1`` to ``topology_8``, in the published order.
+
+    The first four are drawn by hand; of the published ones only the sizes 3, 4, 6 and 10 are kept.
+    """
+    drawn = {
+        name: Topology(n, np.array(edges, dtype=np.int32), np.ones(len(edges)), source=name)
+        for name, (n, edges) in _SMALL.items()
+    }
+    return drawn | {
+        "topology_5": _unreliable_links(),
+        "topology_6": make("complete:n=3"),
+        "topology_7": make("complete:n=10"),
+        "topology_8": make("barabasi_albert:n=16,m=2,seed=0"),
+    }
+
+
+def _unreliable_links() -> Topology:
+    """A clustered graph of 15 nodes whose links work with probabilities drawn from [0.7, 1)."""
+    certain = make("powerlaw_cluster:n=15,m=2,p=0.01,seed=0")
+    # named as a file, since the generator's text alone would give links that always work
+    return certain.with_weights(np.random.default_rng(0).uniform(0.7, 1.0, certain.m), source="topology_5")
+
+
+def paper(seed: int) -> list[str]:
+    """The twelve topologies of the paper's sweep (arXiv 2505.11760) for one seed, as generator texts."""
+    return [
+        *(f"watts_strogatz:n={n},k=4,p=0.5,seed={seed}" for n in (8, 16, 33)),
+        *(f"barabasi_albert:n={n},m=2,seed={seed}" for n in (8, 16, 64)),
+        *(f"barabasi_albert:n=33,m={m},seed={seed}" for m in (1, 2, 3)),
+        *(f"stochastic_block:blocks=3,size=11,p_in=0.5,p_out={p},seed={seed}" for p in (0.009, 0.05, 0.09)),
+    ]
+
+
+def quickstart(seed: int) -> list[str]:
+    """Three of the paper's topologies of 33 nodes, for a first look at its effect, as generator texts."""
+    return [
+        f"barabasi_albert:n=33,m=1,seed={seed}",
+        f"barabasi_albert:n=33,m=2,seed={seed}",
+        f"watts_strogatz:n=33,k=4,p=0.5,seed={seed}",
+    ]

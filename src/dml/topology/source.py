@@ -1,0 +1,35 @@
+"""What ``--topology_file`` names: a file, or a generator."""
+
+import os
+
+from dml.topology.files import load
+from dml.topology.generators import make
+from dml.topology.graph import Topology
+
+_FILE_ENDINGS = (
+    ".txt",
+    ".adj",
+    ".csv",
+    ".dat",
+    ".tsv",
+    ".npy",
+    ".npz",
+    ".json",
+    ".edgelist",
+    ".gml",
+    ".graphml",
+)
+
+
+def read(text: str, seed: int = 0) -> Topology:
+    """The topology that a user's text names.
+
+    Args:
+        text: the path of a saved topology, or a generator such as ``barabasi_albert:n=33,m=2``.
+        seed: the seed of a generator that takes one, where the text gives none.
+
+    Raises:
+        InputError: it is neither, or a wrong one; the message says what would be right.
+    """
+    looks_like_path = os.sep in text.partition(":")[0] or text.endswith(_FILE_ENDINGS)
+    return load(text) if looks_like_path or os.path.exists(text) else make(text, seed)

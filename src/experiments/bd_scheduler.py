@@ -1,0 +1,76 @@
+#!/usr/bin/env python
+"""Runs a sweep of experiments over Parsl workers, one HDF5 file each, and prints its table.
+
+python src/experiments/bd_scheduler.py --preset quickstart
+python src/experiments/bd_scheduler.py --rounds 40 --parsl_config aurora
+python src/experiments/bd_scheduler.py --dry_run
+"""
+
+import sys
+import time
+from pathlib import Path
+
+from dml import command_line
+from dml.errors import DamagedFileError, InputError
+from dml.parallel import sites, sweep
+from dml.plan import check_writable
+
+DESCRIPTION = "A sweep of experiments over Parsl workers: one HDF5 file each, and a table at the end."
+SITES = Path(__file__).resolve().parents[2] / "parsl_configs"
+
+
+def main() -> int:
+    """Parses the flags, runs what is missing of the sweep, prints the table."""
+    given = command_line.parse(sweep.fields(), sys.argv[1:], prog="bd_scheduler.py", description=DESCRIPTION)
+    own, flags = sweep.make(given)
+    site = sites.load_site(own.parsl_config, SITES)
+    options = sites.parse_options(own.site_options)
+    if own.workers is not None:
+        options.setdefault("workers", str(own.workers))
+    folder = sweep.out_dir(own)
+    check_writable(folder)
+    plans = sweep.experiments(own, flags)
+    if own.dry_run:
+        from dml.parallel.forecast import forecast
+
+        print(forecast(plans, int(options.get("workers", site.options.get("workers", ("1", ""))[0])), folder))
+        return 0
+    config = site.config(options, folder / ".parsl")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError("out_dir", folder, f"cannot be made ({error.strerror})") from None
+
+    from compile_results import report
+
+    from dml.parallel.scheduler import Sweep
+    from dml.progress import Progress
+
+    started = time.monotonic()
+    try:
+        with Progress("experiment", len(plans)) as bar:
+            work = Sweep(plans, folder, bar.say, bar.update)
+            if work.outcome.skipped:
+                bar.say(f"{work.outcome.skipped} of {len(plans)} experiments are done already")
+            bar.update(work.outcome.done)
+            outcome = work.run(config) if work.left else work.outcome
+    except DamagedFileError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted: the same command goes on with what is missing", file=sys.stderr)
+        return 130
+    ran = outcome.done - outcome.skipped
+    print(f"{ran} experiments in {time.monotonic() - started:.0f} s", file=sys.stderr)
+    code = report(folder)
+    if outcome.failed:
+        print(f"\n{len(outcome.failed)} of {outcome.total} experiments failed:", file=sys.stderr)
+        for line in outcome.failed:
+            print(f"  {line}", file=sys.stderr)
+        print("the same command tries them again", file=sys.stderr)
+        return 1
+    return code
+
+
+if __name__ == "__main__":
+    command_line.guard(main)

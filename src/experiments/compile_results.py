@@ -1,0 +1,56 @@
+#!/usr/bin/env python
+"""Makes one table of a folder of results: printed, summary.csv, summary.h5 and a picture.
+
+python src/experiments/compile_results.py results/quickstart
+"""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from dml import command_line
+from dml.errors import InputError
+
+
+def report(folder: Path) -> int:
+    """Prints the table of a folder and writes its files; 1 if a file could not be read."""
+    from dml.results import report as reporting
+    from dml.results import tables
+
+    runs = tables.collect(tables.result_files(folder))
+    for message in runs.damaged:
+        print(f"error: {message}", file=sys.stderr)
+    if runs.running:
+        print(f"{len(runs.running)} experiments have not ended and are left out", file=sys.stderr)
+    if runs.table.empty:
+        print(f"no finished experiment in {folder}", file=sys.stderr)
+        return 1
+    table = tables.summarise(runs)
+    print(reporting.text(table))
+    written = [folder / "summary.csv", folder / "summary.h5", folder / "ood_auc.png"]
+    try:
+        reporting.write_csv(table, written[0])
+        reporting.write_hdf5(table, written[1])
+        reporting.draw(table, written[2])
+    except OSError as error:
+        print(f"error: {folder} cannot be written ({error.strerror})", file=sys.stderr)
+        return 1
+    print("\n" + "\n".join(map(str, written)))
+    return 1 if runs.damaged else 0
+
+
+def compile_results(directory: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="DIR")]) -> int:
+    """Makes one table of a folder of results: printed, summary.csv, summary.h5 and a picture.
+
+    Args:
+        directory: folder of result files, as results/quickstart
+    """
+    if not directory.is_dir():
+        raise InputError("DIR", directory, "no such folder; give one that holds result files")
+    return report(directory)
+
+
+if __name__ == "__main__":
+    command_line.guard(lambda: tyro.cli(compile_results, use_underscores=True, prog="compile_results.py"))
