@@ -91,4 +91,4 @@ def make_config(options: Mapping[str, str]) -> "Config":
         ),
     )
     # The job's hosts are there from its start to its end: nothing to scale.
-    return Config(executors=[executor], strategy="none", initialize_logging=False, usage_tracking=0)
+    return Config(executors=[executor], strategy="none", strategy_period=1, initialize_logging=False)

@@ -54,5 +54,4 @@ def make_config(options: Mapping[str, str]) -> "Config":
         strategy="none",
         strategy_period=0.2,
         initialize_logging=False,
-        usage_tracking=0,
     )

@@ -15,13 +15,17 @@ def choose(name: str) -> torch.device:
         InputError: no such accelerator here.
     """
     if name == "auto":
-        return torch.device("cuda:0" if torch.cuda.is_available() else "xpu:0" if torch.xpu.is_available() else "cpu")
+        return torch.device(
+            "cuda:0" if torch.cuda.is_available() else "xpu:0" if torch.xpu.is_available() else "cpu"
+        )
     here = ["cpu"]
     here += [f"cuda:{i}" for i in range(torch.cuda.device_count())]
     here += [f"xpu:{i}" for i in range(torch.xpu.device_count())]
     full = f"{name}:0" if name in ("cuda", "xpu") else name
     if full not in here:
-        raise InputError("accelerator", name, f"there is none of that name here; there are: auto, {', '.join(here)}")
+        raise InputError(
+            "accelerator", name, f"there is none of that name here; there are: auto, {', '.join(here)}"
+        )
     return torch.device(full)
 
 

@@ -75,11 +75,14 @@ def parse(
     shown = defaults or {}
     sections: dict[str, list[tuple[str, Any, Any]]] = {}
     for section, flag, info in fields:
-        sections.setdefault(section, []).append(_argument(flag, info, shown.get(flag, default_of(flag, info))))
+        sections.setdefault(section, []).append(
+            _argument(flag, info, shown.get(flag, default_of(flag, info)))
+        )
     groups = []
     for section, arguments in sections.items():
-        group = dataclasses.make_dataclass(section.capitalize(), arguments)
-        groups.append((section, tyro.conf.OmitArgPrefixes[group], dataclasses.field(default_factory=group)))
+        group: Any = dataclasses.make_dataclass(section.capitalize(), arguments)
+        flat = Annotated[group, tyro.conf.OmitArgPrefixes]
+        groups.append((section, flat, dataclasses.field(default_factory=group)))
     flags_class: Any = dataclasses.make_dataclass("Flags", groups)
     parsed = tyro.cli(flags_class, args=list(argv), prog=prog, description=description, use_underscores=True)
     words = {word.split("=")[0].replace("-", "_") for word in argv if word.startswith("--")}

@@ -83,7 +83,9 @@ def default_of(flag: str, info: FieldInfo) -> str:
     by_dataset = [f"{name} {spec.defaults[flag]}" for name, spec in DATASETS.items() if flag in spec.defaults]
     if by_dataset:
         return ", ".join(by_dataset)
-    by_optimizer = [f"{name} {spec.defaults[flag]}" for name, spec in OPTIMIZERS.items() if flag in spec.defaults]
+    by_optimizer = [
+        f"{name} {spec.defaults[flag]}" for name, spec in OPTIMIZERS.items() if flag in spec.defaults
+    ]
     if by_optimizer:
         return ", ".join(by_optimizer)
     return str(info.get_default(call_default_factory=True))
@@ -96,7 +98,11 @@ def input_error(error: ValidationError) -> InputError:
     if first["type"] == "value_error" and right.startswith("--"):
         flag, _, right = right.removeprefix("--").partition(" ")
         return InputError(flag, True, right)
-    names = [part for part in first["loc"] if isinstance(part, str) and not part.startswith(("literal", "constrained"))]
+    names = [
+        part
+        for part in first["loc"]
+        if isinstance(part, str) and not part.startswith(("literal", "constrained"))
+    ]
     if first["type"] == "extra_forbidden":
         return InputError(names[-1], first["input"], "there is no such flag; --help lists them")
     if names and names[0] == "eval_every":
@@ -129,7 +135,7 @@ def make(given: Mapping[str, Any], *, drop_unread: bool = False) -> ExperimentCo
             raise input_error(error) from None
     for flag in values:
         raise InputError(flag, values[flag], "there is no such flag; --help lists them")
-    config = ExperimentConfig(**parts)  # type: ignore[arg-type]
+    config = ExperimentConfig(**parts)
     unread = [flag for flag in flags if flag not in config.reads() | NOT_NUMBERS]
     if unread and not drop_unread:
         about = next(info.description for _, flag, info in fields() if flag == unread[0])
@@ -145,7 +151,7 @@ def make(given: Mapping[str, Any], *, drop_unread: bool = False) -> ExperimentCo
 def from_flat(flat: Mapping[str, Any]) -> ExperimentConfig:
     """The complete configuration that :meth:`ExperimentConfig.flat` gave."""
     return ExperimentConfig(
-        **{name: section(**{f: flat[f] for f in section.model_fields}) for name, section in SECTIONS.items()}  # type: ignore[arg-type]
+        **{name: section(**{f: flat[f] for f in section.model_fields}) for name, section in SECTIONS.items()}
     )
 
 

@@ -104,9 +104,16 @@ class _Run:
         dataset = load(config.data.dataset, config.data.data_dir, seed)
         if topology.n > len(dataset.train_y):
             size = len(dataset.train_y)
-            raise InputError("topology_file", topology.source, f"has {topology.n} nodes for {size} training samples")
+            raise InputError(
+                "topology_file", topology.source, f"has {topology.n} nodes for {size} training samples"
+            )
         parts = partition(
-            dataset.train_y, topology.n, dataset.labels, config.data.sample_alpha, config.data.label_alpha, seed
+            dataset.train_y,
+            topology.n,
+            dataset.labels,
+            config.data.sample_alpha,
+            config.data.label_alpha,
+            seed,
         )
         data = place(dataset, parts, config.data, config.data.backdoor_node_idx or (), seed)
         device = accelerators.choose(config.run.accelerator)
@@ -115,7 +122,9 @@ class _Run:
             return build_model(config.training.model, dataset.train_x.shape[1:], dataset.labels)
 
         threads = self._set_threads(_check_room(build, plan))
-        self.population = Population(build, topology.n, seed, same=config.training.init == "same", device=device)
+        self.population = Population(
+            build, topology.n, seed, same=config.training.init == "same", device=device
+        )
         engine = LoopEngine(self.population, data, config.training, config.data.shuffle, seed)
         self.evaluate = Evaluator(self.population, cut_test_set(dataset, config.data, seed), dataset.labels)
         self.algorithm = Decentralized(
@@ -153,7 +162,10 @@ class _Run:
         saved = checkpoint.read(checkpoint.path_of(self.plan.result), self.plan.identity.id)
         if saved is None or self.earlier is None:
             return
-        if saved.X.shape != tuple(self.population.X.shape) or saved.rounds > self.earlier.attributes["rounds_done"]:
+        if (
+            saved.X.shape != tuple(self.population.X.shape)
+            or saved.rounds > self.earlier.attributes["rounds_done"]
+        ):
             path = checkpoint.path_of(self.plan.result)
             raise DamagedFileError(f"{path} does not fit its result file; it was left as it is: move it away")
         every = self.plan.config.run.eval_every
@@ -239,8 +251,8 @@ class _Run:
                 if not np.array_equal(a, b, equal_nan=True):
                     self.result.segments[-1]["differs_from_earlier_at"] = key
                     print(
-                        f"warning: {self.plan.result.name}: round {key[0]} came out otherwise than before; were "
-                        "the library versions, machine type or threads others? (see the file's segments)",
+                        f"warning: {self.plan.result.name}: round {key[0]} came out otherwise than before; "
+                        "were library versions, machine type or threads others? (see the file's segments)",
                         file=sys.stderr,
                     )
                     return
@@ -259,7 +271,7 @@ def _check_room(build: Callable[[], torch.nn.Module], plan: Plan) -> int:
         raise InputError(
             "model",
             training.model,
-            f"{plan.topology.n} nodes need {needed / 2**30:.1f} GiB of memory and {free / 2**30:.1f} are free",
+            f"{plan.topology.n} nodes need {needed / 2**30:.1f} GiB of memory; {free / 2**30:.1f} are free",
         )
     room = shutil.disk_usage(plan.result.parent).free
     if population > room:

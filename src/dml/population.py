@@ -85,8 +85,14 @@ class Population:
         for node, module in enumerate(self.modules):
             for tensor, (start, _, shape) in zip(_floats(module), self._columns, strict=True):
                 home = self.X[node, start:]
-                if tensor.data_ptr() != home.data_ptr() or tensor.dtype != self.X.dtype or tensor.shape != shape:
-                    raise RuntimeError(f"the module of node {node} has left the matrix X (.to() or deepcopy?)")
+                if (
+                    tensor.data_ptr() != home.data_ptr()
+                    or tensor.dtype != self.X.dtype
+                    or tensor.shape != shape
+                ):
+                    raise RuntimeError(
+                        f"the module of node {node} has left the matrix X (.to() or deepcopy?)"
+                    )
 
     def parameters(self, node: int) -> list[Tensor]:
         """The trainable parameters of a node, tied ones once."""
@@ -102,7 +108,7 @@ class Population:
         changed = _changed_rows(C)
         if not len(changed):
             return
-        # Only the columns that are read: a model that nobody uses, such as one that has diverged, spreads nowhere.
+        # Only the columns that are read: a model that nobody uses cannot spread what it holds.
         block = C[changed]
         read = np.unique(block.indices)
         weights = torch.from_numpy(block[:, read].toarray()).to(self.X)
@@ -120,7 +126,9 @@ class Population:
 
     def buffers(self) -> list[np.ndarray]:
         """The integer buffers of all nodes, one array [n, ..] each, for a checkpoint."""
-        stacks = zip(*([b for b in m.buffers() if not b.is_floating_point()] for m in self.modules), strict=True)
+        stacks = zip(
+            *([b for b in m.buffers() if not b.is_floating_point()] for m in self.modules), strict=True
+        )
         return [torch.stack(nodes).cpu().numpy() for nodes in stacks]
 
     @torch.no_grad()
@@ -133,7 +141,7 @@ class Population:
 
 
 def _floats(module: nn.Module) -> list[Tensor]:
-    """Parameters and float buffers in a fixed order; ``parameters()`` and ``buffers()`` name tied ones once."""
+    """Parameters and float buffers in a fixed order; torch names tied ones once."""
     return [*module.parameters(), *(b for b in module.buffers() if b.is_floating_point())]
 
 

@@ -18,7 +18,13 @@ class Progress:
 
     def __init__(self, what: str, total: int, done: int = 0) -> None:
         from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            TextColumn,
+            TimeElapsedColumn,
+            TimeRemainingColumn,
+        )
         from rich.progress import Progress as Bar
 
         self._console = Console(stderr=True)
@@ -59,7 +65,10 @@ class Progress:
         fresh = done - self._from
         left = (now - self._start) / fresh * (self._total - done) if fresh > 0 else 0.0
         rest = f", about {left:.0f} s left" if done < self._total and fresh > 0 else ""
-        print(f"{self._what} {done}/{self._total} after {now - self._start:.0f} s{rest}  {note}", file=sys.stderr)
+        print(
+            f"{self._what} {done}/{self._total} after {now - self._start:.0f} s{rest}  {note}",
+            file=sys.stderr,
+        )
 
     def say(self, line: str) -> None:
         """A line above the bar."""

@@ -62,7 +62,10 @@ def main() -> int:
         return 1
     result = load(path)
     if before > rounds:
-        print(f"the file holds {before} rounds already, and {rounds} were asked for: nothing was run", file=sys.stderr)
+        print(
+            f"the file holds {before} rounds already, and {rounds} were asked for: nothing was run",
+            file=sys.stderr,
+        )
     elif before == rounds:
         print("all rounds were there already: nothing was run", file=sys.stderr)
     if result.attributes["status"] == "diverged":

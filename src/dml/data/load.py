@@ -51,7 +51,7 @@ def _digits(data_dir: Path, seed: int) -> Dataset:
 
 @lru_cache(maxsize=1)
 def _all_digits(data_dir: Path) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """scikit-learn's digits, pixels in [0, 1]; kept as one small file, as importing scikit-learn takes a second."""
+    """scikit-learn's digits, pixels in [0, 1]; kept as a file, as importing scikit-learn takes a second."""
     path = data_dir / "digits.npz"
     try:
         with np.load(path, allow_pickle=False) as file:

@@ -107,7 +107,9 @@ def place(
             continue
         if len(part) < 2:
             raise InputError(
-                "backdoor_node_idx", node, "has one training sample, and an OOD node needs a clean one beside it"
+                "backdoor_node_idx",
+                node,
+                "has one training sample, and an OOD node needs a clean one beside it",
             )
         # Rounded first, so that 0.1 x 50 is 5 whatever the last bit says.
         k = min(max(1, math.ceil(round(config.backdoor_proportion * len(part), 9))), len(part) - 1)

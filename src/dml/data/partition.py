@@ -19,7 +19,7 @@ def largest_remainder(quotas: NDArray[np.float64], total: int) -> NDArray[np.int
         total: the sum of the result.
     """
     exact = quotas / quotas.sum() * total
-    whole = np.floor(exact).astype(np.int64)
+    whole: NDArray[np.int64] = np.floor(exact).astype(np.int64)
     # Rounding may leave the sum of the floors off by one in either direction.
     short = total - int(whole.sum())
     # Remainders equal but for rounding are ties.
@@ -89,7 +89,8 @@ def _pick(cdf: NDArray[np.float64], uniform: NDArray[np.float64]) -> NDArray[np.
     """The first i with cdf_i > uniform x cdf_n, for each uniform number in [0, 1)."""
     # The product may round up to cdf_n itself, which no i exceeds.
     at = np.minimum(uniform * cdf[-1], np.nextafter(cdf[-1], 0))
-    return np.searchsorted(cdf, at, side="right")
+    chosen: NDArray[np.int64] = np.searchsorted(cdf, at, side="right")
+    return chosen
 
 
 def _until_one_closes(chosen: NDArray[np.int64], left: NDArray[np.int64]) -> int:
@@ -121,7 +122,9 @@ def partition(
     mixture = _dirichlet(rng, label_alpha, classes, n)
     order = rng.permutation(len(labels))
     owner = deal(labels[order], budgets(shares, len(labels)), mixture, rng.random(len(labels)))
-    by_owner = np.split(order[np.argsort(owner, kind="stable")], np.cumsum(np.bincount(owner, minlength=n))[:-1])
+    by_owner = np.split(
+        order[np.argsort(owner, kind="stable")], np.cumsum(np.bincount(owner, minlength=n))[:-1]
+    )
     return [np.sort(part) for part in by_owner]
 
 

@@ -28,7 +28,8 @@ class Failures:
     def lines(self) -> list[str]:
         """One line a failed experiment."""
         return [
-            f"{entry['name']}-{key}: {entry['why']} ({entry['tries']} tries)" for key, entry in self._read().items()
+            f"{entry['name']}-{key}: {entry['why']} ({entry['tries']} tries)"
+            for key, entry in self._read().items()
         ]
 
     def add(self, experiment_id: str, name: str, why: str) -> None:
@@ -49,7 +50,9 @@ class Failures:
         if not self._path.exists():
             return {}
         try:
-            failed: dict[str, dict[str, str | int]] = json.loads(self._path.read_text(encoding="utf-8"))["failed"]
+            failed: dict[str, dict[str, str | int]] = json.loads(self._path.read_text(encoding="utf-8"))[
+                "failed"
+            ]
             return failed
         except (ValueError, KeyError, TypeError) as error:
             raise DamagedFileError(

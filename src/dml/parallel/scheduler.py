@@ -142,7 +142,9 @@ class Sweep:
                     self._fail(plan, answer.why)
 
     @staticmethod
-    def _pop(running: dict["Future[str]", Plan], ready: Iterable["Future[str]"]) -> list[tuple["Future[str]", Plan]]:
+    def _pop(
+        running: dict["Future[str]", Plan], ready: Iterable["Future[str]"]
+    ) -> list[tuple["Future[str]", Plan]]:
         return [(future, running.pop(future)) for future in ready]
 
     @staticmethod
@@ -157,7 +159,9 @@ class Sweep:
         except (ManagerLost, WorkerLost) as error:
             return Answer(worker.STOPPED, why=str(error).splitlines()[0])
         except Exception as error:
-            return Answer(worker.FAILED, why=f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}")
+            return Answer(
+                worker.FAILED, why=f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+            )
 
     def _done(self, plan: Plan, answer: Answer) -> None:
         self.outcome.done += 1

@@ -53,7 +53,10 @@ def _acquire(path: Path) -> int:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             if error.errno in _NO_LOCKS:
-                print(f"warning: no file locks in {path.parent}: do not run an experiment twice", file=sys.stderr)
+                print(
+                    f"warning: no file locks in {path.parent}: do not run an experiment twice",
+                    file=sys.stderr,
+                )
                 return handle
             text = os.pread(handle, 4096, 0).decode(errors="replace")
             os.close(handle)

@@ -85,15 +85,18 @@ class Record:
         ]
         self.round = [self.round[row] for row in rows]
         self.epoch = [self.epoch[row] for row in rows]
-        for table in (self.metrics, self.per_class):
-            for name, values in table.items():
-                table[name] = [values[row] for row in rows]  # type: ignore[assignment, misc]
+        self.metrics = {name: [v[row] for row in rows] for name, v in self.metrics.items()}
+        self.per_class = {name: [v[row] for row in rows] for name, v in self.per_class.items()}
         del self.bytes_sent[rounds:], self.round_s[rounds:]
         self.edge_bytes = edge_bytes
 
     def means(self, name: str) -> NDArray[np.float64]:
         """Mean over the nodes of a metric at each row that an AUC counts, [rows]; empty without rows."""
-        rows = [np.mean(v, dtype=np.float64) for v, e in zip(self.metrics[name], self.epoch, strict=True) if e != FINAL]
+        rows = [
+            np.mean(v, dtype=np.float64)
+            for v, e in zip(self.metrics[name], self.epoch, strict=True)
+            if e != FINAL
+        ]
         return np.array(rows)
 
     def auc(self, name: str) -> float:

@@ -25,23 +25,23 @@ def text(table: "pd.DataFrame") -> str:
         for topology, part in table[table["settings"] == settings].groupby("topology", sort=False):
             lines.append(str(topology))
             lines.append(
-                f"  {'strategy':<13}{'runs':>5}{'IID AUC':>12}{'OOD AUC':>12}{'asr AUC':>12}"
-                f"{'last IID':>9}{'OOD':>6}{'worst':>6}"
+                f" {'strategy':<13}{'runs':>4}{'IID AUC':>11}{'OOD AUC':>11}{'asr AUC':>11}"
+                f"{'IID':>5}{'OOD':>5}{'worst':>6}{'vs unweighted':>14}"
             )
             lines += [_line(row) for row in part.to_dict("records")]
             lines.append("")
     lines += [
-        "AUC: sum of the accuracies, mean over nodes, over all measurements; +- is the",
-        "standard deviation over runs (seeds, OOD nodes). last: after the last round;",
-        "worst: OOD accuracy of the worst node. asr: without images of the target class.",
-        "vs: OOD AUC over unweighted's on the same graph, seed and OOD node, and in how",
-        "many of such pairs it is above.",
+        "AUC: sum over all measurements of the accuracy's mean over nodes; ± is the",
+        "standard deviation over runs (seeds, OOD nodes). IID, OOD: accuracies after the",
+        "last round; worst: OOD accuracy of the worst node. asr: OOD accuracy without the",
+        "images of the target class. vs unweighted: OOD AUC above that of unweighted on",
+        "the same graph, seed and OOD node, and in how many of such pairs it is above.",
     ]
     return "\n".join(lines)
 
 
 def heading(settings: dict[str, Any], others: list[dict[str, Any]]) -> str:
-    """What makes these experiments comparable: rounds, epochs and measuring, and all in which groups differ."""
+    """What these experiments have in common: rounds, epochs, measuring, and all in which groups differ."""
     every = settings["eval_every"]
     measured = "each epoch" if every == "epoch" else f"every {every} rounds"
     epochs = f" x {settings['epochs']} epochs" if "epochs" in settings else ""
@@ -55,18 +55,17 @@ def heading(settings: dict[str, Any], others: list[dict[str, Any]]) -> str:
 
 
 def _line(row: dict[str, Any]) -> str:
-    values = "".join(f"{_spread(row[v], row[f'{v}_std']):>12}" for v in ("auc_test", "auc_ood", "auc_asr"))
-    last = f"{row['final_test']:>9.3f}{row['final_ood']:>6.2f}{row['worst_ood']:>6.2f}"
-    line = f"  {row['strategy']:<13}{row['runs']:>5}{values}{last}"
+    values = "".join(f"{_spread(row[v], row[f'{v}_std']):>11}" for v in ("auc_test", "auc_ood", "auc_asr"))
+    last = f"{row['final_test']:>5.2f}{row['final_ood']:>5.2f}{row['worst_ood']:>6.2f}"
+    line = f" {row['strategy']:<13}{row['runs']:>4}{values}{last}"
     if not math.isnan(row["over_unweighted"]):
-        line += f"\n{'':>20}vs unweighted: {row['over_unweighted']:+.1f} ({row['pairs_above']:.0f} of {row['pairs']:.0f} above)"
-    if row["diverged"]:
-        line += f"\n{'':>20}{row['diverged']} more diverged"
-    return line
+        pairs = f"{row['pairs_above']:.0f}/{row['pairs']:.0f}"
+        line += f"{row['over_unweighted']:>+8.1f}{pairs:>6}"
+    return line + (f"\n{'':>18}{row['diverged']} more diverged" if row["diverged"] else "")
 
 
 def _spread(mean: float, deviation: float) -> str:
-    return f"{mean:.1f}" if math.isnan(deviation) else f"{mean:.1f}+-{deviation:.1f}"
+    return f"{mean:.1f}" if math.isnan(deviation) else f"{mean:.1f}±{deviation:.1f}"
 
 
 def write_csv(table: "pd.DataFrame", path: Path) -> None:
@@ -83,7 +82,11 @@ def write_hdf5(table: "pd.DataFrame", path: Path) -> None:
         file.attrs["columns"] = json.dumps(list(table.columns))
         for column in table.columns:
             values = table[column]
-            is_text = values.dtype.kind in "OTU" or not hasattr(values.dtype, "itemsize") or str(values.dtype) == "str"
+            is_text = (
+                values.dtype.kind in "OTU"
+                or not hasattr(values.dtype, "itemsize")
+                or str(values.dtype) == "str"
+            )
             data = values.astype(object).to_numpy() if is_text else values.to_numpy(np.float64)
             files.put(file, column, data, **({"dtype": h5py.string_dtype()} if is_text else {}))
 
@@ -102,18 +105,20 @@ def draw(table: "pd.DataFrame", path: Path) -> None:
     strategies = list(table["strategy"].unique())
     most = max(len(names) for names in topologies.values())
     figure, axes = pyplot.subplots(
-        len(groups), 1, figsize=(max(6.4, 1.9 * most + 2.2), 3.9 * len(groups)), squeeze=False, layout="constrained"
+        len(groups),
+        1,
+        figsize=(max(6.4, 1.9 * most + 2.2), 3.9 * len(groups)),
+        squeeze=False,
+        layout="constrained",
     )
-    colours = dict(zip(strategies, pyplot.colormaps["tab10"].colors * 9, strict=False))  # type: ignore[attr-defined]
+    colours = {strategy: f"C{k}" for k, strategy in enumerate(strategies)}
     for axis, settings in zip(axes[:, 0], groups, strict=True):
         part, width = table[table["settings"] == settings], 0.8 / len(strategies)
         for k, strategy in enumerate(strategies):
             own = part[part["strategy"] == strategy].set_index("topology").reindex(topologies[settings])
             x = np.arange(len(own)) + (k - (len(strategies) - 1) / 2) * width
-            axis.bar(
-                x, own["auc_ood"], width, yerr=own["auc_ood_std"].fillna(0), label=strategy, color=colours[strategy],
-                error_kw={"elinewidth": 0.8},
-            )  # fmt: skip
+            spread = own["auc_ood_std"].fillna(0)
+            axis.bar(x, own["auc_ood"], width, yerr=spread, label=strategy, color=colours[strategy])
         names = [t.replace(":", "\n", 1).replace(",", " ") for t in topologies[settings]]
         axis.set_xticks(np.arange(len(names)), names, fontsize=8)
         axis.set_ylabel("OOD AUC")

@@ -58,7 +58,9 @@ def collect(paths: Iterable[Path]) -> Runs:
             running.append(path)
         else:
             rows.append(row)
-    table = pd.DataFrame(rows, columns=["settings", "topology", "strategy", "variant", "pair", "status", *VALUES])
+    table = pd.DataFrame(
+        rows, columns=["settings", "topology", "strategy", "variant", "pair", "status", *VALUES]
+    )
     # Two variants of one strategy (softmax or not, another s) are two strategies, where both are there.
     several = table.groupby(["settings", "strategy"])["variant"].transform("nunique") > 1
     table.loc[several, "strategy"] += " " + table.loc[several, "variant"]
@@ -74,7 +76,10 @@ def _row(path: Path, found: dict[str, Any]) -> dict[str, Any]:
     try:
         reads = set(json.loads(found["reads"]))
         settings = {flag: config[flag] for flag in sorted(reads - _FACTORS)}
-        settings |= {"rounds": found["rounds_done"], "ood": config["backdoor_proportion"] if config["backdoor"] else 0}
+        settings |= {
+            "rounds": found["rounds_done"],
+            "ood": config["backdoor_proportion"] if config["backdoor"] else 0,
+        }
         variant = ""
         if "softmax" in reads:
             variant = f"s={config['softmax_coeff']:g}" if config["softmax"] else "sum"
@@ -114,7 +119,11 @@ def summarise(runs: Runs) -> pd.DataFrame:
                 row |= {"pairs": len(difference), "pairs_above": int((difference > 0).sum())}
             rows.append(row)
     columns = ["settings", "topology", "strategy", "runs", "diverged"]
-    columns += [c for value in VALUES for c in (value, f"{value}_std")] + ["over_unweighted", "pairs", "pairs_above"]
+    columns += [c for value in VALUES for c in (value, f"{value}_std")] + [
+        "over_unweighted",
+        "pairs",
+        "pairs_above",
+    ]
     return pd.DataFrame(rows, columns=columns).sort_values(["settings", "topology", "strategy"], key=_order)
 
 

@@ -100,7 +100,7 @@ class Evaluator:
     def _forward(self, node: int) -> Tensor:
         module = self._population.modules[node]
         module.eval()
-        parts = [module(chunk) for chunk in self._x.split(CHUNK)]
+        parts = [module(chunk) for chunk in torch.split(self._x, CHUNK)]
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     def _by_class(self, classes: Tensor, counted: Tensor | None = None) -> Tensor:

@@ -6,7 +6,6 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 from dml import randomness
-from dml.data.config import DataConfig
 from dml.data.ood import NodeData
 from dml.population import Population
 from dml.training import optimizers
@@ -73,7 +72,7 @@ class LoopEngine:
         module.train()
         outputs, losses = [], []
         size = self._training.batch_size
-        for xb, yb in zip(x.split(size), y.split(size), strict=True):
+        for xb, yb in zip(torch.split(x, size), torch.split(y, size), strict=True):
             logits = module(xb)
             loss = functional.cross_entropy(logits, yb)
             gradients = torch.autograd.grad(loss, parameters)

@@ -3,7 +3,8 @@
 They are the kernels behind ``torch.optim``'s ``fused=True``, called without its wrapper, which costs more
 than the arithmetic of a small model (and a second at its first use, for torch's compiler). The formulas:
 
-    sgd     b <- momentum b + g (b = g in the first step);  x <- x - lr (g + momentum b  with Nesterov, else b)
+    sgd     b <- momentum b + g (b = g in the first step);  x <- x - lr b, or with Nesterov's form
+            x <- x - lr (g + momentum b)
     adam    m <- beta_1 m + (1 - beta_1) g;  v <- beta_2 v + (1 - beta_2) g^2;
             x <- x - lr m^ / (sqrt(v^) + 1e-8),  m^ = m / (1 - beta_1^t), v^ = v / (1 - beta_2^t)
     adamw   the same after x <- x - lr weight_decay x

@@ -1,0 +1,47 @@
+# Two commands: `make run` (a first sweep, about a minute) and `make test`. Each makes .venv and installs
+# into it when that has not been done, or when a requirements file has changed.
+
+PYTHON ?= python3
+# Where pip takes torch from, if not from its usual index: the CPU build, or another CUDA's.
+#   make TORCH_INDEX=https://download.pytorch.org/whl/cpu run
+TORCH_INDEX ?=
+
+BIN := .venv/bin
+TORCH := $(shell sed -n 's/^torch==/torch==/p' requirements.txt)
+DEPENDENCIES := requirements.txt requirements-hpc.txt setup.py
+
+.PHONY: run test test-all check bench clean
+
+run: .venv/installed
+	$(BIN)/python src/experiments/bd_scheduler.py --preset quickstart
+
+test: .venv/installed-dev
+	$(BIN)/python -m pytest -m "not slow"
+
+test-all: .venv/installed-dev
+	$(BIN)/python -m pytest
+
+check: .venv/installed-dev
+	$(BIN)/pre-commit run --all-files --show-diff-on-failure
+
+bench: .venv/installed
+	$(BIN)/python benchmarks/run.py
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "distributed_ml needs Python >= 3.11; name one: make PYTHON=python3.12 run"; exit 1; }
+	$(PYTHON) -m venv .venv
+
+.venv/installed: .venv/bin/python $(DEPENDENCIES)
+	$(BIN)/python -m pip install --quiet --upgrade "pip>=23.2" "setuptools>=68" wheel
+	$(if $(TORCH_INDEX),$(BIN)/python -m pip install --index-url $(TORCH_INDEX) $(TORCH))
+	$(BIN)/python -m pip install -r requirements.txt
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
+	@touch $@
+
+.venv/installed-dev: .venv/installed requirements-dev.txt
+	$(BIN)/python -m pip install -r requirements-dev.txt
+	@touch $@
+
+clean:
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis
