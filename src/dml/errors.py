@@ -13,7 +13,8 @@ class InputError(ValueError):
     def __init__(self, flag: str, value: object, right: str) -> None:
         self.flag, self.value, self.right = flag, value, right
         switch = "no_" if value is False else ""
-        shown = "" if value is None or isinstance(value, bool) else f" {value}"
+        words = value if isinstance(value, list | tuple) else [value]
+        shown = "" if value is None or isinstance(value, bool) else " " + " ".join(map(str, words))
         super().__init__(f"--{switch}{flag}{shown}: {right}")
 
     def __reduce__(self) -> tuple[type["InputError"], tuple[str, object, str]]:

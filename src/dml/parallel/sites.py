@@ -43,6 +43,13 @@ class Site:
     options: OptionTable
     make_config: Callable[[Mapping[str, str]], object]
 
+    def check(self, options: Mapping[str, str]) -> None:
+        """Raises InputError on an option that the site does not take."""
+        for key, value in options.items():
+            if key not in self.options:
+                takes = ", ".join(self.options) or "no options"
+                raise InputError("site_options", f"{key}={value}", f"{self.name} takes: {takes}")
+
     def config(self, options: Mapping[str, str], run_dir: Path) -> "Config":
         """Makes a new Parsl configuration, which can be loaded once.
 
@@ -53,10 +60,7 @@ class Site:
         Raises:
             InputError: an option that the site does not take, or a configuration that cannot be made here.
         """
-        for key, value in options.items():
-            if key not in self.options:
-                takes = ", ".join(self.options) or "no options"
-                raise InputError("site_options", f"{key}={value}", f"{self.name} takes: {takes}")
+        self.check(options)
         if bad := _NO_SHELL_WORD.search(str(run_dir.absolute())):
             raise InputError(
                 "out_dir",

@@ -1,6 +1,6 @@
 """A sweep written out: the experiments that a preset and its flags stand for."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from itertools import islice
 from pathlib import Path
@@ -38,6 +38,14 @@ def fields() -> Iterator[tuple[str, str, FieldInfo]]:
             yield section, flag, info
 
 
+def refuse_factors(argv: Sequence[str]) -> None:
+    """Raises InputError on a flag of the single run that a sweep varies."""
+    for word in argv:
+        flag = word.removeprefix("--").split("=")[0].replace("-", "_").removeprefix("no_")
+        if word.startswith("--") and flag in FACTORS:
+            raise InputError(flag, None, f"a sweep varies it: it is set by {FACTORS[flag]}")
+
+
 def make(given: Mapping[str, Any]) -> tuple[SweepConfig, dict[str, Any]]:
     """The scheduler's own configuration, and the flags that are meant for the experiments.
 
@@ -70,12 +78,21 @@ def experiments(sweep: SweepConfig, flags: Mapping[str, Any]) -> list[Plan]:
         InputError: a value that cannot be right, or a flag that no experiment of the sweep reads.
     """
     fixed = {**PRESETS[sweep.preset].fixed, "threads": 1, **flags, "out_dir": out_dir(sweep)}
-    plans = list(islice(_plans(sweep, fixed), sweep.limit))
-    read_by_some = experiment_config.NOT_NUMBERS.union(*(p.config.reads() for p in plans))
+    _check_read(sweep, fixed, flags)
+    return list(islice(_plans(sweep, fixed), sweep.limit))
+
+
+def _check_read(sweep: SweepConfig, fixed: Mapping[str, Any], flags: Mapping[str, Any]) -> None:
+    """Refuses a flag that no experiment reads; what is read does not depend on seed and topology."""
+    preset = PRESETS[sweep.preset]
+    read_by_some = set(experiment_config.NOT_NUMBERS)
+    for dataset in sweep.datasets or preset.datasets:
+        for strategy in sweep.strategies or preset.strategies:
+            values = {**fixed, "dataset": dataset, "aggregation_strategy": strategy, "backdoor": True}
+            read_by_some |= experiment_config.make(values, drop_unread=True).reads()
     for flag, value in flags.items():
         if flag not in read_by_some:
             raise InputError(flag, value, "no experiment of this sweep reads it, so leave it out")
-    return plans
 
 
 def _plans(sweep: SweepConfig, fixed: Mapping[str, Any]) -> Iterator[Plan]:
@@ -83,7 +100,10 @@ def _plans(sweep: SweepConfig, fixed: Mapping[str, Any]) -> Iterator[Plan]:
 
     @cache
     def graph(text: str, seed: int) -> Topology:
-        return read(text, seed=seed)
+        try:
+            return read(text, seed=seed)
+        except InputError as error:
+            raise InputError("topologies", error.value, error.right) from None
 
     seen: set[str] = set()
     for seed in sweep.seeds or preset.seeds:

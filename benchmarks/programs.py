@@ -1,0 +1,123 @@
+"""The programs as a user starts them: each in a process of its own, from start to exit."""
+
+import json
+import shutil
+import subprocess
+import sys
+import time
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+
+import h5py
+from timing import ROOT, Row, interleaved, median, ratio, run
+
+from dml import config, experiment
+from dml.results import tables
+from dml.results.reader import attributes
+
+SCRIPTS = ROOT / "src" / "experiments"
+FILES = 4000
+
+
+def rows(quick: bool, folder: Path) -> list[Row]:
+    """All programs; ``folder`` takes what they write."""
+    return [
+        *wrong_arguments(3 if quick else 7, folder),
+        start(2 if quick else 5, folder),
+        table(400 if quick else FILES, folder),
+        *sweep(quick, folder),
+    ]
+
+
+def wrong_arguments(repeats: int, folder: Path) -> list[Row]:
+    """A user's mistake, until it is told."""
+    calls = (
+        ("decentralized_main.py", "--lr", "-1"),
+        ("decentralized_main.py", "--topology_file", "nofile.txt"),
+        ("bd_scheduler.py", "--seeds", "x"),
+    )
+    cases = {" ".join(call): partial(_refused, *call, "--out_dir", str(folder / "none")) for call in calls}
+    seconds = interleaved(cases, repeats)
+    return [Row(what, median(times), "s", 0.5, "") for what, times in seconds.items()]
+
+
+def _refused(script: str, *words: str) -> None:
+    run(str(SCRIPTS / script), *words, expect=2)
+
+
+def start(repeats: int, folder: Path) -> Row:
+    """The default experiment over what any torch program costs; every time in a folder of its own."""
+    fresh = iter(range(1000))
+
+    def ours() -> None:
+        run(str(SCRIPTS / "decentralized_main.py"), "--out_dir", str(folder / f"single-{next(fresh)}"))
+
+    seconds = interleaved({"ours": ours, "torch": lambda: run("-c", "import torch")}, repeats)
+    note = f"{median(seconds['ours']):.2f} s; import torch alone {median(seconds['torch']):.2f} s"
+    return Row(
+        "decentralized_main.py over import torch", ratio(seconds["ours"], seconds["torch"]), "x", None, note
+    )
+
+
+def table(count: int, folder: Path) -> Row:
+    """compile_results.py on many files: copies of one result with other root attributes."""
+    many = folder / "many"
+    _make_results(many, count, folder)
+    seconds = []
+    for _ in range(3):
+        started = time.perf_counter()
+        run(str(SCRIPTS / "compile_results.py"), str(many))
+        seconds.append(time.perf_counter() - started)
+    size = sum(p.stat().st_size for p in tables.result_files(many)) / count
+    note = f"median of 3; {size / 1e3:.0f} kB a file, lately written"
+    shutil.rmtree(many)
+    return Row(f"compile_results.py on {count:,} files", median(seconds), "s", 5, note)
+
+
+def _make_results(many: Path, count: int, folder: Path) -> None:
+    flags = {
+        "topology_file": "barabasi_albert:n=33,m=2,seed=0",
+        "backdoor": True,
+        "rounds": 10,
+        "out_dir": folder,
+        "keep_checkpoint": False,
+    }
+    one = experiment.run(config.make(flags))
+    found = attributes(one)
+    many.mkdir()
+    strategies = ("unweighted", "weighted", "random", "degCent", "betCent")
+    for number in range(count):
+        strategy, rest = strategies[number % 5], number // 5
+        seed, graph = rest % 50, f"barabasi_albert:n=33,m={rest // 50 + 1}"
+        settings = found["config"] | {"seed": seed, "aggregation_strategy": strategy}
+        path = many / f"{strategy}-{number}.h5"
+        shutil.copyfile(one, path)
+        with h5py.File(path, "r+", locking=False) as file:
+            file.attrs["experiment_id"] = f"{number:012x}"
+            file.attrs["config"] = json.dumps(settings)
+            file.attrs["topology_family"], file.attrs["topology_source"] = graph, f"{graph},seed={seed}"
+            file.attrs["auc_ood"] = found["auc_ood"] + number / count
+
+
+def sweep(quick: bool, folder: Path) -> list[Row]:
+    """The quickstart sweep: the whole command, and the experiments in it."""
+    out = folder / "quickstart"
+    words = ["--preset", "quickstart", "--out_dir", str(out)]
+    words += ["--rounds", "4", "--limit", "4"] if quick else []
+    started = time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, str(SCRIPTS / "bd_scheduler.py"), *words], capture_output=True, text=True, cwd=ROOT
+    )
+    wall = time.perf_counter() - started
+    if done.returncode:
+        raise RuntimeError(f"the sweep ended with {done.returncode}:\n{done.stderr[-2000:]}")
+    segments = [s for path in tables.result_files(out) for s in json.loads(attributes(path)["segments"])]
+    first = min(datetime.fromisoformat(s["started"]) for s in segments)
+    last = max(datetime.fromisoformat(s["finished"]) for s in segments)
+    own = (last - first).total_seconds()
+    what = "quickstart sweep, 4 x 4 rounds" if quick else "quickstart sweep, 18 x 40 rounds"
+    return [
+        Row(what, wall, "s", 90, "bd_scheduler.py from start to exit"),
+        Row("  its first experiment to its last", own, "s", None, "from the files' segments, to a second"),
+    ]

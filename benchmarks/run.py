@@ -1,0 +1,69 @@
+#!/usr/bin/env python
+"""Prints one table: how fast and how small we are, against bare PyTorch and against the goals.
+
+python benchmarks/run.py            # some minutes
+python benchmarks/run.py --quick    # whether it runs; its numbers mean little
+
+Each ratio is the median over runs taken in turn with what it is compared with, in one process, so other
+load on the machine meets both. Times of programs are of one machine and one moment.
+"""
+
+import argparse
+import os
+import platform
+import sys
+import tempfile
+from datetime import date
+from pathlib import Path
+
+import mixing
+import programs
+import torch
+import training
+from timing import Row
+
+
+def main() -> int:
+    """Measures all rows and prints them as they come."""
+    parser = argparse.ArgumentParser(description="A table of ratios against bare PyTorch, and the goals.")
+    parser.add_argument("--quick", action="store_true", help="few repeats, small sweep: does it run?")
+    quick: bool = parser.parse_args().quick
+    cores = len(os.sched_getaffinity(0))
+    print(f"{date.today()}, {_cpu()}, {cores} cores")
+    print(f"torch {torch.__version__}, Python {platform.python_version()}; load average {_load()} before")
+    print(f"\n{'row':<45}{'measured':>11}{'goal':>11}")
+    with tempfile.TemporaryDirectory(prefix="dml-bench-") as folder:
+        for part in (
+            lambda: training.rows(cores, quick),
+            lambda: mixing.rows(cores, quick),
+            lambda: programs.rows(quick, Path(folder)),
+        ):
+            for row in part():
+                print(_line(row), flush=True)
+    print(f"\nload average {_load()} after")
+    return 0
+
+
+def _line(row: Row) -> str:
+    goal, verdict = "", ""
+    if row.goal is not None:
+        goal = f"<= {row.goal:g} {row.unit}"
+        verdict = "ok" if row.measured <= row.goal else "miss"
+    line = f"{row.what:<45}{f'{row.measured:.2f} {row.unit}':>11}{goal:>11} {verdict}".rstrip()
+    return line + (f"\n    {row.note}" if row.note else "")
+
+
+def _cpu() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def _load() -> str:
+    return ", ".join(f"{value:.1f}" for value in os.getloadavg())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

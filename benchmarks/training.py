@@ -1,0 +1,137 @@
+"""Local training and evaluation against bare PyTorch loops over the same models and data."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from timing import Row, interleaved, median, ratio
+from torch import Tensor, nn
+from torch.nn import functional
+
+from dml import config
+from dml.data.load import load
+from dml.data.ood import NodeData, TestSets
+from dml.models.registry import build
+from dml.population import Population
+from dml.training.evaluate import Evaluator
+from dml.training.loop import LoopEngine
+
+LABELS = 10
+
+# What torch.optim.SGD offers; on a CPU its default is the loop over the tensors.
+SGD_FORMS: dict[str, dict[str, Any]] = {
+    "default": {},
+    "foreach": {"foreach": True},
+    "fused": {"fused": True},
+}
+
+
+class Case:
+    """Nodes with a model and data each: for our engine in a population, for the bare loop on its own.
+
+    Args:
+        model: its name.
+        shape: of an input.
+        nodes: how many.
+        samples: a node.
+        batch: samples a step.
+        data: inputs and labels to take the samples from, else random ones.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        shape: tuple[int, ...],
+        nodes: int,
+        samples: int,
+        batch: int,
+        data: tuple[np.ndarray, np.ndarray] | None = None,
+    ) -> None:
+        self._shape, self._model, self._nodes, self._batch = shape, model, nodes, batch
+        rng = np.random.default_rng(0)
+        if data is None:
+            x = rng.random((nodes * samples, *shape), dtype=np.float32)
+            y = rng.integers(LABELS, size=nodes * samples)
+        else:
+            x, y = (array[: nodes * samples] for array in data)
+        self._x, self._y = np.split(x, nodes), np.split(y, nodes)
+        self._flags = config.make({"optimizer": "sgd", "lr": 0.01, "batch_size": batch}).training
+
+    def _new(self) -> nn.Module:
+        return build(self._model, self._shape, LABELS)
+
+    def population(self) -> Population:
+        """The nodes' models as ours."""
+        return Population(self._new, self._nodes, seed=0)
+
+    def ours(self) -> Callable[[], object]:
+        """One epoch of all nodes by the loop engine."""
+        counts = np.zeros((self._nodes, LABELS), np.int64)
+        data = NodeData(self._x, self._y, counts, counts[:, 0])
+        engine = LoopEngine(self.population(), data, self._flags, shuffle=True, seed=0)
+        nodes = np.arange(self._nodes)
+        return lambda: engine.epoch(nodes)
+
+    def bare(self, **form: Any) -> Callable[[], object]:
+        """The same optimiser steps by a plain loop, which measures no loss and no accuracy."""
+        models = [self._new().train() for _ in range(self._nodes)]
+        optimizers = [torch.optim.SGD(m.parameters(), lr=self._flags.lr, **form) for m in models]
+        xs, ys = [torch.from_numpy(x) for x in self._x], [torch.from_numpy(y) for y in self._y]
+
+        def epoch() -> None:
+            for model, optimizer, x, y in zip(models, optimizers, xs, ys, strict=True):
+                for batch in torch.randperm(len(y)).split(self._batch):
+                    optimizer.zero_grad(set_to_none=True)
+                    functional.cross_entropy(model(x[batch]), y[batch]).backward()
+                    optimizer.step()
+
+        return epoch
+
+
+def _digits() -> tuple[np.ndarray, np.ndarray]:
+    data = load("digits", config.make({}).data.data_dir, 0)
+    return data.train_x, data.train_y
+
+
+def _row(what: str, case: Case, threads: int, repeats: int) -> Row:
+    torch.set_num_threads(threads)
+    cases = {"ours": case.ours()} | {name: case.bare(**form) for name, form in SGD_FORMS.items()}
+    seconds = interleaved(cases, repeats)
+    best = min(SGD_FORMS, key=lambda name: median(seconds[name]))
+    forms = ", ".join(f"{name} {1e3 * median(seconds[name]):.1f}" for name in SGD_FORMS)
+    note = f"an epoch of all nodes: {1e3 * median(seconds['ours']):.1f} ms; bare: {forms}"
+    return Row(f"train {what}", ratio(seconds["ours"], seconds[best]), "x", 1.15, note)
+
+
+def rows(cores: int, quick: bool) -> list[Row]:
+    """Training, then evaluation."""
+    digits = Case("mlp", (1, 8, 8), nodes=33, samples=43, batch=16, data=_digits())
+    mnist = Case("mnist_mlp", (1, 28, 28), nodes=3, samples=192, batch=64)
+    result = [
+        _row("digits MLP, 33 nodes, 1 thread", digits, 1, 5 if quick else 61),
+        _row("MNIST MLP, 3 nodes, 1 thread", mnist, 1, 3 if quick else 15),
+        _row(f"MNIST MLP, 3 nodes, {cores} threads", mnist, cores, 3 if quick else 15),
+    ]
+    images = {"digits": _digits()[0][:360], "mnist": np.random.default_rng(0).random((1000, 1, 28, 28))}
+    for what, case, x, repeats in (
+        ("digits MLP, 33 nodes x 360 images", digits, images["digits"], 61),
+        ("MNIST MLP, 3 nodes x 1,000 images", mnist, images["mnist"].astype(np.float32), 15),
+    ):
+        torch.set_num_threads(1)
+        result.append(_evaluation(what, case.population(), x, 3 if quick else repeats))
+    return result
+
+
+def _evaluation(what: str, population: Population, x: np.ndarray, repeats: int) -> Row:
+    half, y = len(x) // 2, np.arange(len(x)) % LABELS
+    sets = TestSets(x[:half], y[:half], x[half:], np.zeros(len(x) - half, np.int64), y[half:])
+    images = torch.from_numpy(x)
+
+    @torch.inference_mode()
+    def plain() -> list[Tensor]:
+        return [module.eval()(images) for module in population.modules]
+
+    seconds = interleaved({"ours": Evaluator(population, sets, LABELS), "plain": plain}, repeats)
+    note = f"{1e3 * median(seconds['ours']):.1f} ms; forward passes alone {1e3 * median(seconds['plain']):.1f} ms"
+    return Row(f"evaluate {what}", ratio(seconds["ours"], seconds["plain"]), "x", None, note)

@@ -1,0 +1,105 @@
+"""What a sweep would cost: how many experiments, how long, how much disk and memory. Nothing is run."""
+
+import math
+from pathlib import Path
+from statistics import median
+
+import torch
+
+from dml.data.config import DATASETS
+from dml.data.load import load
+from dml.errors import DamagedFileError
+from dml.models.registry import build
+from dml.plan import Plan
+from dml.results import reader
+
+STEP_S = 100e-6
+"""Seconds of one step or forward pass of a model of a few thousand parameters on one core."""
+
+FLOPS = 30e9
+"""Operations a second of one core on a larger model; both were measured on 2 cores with AVX-512, 2026-11."""
+
+WORKER_MEMORY = 400 << 20
+"""Bytes of a worker that has imported torch and holds nothing yet."""
+
+
+def forecast(plans: list[Plan], workers: int, folder: Path) -> str:
+    """The forecast as text.
+
+    Args:
+        plans: the experiments of the sweep.
+        workers: experiments at a time.
+        folder: of the results; those that are there already tell how long one takes.
+    """
+    done, damaged, known = [], [], []
+    for plan in plans:
+        try:
+            if plan.result.exists():
+                found = reader.attributes(plan.result)
+                if found["status"] != "running" and found["rounds_done"] >= plan.config.run.rounds:
+                    done.append(plan)
+                    known.append(_seconds(plan.result) / _work(plan))
+        except DamagedFileError as error:
+            damaged.append(str(error))
+    left = [plan for plan in plans if plan not in done]
+    scale = median(known) if known else 1.0
+    basis = f"as the {len(known)} that are done" if known else "by steps and model size, on cores as of 2026"
+    seconds = sum(_work(plan) for plan in left) * scale / max(1, min(workers, len(left) or 1))
+    disk = sum(_disk(plan) for plan in left)
+    memory = min(workers, len(left)) * (WORKER_MEMORY + max((_memory(plan) for plan in left), default=0))
+    factors: dict[str, set[object]] = {
+        "data sets": {plan.config.data.dataset for plan in plans},
+        "seeds": {plan.config.run.seed for plan in plans},
+        "topologies": {plan.topology.family for plan in plans},
+        "strategies": {plan.config.strategy.aggregation_strategy for plan in plans},
+    }
+    lines = [f"{len(plans)} experiments: " + ", ".join(f"{len(v)} {k}" for k, v in factors.items())]
+    lines += [f"done already: {len(done)}; to run: {len(left)}"]
+    lines += [f"damaged: {message}" for message in damaged]
+    lines += [
+        f"time: about {_duration(seconds)} on {workers} workers ({basis})",
+        f"disk: about {disk / 1e6:.0f} MB in {folder}",
+        f"memory: about {memory / 2**30:.1f} GiB",
+        "nothing was run (--dry_run)",
+    ]
+    return "\n".join(lines)
+
+
+def _seconds(path: Path) -> float:
+    return float(reader.load(path).arrays["time/round_s"].sum())
+
+
+def _parameters(plan: Plan) -> int:
+    data = DATASETS[plan.config.data.dataset]
+    with torch.device("meta"):
+        model = build(plan.config.training.model, data.shape, data.labels)
+    return sum(p.numel() for p in model.parameters())
+
+
+def _work(plan: Plan) -> float:
+    """Seconds on one core: steps, and a forward pass of each test sample at each measurement."""
+    config, n, size = plan.config, plan.topology.n, _parameters(plan)
+    data = load(config.data.dataset, config.data.data_dir, config.run.seed)
+    samples = len(data.train_y)
+    steps = config.run.rounds * plan.epochs * n * math.ceil(samples / n / config.training.batch_size)
+    passes = plan.points * n
+    flops = 2 * size * (3 * samples * config.run.rounds * plan.epochs + passes * len(data.test_y))
+    return steps * STEP_S + passes * STEP_S + flops / FLOPS
+
+
+def _disk(plan: Plan) -> int:
+    """Bytes of the result file, packed about threefold, and of the checkpoint where it is kept."""
+    n, labels = plan.topology.n, DATASETS[plan.config.data.dataset].labels
+    rows = (plan.points + 1) * n * 4 * (7 + 3 * labels) // 3
+    return rows + 30_000 + (_memory(plan) if plan.config.run.keep_checkpoint else 0)
+
+
+def _memory(plan: Plan) -> int:
+    """Bytes of the population."""
+    return 4 * _parameters(plan) * plan.topology.n
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} minutes" if seconds < 7200 else f"{seconds / 3600:.1f} hours"

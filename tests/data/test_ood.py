@@ -1,0 +1,185 @@
+"""OOD data (A6): how many samples carry the trigger, which, where, and what the trigger looks like."""
+
+import math
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dml.data.config import DataConfig
+from dml.data.load import Dataset
+from dml.data.ood import add_trigger, cut_test_set, place, spread_over_labels, target_labels
+from dml.errors import InputError
+
+
+def dataset(rng, train, test, labels, side=8, channels=1):
+    """Random images whose last pixel says which one it is; the trigger does not reach that far."""
+
+    def images(count, first):
+        x = rng.random((count, channels, side, side), dtype=np.float32)
+        x[:, 0, -1, -1] = first + np.arange(count)
+        return x
+
+    return Dataset(
+        images(train, 0),
+        rng.integers(labels, size=train),
+        images(test, train),
+        rng.integers(labels, size=test),
+        labels,
+    )
+
+
+def identity(x):
+    return x[:, 0, -1, -1].astype(int)
+
+
+def with_patch(image, side):
+    """The plain rule, pixel by pixel."""
+    result = image.copy()
+    for channel in range(image.shape[0]):
+        for row in range(side):
+            for column in range(side):
+                result[channel, row, column] = 5.0 if channel == 0 else 0.0
+    return result
+
+
+def quota(counts, k):
+    """k spread in proportion to counts by largest remainder, in fractions; ties by class index."""
+    exact = [Fraction(int(c) * k, int(sum(counts))) for c in counts]
+    whole = [math.floor(e) for e in exact]
+    order = sorted(range(len(counts)), key=lambda c: (whole[c] - exact[c], c))
+    for c in order[: k - sum(whole)]:
+        whole[c] += 1
+    return whole
+
+
+@pytest.mark.parametrize(("size", "side"), [(8, 2), (16, 2), (28, 4), (32, 4)])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_the_patch_lies_top_left_in_the_first_channel(size, side, channels):
+    x = np.random.default_rng(0).random((3, channels, size, size), dtype=np.float32)
+    before = x.copy()
+    result = add_trigger(x)
+    assert np.array_equal(result, np.stack([with_patch(image, side) for image in x]))
+    assert np.array_equal(x, before)
+    assert (result != x).any(axis=1).sum() == 3 * side * side
+
+
+def test_what_the_trigger_commands():
+    y = np.array([0, 1, 8, 9])
+    assert target_labels(y, 10, True).tolist() == [0, 0, 0, 0]
+    assert target_labels(y, 10, False).tolist() == [1, 2, 9, 0]
+    assert y.tolist() == [0, 1, 8, 9]
+
+
+@given(
+    st.integers(0, 2**32 - 1),
+    st.integers(2, 60),
+    st.sampled_from(["0.01", "0.1", "0.29", "0.5", "0.7", "0.99"]),
+    st.booleans(),
+    st.integers(1, 6),
+)
+@settings(deadline=None, max_examples=100)
+def test_the_right_samples_carry_the_trigger(seed, samples, share, many_to_one, labels):
+    rng = np.random.default_rng(seed)
+    data = dataset(rng, samples + 40, 10, labels)
+    order = rng.permutation(samples + 40)
+    parts = [np.sort(p) for p in np.split(order, [20, 20 + samples])]
+    config = DataConfig(backdoor=True, backdoor_proportion=float(share), many_to_one=many_to_one)
+    nodes = place(data, parts, config, (1,), seed)
+
+    k = min(max(1, math.ceil(Fraction(share) * samples)), samples - 1)
+    assert nodes.ood_samples.tolist() == [0, k, 0]
+    assert nodes.samples.tolist() == [len(p) for p in parts]
+    for node in (0, 2):
+        assert np.array_equal(nodes.x[node], data.train_x[parts[node]])
+        assert np.array_equal(nodes.y[node], data.train_y[parts[node]])
+    for node, part in enumerate(parts):
+        for label in range(labels):
+            assert nodes.label_counts[node, label] == sum(data.train_y[s] == label for s in part)
+
+    x, y, who = nodes.x[1], nodes.y[1], identity(nodes.x[1])
+    assert sorted(who) == parts[1].tolist()
+    clean, triggered = slice(0, samples - k), slice(samples - k, samples)
+    assert np.array_equal(x[clean], data.train_x[who[clean]])
+    assert np.array_equal(y[clean], data.train_y[who[clean]])
+    own = data.train_y[who[triggered]]
+    assert np.array_equal(x[triggered], np.stack([with_patch(data.train_x[s], 2) for s in who[triggered]]))
+    assert y[triggered].tolist() == [0 if many_to_one else (o + 1) % labels for o in own]
+    counts = [int((data.train_y[parts[1]] == label).sum()) for label in range(labels)]
+    assert np.bincount(own, minlength=labels).tolist() == quota(counts, k)
+
+
+def test_ties_between_classes_go_to_the_lower_index():
+    y = np.array([3, 2, 1, 0] * 3)
+    chosen = spread_over_labels(y, 4, 2, np.random.default_rng(0))
+    assert sorted(y[chosen]) == [0, 1]
+
+
+def test_within_a_class_every_sample_is_as_likely():
+    y = np.array([0, 0, 0, 0, 1, 1])
+    counts = np.zeros(6)
+    for seed in range(900):
+        counts[spread_over_labels(y, 2, 3, np.random.default_rng(seed))] += 1
+    assert (np.abs(counts / 900 - 0.5) < 4 * 0.5 / 30).all()
+
+
+def test_a_nodes_trigger_is_keyed_by_seed_and_node():
+    data = dataset(np.random.default_rng(0), 90, 10, 5)
+    parts = np.split(np.arange(90), 3)
+    config = DataConfig(backdoor=True, backdoor_proportion=0.3)
+
+    def triggered(ood, seed):
+        nodes = place(data, parts, config, ood, seed)
+        return [set(identity(x[len(x) - k :])) for x, k in zip(nodes.x, nodes.ood_samples, strict=True)]
+
+    alone, beside = triggered((1,), 0), triggered((0, 1, 2), 0)
+    assert alone[1] == beside[1]
+    assert alone[0] == alone[2] == set()
+    assert min(map(len, beside)) == 9
+    assert {s - 30 for s in beside[1]} != beside[0]
+    assert triggered((1,), 0) == alone
+    assert triggered((1,), 1)[1] != alone[1]
+
+
+def test_an_ood_node_with_one_sample_is_refused_and_named():
+    data = dataset(np.random.default_rng(0), 11, 10, 5)
+    parts = [np.arange(10), np.array([10])]
+    config = DataConfig(backdoor=True)
+    with pytest.raises(InputError, match=r"--backdoor_node_idx 1: has one training sample"):
+        place(data, parts, config, (1,), 0)
+    assert place(data, parts, config, (0,), 0).ood_samples.tolist() == [1, 0]
+
+
+@given(
+    st.integers(0, 2**32 - 1),
+    st.integers(2, 80),
+    st.floats(0.01, 0.99),
+    st.booleans(),
+    st.sampled_from([8, 28]),
+)
+@settings(deadline=None, max_examples=60)
+def test_the_ood_test_set_and_the_clean_one_share_no_image(seed, size, share, many_to_one, side):
+    rng = np.random.default_rng(seed)
+    data = dataset(rng, 4, size, 5, side)
+    config = DataConfig(ood_test_proportion=share, many_to_one=many_to_one)
+    sets = cut_test_set(data, config, seed)
+    clean, ood = identity(sets.x) - 4, identity(sets.ood_x) - 4
+    assert len(ood) == min(max(1, round(share * size)), size - 1)
+    assert sorted([*clean, *ood]) == list(range(size))
+    assert np.array_equal(sets.x, data.test_x[clean])
+    assert np.array_equal(sets.y, data.test_y[clean])
+    patched = [with_patch(data.test_x[s], {8: 2, 28: 4}[side]) for s in ood]
+    assert np.array_equal(sets.ood_x, np.stack(patched))
+    assert np.array_equal(sets.ood_own, data.test_y[ood])
+    assert sets.ood_y.tolist() == [0 if many_to_one else (y + 1) % 5 for y in data.test_y[ood]]
+    counts = [int((data.test_y == label).sum()) for label in range(5)]
+    assert np.bincount(sets.ood_own, minlength=5).tolist() == quota(counts, len(ood))
+
+
+def test_the_test_sets_are_keyed_by_the_seed():
+    data = dataset(np.random.default_rng(0), 4, 60, 5)
+    first, again, other = (set(identity(cut_test_set(data, DataConfig(), s).ood_x)) for s in (0, 0, 1))
+    assert first == again
+    assert first != other

@@ -1,0 +1,217 @@
+"""Sweeps: which experiments they stand for, and that workers, kills and second calls change no number."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from conftest import SCRIPTS, Script
+
+from dml import results
+from dml.errors import InputError
+from dml.parallel import sweep
+
+QUICK = ("--preset", "quickstart", "--rounds", "6", "--epochs", "1", "--checkpoint_every", "2")
+
+
+def _plans(*, flags: dict | None = None, **own):
+    made, rest = sweep.make({**own, **(flags or {})})
+    return sweep.experiments(made, rest)
+
+
+def test_the_default_is_the_papers_matrix_on_digits():
+    plans = _plans()
+    # 3 seeds x 12 topologies x (5 strategies x 4 OOD nodes + FL once)
+    assert len(plans) == 756
+    assert len({plan.identity.id for plan in plans}) == 756
+    assert len({plan.result for plan in plans}) == 756
+    for plan in plans:
+        nodes = plan.config.data.backdoor_node_idx
+        assert nodes is not None
+        assert nodes[0] in plan.topology.most_connected(4)
+        softmax = plan.config.strategy.aggregation_strategy in ("random", "degCent", "betCent")
+        assert plan.config.strategy.softmax == softmax
+    first = [p for p in plans if p.config.strategy.aggregation_strategy == "unweighted_fl"]
+    assert len(first) == 36
+    assert all(p.config.data.backdoor_node_idx == tuple(p.topology.most_connected(1)) for p in first)
+
+
+def test_quickstart_is_18_experiments_of_which_all_have_33_nodes():
+    plans = _plans(preset="quickstart")
+    assert len(plans) == 18
+    assert {plan.topology.n for plan in plans} == {33}
+
+
+def test_factors_can_be_replaced_and_the_control_added():
+    plans = _plans(
+        preset="quickstart",
+        seeds=("3", "4"),
+        topologies=("cycle:n=8",),
+        strategies=("degCent",),
+        control=True,
+    )
+    assert [(p.config.run.seed, p.config.data.backdoor) for p in plans] == [
+        (3, True), (3, False), (4, True), (4, False),
+    ]  # fmt: skip
+
+
+def test_a_flag_goes_to_the_experiments_that_read_it():
+    plans = _plans(preset="quickstart", flags={"softmax_coeff": "20", "lr": "0.1"})
+    by_strategy = {p.config.strategy.aggregation_strategy: p.config for p in plans}
+    assert by_strategy["degCent"].strategy.softmax_coeff == 20
+    assert "softmax_coeff" not in by_strategy["weighted"].reads()
+    assert all(config.training.lr == 0.1 for config in by_strategy.values())
+    with pytest.raises(InputError, match="no experiment of this sweep reads it"):
+        _plans(preset="quickstart", strategies=("weighted",), flags={"softmax_coeff": "20"})
+
+
+def test_the_same_graph_twice_is_run_once():
+    graph = "barabasi_albert:n=8,m=2"
+    assert (
+        len(_plans(preset="quickstart", topologies=(graph, f"{graph},seed=0"), strategies=("degCent",))) == 1
+    )
+
+
+def test_a_dry_run_says_what_would_be_and_writes_nothing(script: Script, tmp_path: Path):
+    called = script("bd_scheduler.py", "--dry_run")
+    assert called.returncode == 0
+    assert "756 experiments" in called.stdout
+    assert all(word in called.stdout for word in ("time:", "disk:", "memory:", "nothing was run"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def _files(folder: Path) -> dict[str, Path]:
+    return {p.name: p for p in folder.glob("*.h5") if not p.name.startswith(".") and p.name != "summary.h5"}
+
+
+def _survivors(folder: Path) -> list[psutil.Process]:
+    """Processes whose command line names the folder: all of Parsl's, as their files are in it."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if str(folder) in " ".join(process.cmdline()) or str(folder) in process.cwd():
+                found.append(process)
+        except psutil.Error:
+            continue
+    return found
+
+
+def test_one_worker_four_workers_or_killed_and_called_again_the_numbers_are_the_same(
+    script: Script, tmp_path: Path
+):
+    """A10; and kill -9 of the scheduler in mid-sweep loses nothing, and leaves no process behind."""
+    one = script("bd_scheduler.py", *QUICK, "--workers", 1, "--out_dir", "one")
+    assert one.returncode == 0, one.stderr
+
+    command = [
+        sys.executable,
+        str(SCRIPTS / "bd_scheduler.py"),
+        *QUICK,
+        "--workers",
+        "4",
+        "--out_dir",
+        "four",
+    ]
+    killed = subprocess.Popen(
+        command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    )
+    until = time.monotonic() + 120
+    while len(_files(tmp_path / "four")) < 5 and time.monotonic() < until:
+        time.sleep(0.01)
+    family = psutil.Process(killed.pid).children(recursive=True)
+    killed.send_signal(signal.SIGKILL)
+    killed.wait()
+    died = time.monotonic()
+    left = len(_files(tmp_path / "four"))
+    assert 5 <= left < 18
+
+    again = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=200, check=False)
+    assert again.returncode == 0, again.stderr
+    while any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in family):
+        assert time.monotonic() - died < 30, "processes of the killed scheduler are still there"
+        time.sleep(0.2)
+    assert _survivors(tmp_path / "four" / ".parsl") == []
+
+    first, second = _files(tmp_path / "one"), _files(tmp_path / "four")
+    assert len(first) == 18
+    assert first.keys() == second.keys()
+    for name, path in first.items():
+        assert results.differences(path, second[name]) == [], name
+        # None was written by two at once: each start went on from where an earlier one had ended.
+        rounds = [segment["from_round"] for segment in results.load(second[name]).segments]
+        assert rounds == sorted(rounds)
+    assert not list((tmp_path / "four").glob(".*.lock")) + list((tmp_path / "four").glob(".*.tmp"))
+
+    third = script("bd_scheduler.py", *QUICK, "--out_dir", "four")
+    assert third.returncode == 0
+    assert "18 of 18 experiments are done already" in third.stderr
+    assert third.stdout == again.stdout
+
+
+def test_a_damaged_file_fails_one_experiment_and_the_others_go_on(script: Script, tmp_path: Path):
+    short = (*QUICK, "--strategies", "unweighted", "--out_dir", "out")
+    assert script("bd_scheduler.py", *short).returncode == 0
+    broken, gone, whole = sorted(_files(tmp_path / "out").values())
+    broken.write_bytes(b"damaged")
+    gone.unlink()
+    called = script("bd_scheduler.py", *short)
+    assert called.returncode == 1
+    assert broken.name in called.stderr
+    assert "Traceback" not in called.stderr
+    assert broken.read_bytes() == b"damaged"
+    assert results.load(gone).attributes["status"] == "complete"
+    (failed,) = json.loads((tmp_path / "out" / "sweep.json").read_text())["failed"].values()
+    assert failed["tries"] == 1
+    assert "cannot be read" in failed["why"]
+    broken.unlink()
+    assert script("bd_scheduler.py", *short).returncode == 0
+    assert json.loads((tmp_path / "out" / "sweep.json").read_text())["failed"] == {}
+    assert whole.exists()
+
+
+def test_ctrl_c_ends_the_sweep_and_all_that_it_started(tmp_path: Path):
+    command = [
+        sys.executable,
+        str(SCRIPTS / "bd_scheduler.py"),
+        "--preset",
+        "quickstart",
+        "--rounds",
+        "100000",
+    ]
+    process = subprocess.Popen(
+        command,
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    folder = tmp_path / "results" / "quickstart"
+    until = time.monotonic() + 60
+    while not list(folder.glob("*.ckpt")) and time.monotonic() < until:
+        time.sleep(0.05)
+    family = psutil.Process(process.pid).children(recursive=True)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "the same command goes on" in err
+    assert "Traceback" not in err
+    _, alive = psutil.wait_procs(family, timeout=10)
+    assert alive == []
+
+
+def test_two_schedulers_at_once_share_the_work(tmp_path: Path):
+    command = [sys.executable, str(SCRIPTS / "bd_scheduler.py"), *QUICK, "--limit", "6", "--out_dir", "out"]
+    both = [
+        subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    outputs = [process.communicate(timeout=200) for process in both]
+    assert [process.returncode for process in both] == [0, 0], outputs
+    files = _files(tmp_path / "out")
+    assert len(files) == 6
+    assert all(len(results.load(path).segments) == 1 for path in files.values())

@@ -1,0 +1,203 @@
+"""The command line as a user calls it: from anywhere, right or wrong."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import ROOT, SCRIPTS, Script
+
+FAST = ("--topology_file", "cycle:n=4", "--rounds", 2, "--epochs", 1)
+
+
+def test_one_experiment_from_any_folder_with_an_empty_path(script: Script, tmp_path: Path):
+    called = script("decentralized_main.py", *FAST, env={"PATH": "", "DML_DATA": os.environ["DML_DATA"]})
+    assert called.returncode == 0, called.stderr
+    path = tmp_path / called.stdout.splitlines()[-1]
+    assert path.parent == tmp_path / "results" / "single"
+    assert path.is_file()
+    assert "IID test set" in called.stdout
+    assert "this is the control" in called.stdout
+    assert "round 2/2" in called.stderr
+    assert max(len(line) for line in called.stdout.splitlines()[:-1]) <= 80
+
+
+def test_the_summary_tells_ood_accuracy_by_hops(script: Script):
+    called = script("decentralized_main.py", *FAST, "--backdoor", "--backdoor_node_idx", 1)
+    assert "OOD data on node 1" in called.stdout
+    assert "2 hops" in called.stdout
+
+
+def test_a_second_call_runs_nothing_and_fewer_rounds_cut_nothing(script: Script, tmp_path: Path):
+    first = script("decentralized_main.py", *FAST)
+    path = tmp_path / first.stdout.splitlines()[-1]
+    before = path.read_bytes()
+    again = script("decentralized_main.py", *FAST)
+    assert "nothing was run" in again.stderr
+    assert again.stdout == first.stdout
+    fewer = script("decentralized_main.py", *FAST[:2], "--rounds", 1, "--epochs", 1)
+    assert fewer.returncode == 0
+    assert "holds 2 rounds already, and 1 were asked for" in fewer.stderr
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["decentralized_main.py", "bd_scheduler.py", "compile_results.py"])
+def test_help_names_the_flags(script: Script, name: str):
+    called = script(name, "--help")
+    assert called.returncode == 0
+    assert "usage: " + name in called.stdout
+    if name != "compile_results.py":
+        assert all(
+            f"--{flag}" in called.stdout for flag in ("rounds", "lr", "softmax_coeff", "checkpoint_every")
+        )
+
+
+def _file(folder: Path, text: str) -> str:
+    path = folder / "graph.txt"
+    path.write_text(text)
+    return str(path)
+
+
+WRONG = [
+    (("--lr", "-1"), "--lr -1"),
+    (("--rounds", "0"), "--rounds 0"),
+    (("--rounds", "many"), "--rounds many"),
+    (("--label_alpha", "0"), "--label_alpha 0"),
+    (("--sample_alpha", "-2"), "--sample_alpha -2"),
+    (("--backdoor", "--backdoor_proportion", "1.0"), "--backdoor_proportion 1.0"),
+    (("--backdoor", "--backdoor_node_idx", "16"), "--backdoor_node_idx 16"),
+    (("--backdoor", "--backdoor_node_idx", "-1"), "--backdoor_node_idx"),
+    (("--aggregation_strategy", "best"), "--aggregation_strategy best"),
+    (("--dataset", "imagenet"), "--dataset imagenet"),
+    (("--model", "resnet"), "--model resnet"),
+    (("--model", "mnist_mlp"), "--model mnist_mlp"),
+    (("--softmax",), "--softmax"),
+    (("--out_dir", "/dev/null/x"), "--out_dir /dev/null/x"),
+    (("--topology_file", "missing.txt"), "--topology_file missing.txt"),
+    (("--topology_file", "barabasi:n=4"), "--topology_file barabasi:n=4"),
+    (("--topology_file", "cycle:n=4,k=2"), "--topology_file cycle:n=4,k=2"),
+    (("--topology_file", "cycle:n=1"), "--topology_file cycle:n=1"),
+    (("--accelerator", "abacus"), "--accelerator abacus"),
+    (("--topology_file", "cycle:n=2000"), "--topology_file cycle:n=2000"),
+    (("--nosuch", "1"), "--nosuch"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "named"), WRONG, ids=[w[1] for w in WRONG])
+def test_a_wrong_argument_is_named_and_nothing_is_written(
+    script: Script, tmp_path: Path, arguments: tuple[str, ...], named: str
+):
+    called = script("decentralized_main.py", *arguments)
+    assert called.returncode == 2, called.stderr
+    assert named in called.stderr
+    assert "Traceback" not in called.stderr
+    assert "http" not in called.stderr
+    assert called.stdout == ""
+    assert [p for p in tmp_path.rglob("*") if p.is_file()] == []
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("", "empty"),
+        ("0 1\n1 0\n1 1\n", "square"),
+        ("0 1\n0 0\n", "symmetric"),
+        ("0\n", "one node"),
+        ("0 2\n2 0\n", "[0, 1]"),
+        ("0 -0.5\n-0.5 0\n", "[0, 1]"),
+        ("0 nan\nnan 0\n", "nan"),
+        ("0 a\na 0\n", "number"),
+    ],
+)
+def test_a_wrong_topology_file_is_refused(script: Script, tmp_path: Path, text: str, why: str):
+    called = script("decentralized_main.py", "--topology_file", _file(tmp_path, text))
+    assert called.returncode == 2
+    assert "--topology_file" in called.stderr
+    assert "graph.txt" in called.stderr
+    assert why in called.stderr.lower() or why in called.stderr
+    assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (("--seeds", "x"), "--seeds x"),
+        (("--strategies", "best"), "--strategies best"),
+        (("--datasets", "imagenet"), "--datasets imagenet"),
+        (("--topologies", "missing.txt"), "--topologies missing.txt"),
+        (("--preset", "all"), "--preset all"),
+        (("--limit", "0"), "--limit 0"),
+        (("--workers", "0"), "--workers 0"),
+        (("--parsl_config", "moon"), "--parsl_config moon"),
+        (("--site_options", "a=b"), "--site_options a=b"),
+        (("--site_options", "a"), "--site_options a"),
+        (("--momentum", "2"), "--momentum 2"),
+        (("--beta_1", "0.5"), "--beta_1 0.5"),
+        (("--dataset", "digits"), "--datasets"),
+        (("--backdoor",), "--backdoor"),
+        (("--rounds", "0"), "--rounds 0"),
+        (("--out_dir", "/dev/null/x"), "--out_dir /dev/null/x"),
+    ],
+)
+def test_a_wrong_argument_of_the_scheduler_is_named(
+    script: Script, tmp_path: Path, arguments: tuple[str, ...], named: str
+):
+    called = script("bd_scheduler.py", *arguments)
+    assert called.returncode == 2, called.stderr
+    assert named in called.stderr
+    assert "Traceback" not in called.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_site_file_without_make_config_is_refused(script: Script, tmp_path: Path):
+    (tmp_path / "site.py").write_text("x = 1\n")
+    called = script("bd_scheduler.py", "--parsl_config", tmp_path / "site.py")
+    assert called.returncode == 2
+    assert "make_config" in called.stderr
+
+
+def test_compile_results_of_no_folder_is_refused(script: Script, tmp_path: Path):
+    assert script("compile_results.py", tmp_path / "nothing").returncode == 2
+    assert script("compile_results.py", tmp_path).returncode == 1
+
+
+def test_a_wrong_argument_is_refused_before_torch_is_imported():
+    """Importing torch takes a second; a typing error is answered without it."""
+    probe = (
+        "import runpy, sys\n"
+        f"sys.path.insert(0, {str(SCRIPTS)!r})\n"
+        "sys.argv = ['x', '--topology_file', 'missing.txt']\n"
+        "try:\n"
+        f"    runpy.run_path({str(SCRIPTS / 'decentralized_main.py')!r}, run_name='__main__')\n"
+        "except SystemExit as end:\n"
+        "    assert end.code == 2\n"
+        "heavy = {'torch', 'scipy', 'pandas', 'parsl', 'matplotlib', 'sklearn'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    called = subprocess.run(
+        [sys.executable, "-c", probe], capture_output=True, text=True, check=False, cwd="/"
+    )
+    assert called.returncode == 0, called.stderr
+
+
+def test_a_saved_graph_and_its_generator_are_one_experiment(script: Script, tmp_path: Path):
+    np.savetxt(
+        tmp_path / "cycle.txt", np.array([[0, 1, 0, 1], [1, 0, 1, 0], [0, 1, 0, 1], [1, 0, 1, 0]]), fmt="%d"
+    )
+    first = script("decentralized_main.py", *FAST)
+    second = script("decentralized_main.py", "--topology_file", "cycle.txt", *FAST[2:])
+    assert first.stdout.splitlines()[-1] == second.stdout.splitlines()[-1]
+    assert "nothing was run" in second.stderr
+
+
+def test_nothing_of_the_project_names_its_makers_workshop():
+    """Paths and tools of the machine that it is built on mean nothing to its users."""
+    tracked = subprocess.run(
+        ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False
+    ).stdout
+    words = ["/" + "work/", ".." + "/shared"]
+    for name in tracked.split():
+        text = (ROOT / name).read_bytes().decode(errors="replace")
+        assert not [word for word in words if word in text], name

@@ -1,0 +1,83 @@
+"""The configuration: defaults by data set, fields that nothing reads, and the form in which files carry it."""
+
+import json
+
+import pytest
+
+from dml import config
+from dml.errors import InputError
+
+
+def test_the_data_set_and_the_optimiser_decide_defaults():
+    digits = config.make({}).flat()
+    assert (digits["lr"], digits["batch_size"], digits["epochs"], digits["model"]) == (0.05, 16, 5, "mlp")
+    assert (digits["label_alpha"], digits["sample_alpha"], digits["ood_test_proportion"]) == (1000, 1000, 0.5)
+    assert config.make({"optimizer": "adam"}).training.beta_2 == 0.999
+    assert config.make({"optimizer": "adamw"}).training.beta_2 == 0.98
+    assert config.make({"optimizer": "adamw", "beta_2": 0.9}).training.beta_2 == 0.9
+
+
+@pytest.mark.parametrize(
+    ("flags", "unread"),
+    [
+        ({"softmax": True}, "softmax"),
+        ({"softmax": True, "aggregation_strategy": "weighted"}, "softmax"),
+        ({"softmax_coeff": 3, "aggregation_strategy": "degCent"}, "softmax_coeff"),
+        ({"backdoor_node_idx": (1,)}, "backdoor_node_idx"),
+        ({"backdoor_proportion": 0.2}, "backdoor_proportion"),
+        ({"beta_1": 0.5}, "beta_1"),
+        ({"optimizer": "adam", "momentum": 0.5}, "momentum"),
+        ({"train": False, "lr": 0.1}, "lr"),
+    ],
+)
+def test_a_field_that_nothing_reads_is_refused_when_it_was_given(flags, unread):
+    with pytest.raises(InputError) as refusal:
+        config.make(flags)
+    assert refusal.value.flag == unread
+    # A sweep gives its flags to those experiments that read them; the others keep their defaults.
+    assert unread not in config.make(flags, drop_unread=True).reads()
+
+
+def test_what_is_read_is_accepted():
+    flags = {"aggregation_strategy": "degCent", "softmax": True, "softmax_coeff": 3.0, "backdoor": True}
+    made = config.make({**flags, "backdoor_node_idx": (2, 1), "momentum": 0.9, "nesterov": True})
+    assert made.strategy.softmax_coeff == 3.0
+    assert made.data.backdoor_node_idx == (1, 2)
+
+
+def test_every_field_has_a_description_and_belongs_to_one_section():
+    flags = [flag for _, flag, _ in config.fields()]
+    assert len(flags) == len(set(flags))
+    assert all(info.description for _, _, info in config.fields())
+
+
+def test_the_flat_form_survives_json():
+    made = config.make({"eval_every": 3, "backdoor": True, "backdoor_node_idx": (0, 5), "out_dir": "a/b"})
+    assert config.from_flat(json.loads(json.dumps(made.flat()))) == made
+
+
+@pytest.mark.parametrize(
+    ("flag", "value"),
+    [
+        ("rounds", 0), ("rounds", "x"), ("label_alpha", 0), ("sample_alpha", -1), ("ood_test_proportion", 1),
+        ("lr", "nan"), ("lr", "inf"), ("participation", 0), ("participation", 1.1), ("dataset", "nosuch"),
+        ("model", "nosuch"), ("optimizer", "nosuch"), ("aggregation_strategy", "nosuch"), ("eval_every", 0),
+        ("eval_every", "round"), ("init", "zero"), ("seed", -1), ("threads", 0), ("checkpoint_minutes", 0),
+        ("batch_size", 0), ("nosuchflag", 1),
+    ],
+)  # fmt: skip
+def test_a_value_that_cannot_be_right_is_refused_by_flag_and_value(flag, value):
+    with pytest.raises(InputError) as refusal:
+        config.make({flag: value})
+    assert (refusal.value.flag, str(refusal.value.value)) == (flag, str(value))
+    assert "http" not in str(refusal.value)
+
+
+def test_a_model_that_does_not_fit_the_data_is_refused():
+    with pytest.raises(InputError, match="mlp fits"):
+        config.make({"model": "mnist_mlp"})
+
+
+def test_nesterov_without_momentum_is_refused():
+    with pytest.raises(InputError, match="--nesterov: needs --momentum"):
+        config.make({"nesterov": True})

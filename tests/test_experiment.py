@@ -1,0 +1,252 @@
+"""One experiment: stopped, killed, continued or run twice, it gives the same numbers bit for bit."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import SCRIPTS
+
+from dml import experiment, results
+from dml.config import ExperimentConfig
+from dml.errors import DamagedFileError, InputError
+from dml.results.lock import LockedError, locked
+
+Small = Callable[..., ExperimentConfig]
+
+# Failing links, half the nodes, and a random strategy: every keyed draw of a round is in play.
+EVERYTHING = {
+    "topology_file": "graph.txt",
+    "aggregation_strategy": "random",
+    "softmax": True,
+    "participation": 0.5,
+    "backdoor": True,
+    "optimizer": "adam",
+    "lr": 0.01,
+    "rounds": 6,
+    "epochs": 2,
+}
+
+
+@pytest.fixture
+def _weak_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    n = 6
+    weights = np.full((n, n), 0.4) - 0.4 * np.eye(n)
+    np.savetxt("graph.txt", weights)
+
+
+class _StopAfter:
+    """Asks a run to stop once it has been asked so often."""
+
+    def __init__(self, rounds: int) -> None:
+        self.left = rounds
+
+    def __call__(self) -> str | None:
+        self.left -= 1
+        return "enough" if self.left <= 0 else None
+
+
+@pytest.mark.usefixtures("_weak_links")
+def test_stopped_after_any_round_and_called_again_it_ends_with_the_same_numbers(small: Small, tmp_path: Path):
+    whole = experiment.run(small(**EVERYTHING, out_dir=tmp_path / "whole"))
+    config = small(**EVERYTHING, out_dir=tmp_path / "pieces", checkpoint_every=2)
+    for rounds in (1, 3, 1):
+        with pytest.raises(experiment.Stopped):
+            experiment.run(config, stop=_StopAfter(rounds))
+    pieces = experiment.run(config)
+    assert results.differences(whole, pieces) == []
+    assert len(results.load(pieces).segments) == 4
+    assert results.load(pieces).segments[2]["from_round"] == 4
+
+
+@pytest.mark.usefixtures("_weak_links")
+def test_more_rounds_go_on_with_the_same_file(small: Small, tmp_path: Path):
+    whole = experiment.run(small(**EVERYTHING, out_dir=tmp_path / "whole"))
+    short = experiment.run(small(**{**EVERYTHING, "rounds": 4}, out_dir=tmp_path / "more"))
+    assert results.load(short).attributes["rounds_done"] == 4
+    more = experiment.run(small(**EVERYTHING, out_dir=tmp_path / "more"))
+    assert more == short
+    assert results.differences(whole, more) == []
+    assert results.load(more).segments[-1]["from_round"] == 4
+
+
+def test_more_rounds_off_the_measuring_grid_drop_the_row_that_was_measured_for_the_end(small: Small):
+    assert list(results.load(experiment.run(small(rounds=4, eval_every=3))).arrays["metrics/round"]) == [
+        2,
+        3,
+        3,
+    ]
+    more = results.load(experiment.run(small(rounds=6, eval_every=3)))
+    assert list(more.arrays["metrics/round"]) == [2, 5, 5]
+    assert list(more.arrays["metrics/epoch"]) == [0, 0, -1]
+    assert more.attributes["auc_points"] == 2
+
+
+def test_without_its_checkpoint_more_rounds_are_computed_anew_and_come_out_equal(
+    small: Small, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    whole = experiment.run(small(rounds=4, out_dir=tmp_path / "whole"))
+    path = experiment.run(small(rounds=2, keep_checkpoint=False))
+    assert not list(path.parent.glob("*.ckpt"))
+    experiment.run(small(rounds=4, keep_checkpoint=False))
+    assert results.differences(whole, path) == []
+    assert "came out otherwise" not in capsys.readouterr().err
+    assert results.load(path).segments[-1]["from_round"] == 0
+
+
+def test_killed_at_any_moment_it_goes_on_with_the_same_numbers(tmp_path: Path):
+    flags = ["--topology_file", "cycle:n=8", "--rounds", "30", "--epochs", "2", "--checkpoint_every", "1"]
+    command = [sys.executable, str(SCRIPTS / "decentralized_main.py"), *flags]
+    subprocess.run([*command, "--out_dir", "whole"], cwd=tmp_path, check=True, capture_output=True)
+    pieces = tmp_path / "pieces"
+    kills = 0
+    for rounds in (3, 11, 19):
+        process = subprocess.Popen(
+            [*command, "--out_dir", "pieces"],
+            cwd=tmp_path,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        until = time.monotonic() + 60
+        while process.poll() is None and time.monotonic() < until:
+            found = [p for p in pieces.glob("*.h5") if not p.name.startswith(".")]
+            if found and results.load(found[0]).attributes["rounds_done"] >= rounds:
+                process.send_signal(signal.SIGKILL)
+                kills += 1
+                break
+            time.sleep(0.001)
+        process.wait()
+    assert kills == 3
+    subprocess.run([*command, "--out_dir", "pieces"], cwd=tmp_path, check=True, capture_output=True)
+    (whole,) = [p for p in (tmp_path / "whole").glob("*.h5") if not p.name.startswith(".")]
+    (killed,) = [p for p in pieces.glob("*.h5") if not p.name.startswith(".")]
+    assert results.differences(whole, killed) == []
+
+
+def test_ctrl_c_ends_after_the_round_and_says_how_to_go_on(tmp_path: Path):
+    command = [sys.executable, str(SCRIPTS / "decentralized_main.py"), "--rounds", "100000"]
+    process = subprocess.Popen(
+        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    until = time.monotonic() + 60
+    while not list(tmp_path.glob("results/single/*.ckpt")) and time.monotonic() < until:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "the same command goes on" in err
+    assert "Traceback" not in err
+    assert out == ""
+    (path,) = tmp_path.glob("results/single/*.h5")
+    assert results.load(path).attributes["status"] == "running"
+
+
+def test_two_runs_of_one_experiment_at_once_the_second_names_the_first(small: Small):
+    config = small()
+    path = experiment.run(config)
+    path.unlink()
+    with (
+        locked(path, results_id(path)),
+        pytest.raises(LockedError, match=f"process {os.getpid()} on "),
+    ):
+        experiment.run(config)
+    assert experiment.run(config) == path
+
+
+def test_two_processes_at_once_write_one_good_file(tmp_path: Path):
+    command = [sys.executable, str(SCRIPTS / "decentralized_main.py"), "--rounds", "40"]
+    both = [
+        subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    outputs = [process.communicate(timeout=120) for process in both]
+    codes = sorted(process.returncode for process in both)
+    assert codes == [0, 1], outputs
+    assert any("has been running it since" in err for _, err in outputs)
+    (path,) = tmp_path.glob("results/single/*.h5")
+    assert results.load(path).attributes["status"] == "complete"
+
+
+def results_id(path: Path) -> str:
+    return path.stem.rsplit("-", 1)[1]
+
+
+def test_a_loss_that_is_not_finite_ends_as_a_result_that_is_not_retried(small: Small):
+    config = small(lr=1e30, rounds=5)
+    path = experiment.run(config)
+    loaded = results.load(path)
+    assert loaded.attributes["status"] == "diverged"
+    assert loaded.attributes["rounds_done"] < 5
+    assert not np.isfinite(loaded.arrays["metrics/train_loss"][-1]).all()
+    before = path.read_bytes()
+    assert experiment.run(config) == path
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("suffix", [".h5", ".ckpt"])
+@pytest.mark.parametrize("damage", [b"", b"no HDF5 at all", None])
+def test_a_damaged_file_is_named_and_left_alone(small: Small, suffix: str, damage: bytes | None):
+    path = experiment.run(small(rounds=2)).with_suffix(suffix)
+    content = path.read_bytes()[:-500] if damage is None else damage
+    path.write_bytes(content)
+    with pytest.raises(DamagedFileError, match=path.name):
+        experiment.run(small(rounds=4))
+    assert path.read_bytes() == content
+
+
+def test_another_thread_count_or_folder_is_the_same_experiment_another_seed_is_not(
+    small: Small, tmp_path: Path
+):
+    a = experiment.run(small())
+    b = experiment.run(small(out_dir=tmp_path / "other", checkpoint_every=1))
+    assert results.same(a, b)
+    assert a.name == b.name
+    c = experiment.run(small(seed=1, out_dir=tmp_path / "other"))
+    assert not results.same(a, c)
+    assert c.name != a.name
+
+
+def test_strategies_share_start_data_and_batches(small: Small):
+    one = results.load(experiment.run(small(topology_file="complete:n=4")))
+    other = results.load(experiment.run(small(topology_file="complete:n=4", aggregation_strategy="test_agg")))
+    assert np.array_equal(one.arrays["metrics/train_loss"][0], other.arrays["metrics/train_loss"][0])
+    assert not np.array_equal(one.arrays["metrics/train_loss"][1], other.arrays["metrics/train_loss"][1])
+
+
+def test_without_training_only_the_aggregation_runs(small: Small):
+    loaded = results.load(experiment.run(config_without_epochs(small)))
+    assert np.isnan(loaded.arrays["metrics/train_loss"]).all()
+    # On the complete graph one aggregation makes all models one, and further ones change nothing.
+    losses = loaded.arrays["metrics/test_loss"]
+    assert losses[0].std() > 0.01
+    assert np.allclose(losses[1:], losses[1, 0], rtol=1e-5)
+
+
+def config_without_epochs(small: Small) -> ExperimentConfig:
+    made = small(topology_file="complete:n=4").flat()
+    keep = {k: made[k] for k in ("topology_file", "rounds", "threads", "out_dir")}
+    from dml import config
+
+    return config.make({**keep, "train": False})
+
+
+def test_fewer_samples_than_nodes_is_refused(small: Small):
+    with pytest.raises(InputError, match="1500 nodes for 1437 training samples"):
+        experiment.run(small(topology_file="cycle:n=1500"))
+
+
+def test_the_file_tells_where_it_came_from(small: Small):
+    loaded = results.load(experiment.run(small()))
+    (segment,) = loaded.segments
+    assert segment["versions"]["torch"]
+    assert (segment["accelerator"], segment["threads"], segment["engine"]) == ("cpu", 1, "loop")
+    assert segment["host"]
+    assert segment["finished"] >= segment["started"]
+    assert json.loads(loaded.attributes["config"])["rounds"] == 3
