@@ -6,6 +6,8 @@ python src/experiments/bd_scheduler.py --rounds 40 --parsl_config aurora
 python src/experiments/bd_scheduler.py --dry_run
 """
 
+import os
+import socket
 import sys
 import time
 from pathlib import Path
@@ -37,7 +39,8 @@ def main() -> int:
 
         print(forecast(plans, int(options.get("workers", site.options.get("workers", ("1", ""))[0])), folder))
         return 0
-    config = site.config(options, folder / ".parsl")
+    # A folder of its own: Parsl's search for a free number is no match for two schedulers at once.
+    config = site.config(options, folder / ".parsl" / f"{socket.gethostname()}-{os.getpid()}")
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

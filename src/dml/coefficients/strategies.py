@@ -101,7 +101,9 @@ def identity(ctx: Context) -> "csr_array":
 
 def shrink(ctx: Context) -> "csr_array":
     """C_ii = 1/|N(i)|, all else 0: each model shrinks. A debugging aid; rows do not sum to 1."""
-    return identity(ctx) / np.diff(ctx.indptr)[:, None]
+    C = identity(ctx)
+    C.data /= np.diff(ctx.indptr)
+    return C
 
 
 @dataclass(frozen=True)

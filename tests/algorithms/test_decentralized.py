@@ -1,0 +1,272 @@
+"""A round of decentralized learning (A2), its failing links (A9) and its traffic, against plain loops."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from dml import randomness
+from dml.algorithms.decentralized import Decentralized
+from dml.coefficients.config import StrategyConfig
+from dml.coefficients.strategies import STRATEGIES
+from dml.data.ood import NodeData
+from dml.population import Population
+from dml.topology import Topology, make
+from dml.training.config import TrainingConfig
+from dml.training.loop import LoopEngine
+
+INPUTS, LABELS = 4, 3
+MODEL_BYTES = 4 * (INPUTS * LABELS + LABELS)
+
+
+def algorithm(topology, strategy="unweighted", *, epochs=0, seed=0, **fields):
+    """Real models of 15 parameters, float64, on 5 random samples a node."""
+    rng = np.random.default_rng(seed)
+    n = topology.n
+    data = NodeData(
+        [rng.random((5, INPUTS), dtype=np.float32) for _ in range(n)],
+        [rng.integers(LABELS, size=5) for _ in range(n)],
+        np.zeros((n, LABELS), np.int64),
+        np.zeros(n, np.int64),
+    )
+    population = Population(lambda: nn.Linear(INPUTS, LABELS), n, seed, dtype=torch.float64)
+    training = TrainingConfig(lr=0.5, batch_size=2)
+    engine = LoopEngine(population, data, training, True, seed)
+    config = StrategyConfig(aggregation_strategy=strategy, **fields)
+    samples = rng.integers(1, 100, size=n)
+    return Decentralized(topology, population, engine, config, samples, epochs, seed), population
+
+
+def ignore(*_):
+    """For rounds whose measurements nobody looks at."""
+
+
+def advance(round_of, population, number=0):
+    """One round: X before it, X after local training, X after it, and the traffic."""
+    before, trained = population.X.numpy().copy(), []
+    traffic = round_of.advance(number, lambda *_: trained.append(population.X.numpy().copy()))
+    return before, trained[-1], population.X.numpy().copy(), traffic
+
+
+@pytest.mark.parametrize("epochs", [0, 1])
+def test_unweighted_on_the_complete_graph_gives_every_node_the_mean(epochs):
+    _, trained, after, _ = advance(*algorithm(make("complete:n=7"), epochs=epochs))
+    mean = sum(trained[i] for i in range(7)) / 7
+    np.testing.assert_allclose(after, np.tile(mean, (7, 1)), rtol=0, atol=1e-14)
+    assert np.ptp(trained, axis=0).max() > 0.01
+
+
+def test_unweighted_fl_gives_every_node_the_mean_whatever_the_graph():
+    topology = make("chain:n=6").with_weights(np.full(5, 1e-9), "failing")
+    before, _, after, _ = advance(*algorithm(topology, "unweighted_fl"))
+    np.testing.assert_allclose(after, np.tile(before.mean(axis=0), (6, 1)), rtol=0, atol=1e-14)
+
+
+@given(st.integers(0, 1000), st.integers(2, 10), st.integers(0, 30), st.floats(0.1, 1))
+@settings(deadline=None, max_examples=25)
+def test_a_round_replaces_each_model_by_the_mean_of_its_working_neighbourhood(seed, n, number, participation):
+    rng = np.random.default_rng(seed)
+    pairs = np.argwhere(np.triu(rng.random((n, n)) < 0.5, 1))
+    topology = Topology(n, pairs, 1 - rng.random(len(pairs)), "drawn")
+    round_of, population = algorithm(topology, epochs=1, seed=seed, participation=participation)
+    before, trained, after, _ = advance(round_of, population, number)
+    selected = round_of.selected(number)
+    assert selected.sum() == max(1, int(n * participation))
+    for i in range(n):
+        assert (trained[i] != before[i]).any() == selected[i]
+        read = [i]
+        for (a, b), weight in zip(topology.edges.tolist(), topology.weights, strict=True):
+            j = b if a == i else a
+            if i in (a, b) and randomness.uniforms(seed, "link", number, i, j)[0] < weight:
+                read.append(j)
+        mean = sum(trained[j] for j in read) / len(read)
+        np.testing.assert_allclose(after[i], mean if selected[i] else before[i], rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("participation", [1.0, 0.5])
+def test_test_agg_changes_nothing_bit_for_bit(participation):
+    round_of, population = algorithm(make("complete:n=6"), "test_agg", epochs=1, participation=participation)
+    _, trained, after, _ = advance(round_of, population)
+    assert np.array_equal(after, trained)
+
+
+def test_scale_agg_shrinks_each_model_by_its_neighbourhood():
+    before, _, after, _ = advance(*algorithm(make("star:n=5"), "scale_agg"))
+    np.testing.assert_allclose(after, before / np.array([[5], [2], [2], [2], [2]]), rtol=1e-14)
+
+
+@pytest.mark.parametrize("epochs", [0, 2])
+@pytest.mark.parametrize("strategy", ["unweighted", "unweighted_fl", "degCent"])
+def test_half_participation_changes_exactly_the_selected_rows(strategy, epochs):
+    topology = make("barabasi_albert:n=10,m=2,seed=1")
+    round_of, population = algorithm(topology, strategy, epochs=epochs, participation=0.5)
+    for number in range(4):
+        before, _, after, _ = advance(round_of, population, number)
+        selected = round_of.selected(number)
+        assert selected.sum() == 5
+        assert ((after != before).any(axis=1) == selected).all()
+
+
+def test_a_node_that_is_not_selected_is_still_read():
+    # The hub alone takes part; its new model is the mean over the leaves that do not.
+    topology = make("star:n=5")
+    round_of, population = algorithm(topology, participation=0.2)
+    number = next(r for r in range(100) if round_of.selected(r).tolist() == [True, *[False] * 4])
+    before, _, after, _ = advance(round_of, population, number)
+    np.testing.assert_allclose(after[0], before.mean(axis=0), rtol=0, atol=1e-14)
+    assert np.array_equal(after[1:], before[1:])
+
+
+@pytest.mark.parametrize("strategy", ["unweighted", "weighted", "random", "degCent", "betCent"])
+def test_a_node_cut_off_keeps_its_model_bit_for_bit(strategy):
+    # Node 4 has no link at all; that of 0 and 1 has never yet worked.
+    topology = Topology(5, np.array([[0, 1], [2, 3]]), np.array([1e-300, 1.0]), "drawn")
+    before, _, after, _ = advance(*algorithm(topology, strategy))
+    assert np.array_equal(after[[0, 1, 4]], before[[0, 1, 4]])
+    assert (after[[2, 3]] != before[[2, 3]]).any(axis=1).all()
+
+
+@pytest.mark.parametrize(
+    ("n", "participation", "count"),
+    [(10, 0.7, 7), (30, 0.1, 3), (100, 0.29, 29), (16, 0.5, 8), (7, 0.5, 3), (5, 0.01, 1), (5, 1.0, 5)],
+)
+def test_how_many_take_part(n, participation, count):
+    round_of, _ = algorithm(make(f"cycle:n={n}"), participation=participation)
+    assert round_of.selected(0).sum() == count
+
+
+def test_over_rounds_every_node_is_selected_as_often():
+    round_of, _ = algorithm(make("cycle:n=8"), participation=0.25)
+    rounds = 1000
+    chosen = np.array([round_of.selected(number) for number in range(rounds)])
+    error = np.sqrt(0.25 * 0.75 / rounds)
+    assert (np.abs(chosen.mean(axis=0) - 0.25) < 4 * error).all()
+    # Without memory: taking part now says nothing of the next round.
+    assert abs((chosen[1:] & chosen[:-1]).mean() - 0.25**2) < 0.02
+    assert np.array_equal(round_of.selected(17), chosen[17])
+
+
+def test_each_epoch_is_announced_before_the_aggregation():
+    round_of, population = algorithm(make("cycle:n=4"), epochs=3, participation=0.5)
+    seen = []
+    round_of.advance(5, lambda epoch, loss, accuracy: seen.append((epoch, loss, accuracy)))
+    selected = round_of.selected(5)
+    assert [epoch for epoch, _, _ in seen] == [0, 1, 2]
+    for _, loss, accuracy in seen:
+        assert (np.isfinite(loss) == selected).all()
+        assert (np.isfinite(accuracy) == selected).all()
+    without, _ = algorithm(make("cycle:n=4"), epochs=0)
+    seen.clear()
+    without.advance(0, lambda epoch, loss, accuracy: seen.append((epoch, loss, accuracy)))
+    assert len(seen) == 1
+    assert np.isnan(seen[0][1]).all()
+    assert population.X.isfinite().all()
+
+
+def links_that_work(topology, rounds, seed=0):
+    """[rounds, n, n]: whether i used j's model, read off the coefficients of the run."""
+    round_of, _ = algorithm(topology, seed=seed)
+    everybody = np.ones(topology.n, bool)
+    return np.array([round_of.coefficients(r, everybody).toarray() > 0 for r in range(rounds)])
+
+
+def test_a_link_of_probability_0_3_works_in_30_percent_of_the_rounds_each_direction_apart():
+    topology = make("barabasi_albert:n=16,m=2,seed=0")
+    topology = topology.with_weights(np.full(topology.m, 0.3), "weighted")
+    rounds = 400
+    works = links_that_work(topology, rounds)
+    i, j = topology.edges.T
+    there, back = works[:, i, j], works[:, j, i]
+    draws = rounds * topology.m
+
+    def near(share, expected):
+        return abs(share - expected) < 4 * np.sqrt(expected * (1 - expected) / draws)
+
+    assert near(there.mean(), 0.3)
+    assert near(back.mean(), 0.3)
+    assert near((there & back).mean(), 0.09)
+    each = np.concatenate([there.mean(axis=0), back.mean(axis=0)])
+    assert (np.abs(each - 0.3) < 5 * np.sqrt(0.21 / rounds)).all()
+    # Every link anew in each round, and the nodes' own models always.
+    assert near((there[1:] & there[:-1]).mean(), 0.09)
+    assert works[:, np.arange(16), np.arange(16)].all()
+    assert works.sum() == there.sum() + back.sum() + rounds * 16
+
+
+def test_each_link_has_its_own_probability():
+    weights = np.array([1.0, 0.8, 0.5, 0.1])
+    works = links_that_work(make("chain:n=5").with_weights(weights, "weighted"), 400)
+    for edge in range(4):
+        share = works[:, [edge, edge + 1], [edge + 1, edge]].mean()
+        assert abs(share - weights[edge]) <= 4 * np.sqrt(weights[edge] * (1 - weights[edge]) / 800)
+
+
+def test_links_fail_by_the_seed_and_leave_numpys_global_generator_alone():
+    topology = make("complete:n=8")
+    topology = topology.with_weights(np.full(topology.m, 0.5), "weighted")
+    before = np.random.get_state()  # noqa: NPY002
+    first = links_that_work(topology, 20)
+    after = np.random.get_state()  # noqa: NPY002
+    assert np.array_equal(before[1], after[1])
+    assert before[2:] == after[2:]
+    np.random.seed(99)  # noqa: NPY002
+    assert np.array_equal(links_that_work(topology, 20), first)
+    assert not np.array_equal(links_that_work(topology, 20, seed=1), first)
+
+
+def test_an_edge_added_elsewhere_moves_no_other_links_draws():
+    edges = np.array([[0, 1], [1, 2], [3, 4], [4, 5]])
+    more = np.concatenate([edges, [[0, 5], [2, 3]]])
+    few = links_that_work(Topology(6, edges, np.full(4, 0.4), "few"), 50)
+    many = links_that_work(Topology(6, more, np.full(6, 0.4), "many"), 50)
+    for a, b in edges:
+        assert np.array_equal(few[:, [a, b], [b, a]], many[:, [a, b], [b, a]])
+    assert many[:, [0, 5], [5, 0]].any()
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize("participation", [1.0, 0.5])
+@pytest.mark.parametrize("weight", [1.0, 0.2])
+def test_traffic_is_a_model_for_each_neighbour_that_would_use_it(strategy, participation, weight):
+    topology = make("erdos_renyi:n=9,p=0.4,seed=3")
+    topology = topology.with_weights(np.full(topology.m, weight), "weighted")
+    round_of, population = algorithm(topology, strategy, participation=participation)
+    for number in range(3):
+        _, _, _, traffic = advance(round_of, population, number)
+        takes_part = round_of.selected(number)
+        sent, edges = [0] * 9, [[0, 0] for _ in range(topology.m)]
+        if strategy == "unweighted_fl":
+            for i in range(9):
+                for j in range(9):
+                    sent[j] += MODEL_BYTES if takes_part[i] and i != j else 0
+        elif strategy not in ("test_agg", "scale_agg"):
+            for edge, (a, b) in enumerate(topology.edges.tolist()):
+                for direction, (sender, receiver) in enumerate([(a, b), (b, a)]):
+                    if takes_part[receiver]:
+                        sent[sender] += MODEL_BYTES
+                        edges[edge][direction] = MODEL_BYTES
+        assert traffic.sent.tolist() == sent
+        assert traffic.edges.tolist() == edges
+        if strategy != "unweighted_fl":
+            assert traffic.edges.sum() == traffic.sent.sum()
+
+
+def test_a_run_that_goes_on_from_a_saved_state_ends_bit_for_bit_the_same():
+    topology = make("barabasi_albert:n=6,m=2,seed=0")
+    topology = topology.with_weights(np.full(topology.m, 0.6), "weighted")
+    straight, population = algorithm(topology, "random", epochs=2, participation=0.5)
+    for number in range(2):
+        straight.advance(number, ignore)
+    X = population.X.clone()
+    state = {name: array.copy() for name, array in straight.state().items()}
+    for number in (2, 3):
+        straight.advance(number, ignore)
+
+    resumed, other = algorithm(topology, "random", epochs=2, participation=0.5)
+    other.X.copy_(X)
+    resumed.load_state(state)
+    for number in (2, 3):
+        resumed.advance(number, ignore)
+    assert torch.equal(other.X, population.X)

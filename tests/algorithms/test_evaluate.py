@@ -1,0 +1,146 @@
+"""Evaluation (A7), held against scikit-learn on the same logits."""
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import accuracy_score, classification_report, confusion_matrix, log_loss
+from torch import nn
+
+from dml.data.ood import TestSets
+from dml.population import Population
+from dml.training import evaluate
+from dml.training.evaluate import Evaluator
+
+LABELS = 4
+NODES = 5
+
+
+def build():
+    return nn.Sequential(
+        nn.Flatten(), nn.Linear(6, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.5), nn.Linear(8, LABELS)
+    )
+
+
+def sets(clean=53, ood=22, many_to_one=True):
+    """Random images; no clean one is of class 2."""
+    rng = np.random.default_rng(0)
+    own = rng.integers(LABELS, size=ood)
+    return TestSets(
+        rng.normal(size=(clean, 1, 2, 3)).astype(np.float32),
+        rng.choice([0, 1, 3], size=clean),
+        rng.normal(size=(ood, 1, 2, 3)).astype(np.float32),
+        np.zeros_like(own) if many_to_one else (own + 1) % LABELS,
+        own,
+    )
+
+
+def population(dtype=torch.float64):
+    result = Population(build, NODES, 0, dtype=dtype)
+    with torch.no_grad():
+        # Large weights, so that nodes differ and some never predict some class.
+        result.X[:, : result.size] *= 3
+        for module in result.modules:
+            module[2].running_var.fill_(1)
+    return result
+
+
+def probabilities(module, x):
+    module.eval()
+    with torch.no_grad():
+        return module(torch.from_numpy(x).double()).softmax(1).numpy()
+
+
+@pytest.mark.parametrize("chunk", [7, 25, 75, 4096])
+@pytest.mark.parametrize("nodes_at_once", [0, 1, 2, 5, 100])
+@pytest.mark.parametrize("many_to_one", [True, False])
+def test_scores_equal_scikit_learns(monkeypatch, chunk, nodes_at_once, many_to_one):
+    models, test = population(), sets(many_to_one=many_to_one)
+    monkeypatch.setattr(evaluate, "CHUNK", chunk)
+    monkeypatch.setattr(evaluate, "BUDGET", nodes_at_once * (53 + 22) * LABELS * 8)
+    scores = Evaluator(models, test, LABELS)()
+    classes = np.arange(LABELS)
+    for node, module in enumerate(models.modules):
+        clean, ood = probabilities(module, test.x), probabilities(module, test.ood_x)
+        guess, hits = clean.argmax(1), ood.argmax(1)
+        assert scores.test_acc[node] == np.float32(accuracy_score(test.y, guess))
+        assert scores.ood_acc[node] == np.float32(accuracy_score(test.ood_y, hits))
+        np.testing.assert_allclose(scores.test_loss[node], log_loss(test.y, clean, labels=classes), rtol=1e-6)
+        np.testing.assert_allclose(
+            scores.ood_loss[node], log_loss(test.ood_y, ood, labels=classes), rtol=1e-6
+        )
+        confusion = confusion_matrix(test.y, guess, labels=classes)
+        assert scores.tp[node].tolist() == confusion.diagonal().tolist()
+        assert scores.support[node].tolist() == confusion.sum(1).tolist()
+        assert scores.predicted[node].tolist() == confusion.sum(0).tolist()
+        telling = [k for k in range(len(hits)) if test.ood_own[k] != test.ood_y[k]]
+        assert scores.ood_asr[node] == np.float32(
+            sum(hits[k] == test.ood_y[k] for k in telling) / len(telling)
+        )
+    assert scores.support[:, 2].tolist() == [0] * NODES
+    assert (scores.predicted == 0).any()
+
+
+def test_precision_recall_and_f1_follow_from_the_counts():
+    models, test = population(), sets()
+    scores = Evaluator(models, test, LABELS)()
+    guess = probabilities(models.modules[1], test.x).argmax(1)
+    report = classification_report(
+        test.y, guess, labels=range(LABELS), output_dict=True, zero_division=np.nan
+    )
+    tp, predicted, support = (a[1].astype(float) for a in (scores.tp, scores.predicted, scores.support))
+    with np.errstate(invalid="ignore"):
+        found = tp / predicted, tp / support
+    for label in range(LABELS):
+        row = report[str(label)]
+        np.testing.assert_allclose([f[label] for f in found], [row["precision"], row["recall"]], rtol=1e-15)
+        assert row["support"] == support[label]
+
+
+def test_the_attack_rate_leaves_out_images_whose_own_label_is_the_target():
+    # Images that show their own label, and a model that reads it off: untouched by the trigger, it still
+    # "hits" the target 0 wherever that is the image's own label.
+    def reader():
+        model = nn.Sequential(nn.Flatten(), nn.Linear(LABELS, LABELS, bias=False))
+        nn.init.eye_(model[1].weight)
+        return model
+
+    own = np.array([0, 0, 0, 1, 2, 3, 1, 2])
+    x = np.eye(LABELS, dtype=np.float32)[own].reshape(-1, 1, 1, LABELS)
+    scores = Evaluator(Population(reader, 2, 0), TestSets(x, own, x, np.zeros(8, int), own), LABELS)()
+    assert scores.test_acc.tolist() == [1, 1]
+    assert scores.ood_acc.tolist() == [3 / 8, 3 / 8]
+    assert scores.ood_asr.tolist() == [0, 0]
+
+
+def test_without_a_telling_image_the_attack_rate_is_not_measured():
+    test = sets()
+    alike = TestSets(test.x, test.y, test.ood_x, test.ood_y, test.ood_y)
+    scores = Evaluator(population(), alike, LABELS)()
+    assert np.isnan(scores.ood_asr).all()
+    assert np.isfinite(scores.ood_acc).all()
+
+
+def test_evaluation_changes_nothing_and_repeats_itself():
+    # Dropout is off and batch statistics stand still, although training left the modules in training mode.
+    models = population(torch.float32)
+    for module in models.modules:
+        module.train()
+    before, counters = models.X.clone(), models.buffers()
+    evaluator = Evaluator(models, sets(), LABELS)
+    first, again = evaluator(), evaluator()
+    assert torch.equal(models.X, before)
+    assert np.array_equal(models.buffers(), counters)
+    for name in vars(first):
+        assert np.array_equal(getattr(first, name), getattr(again, name)), name
+
+
+def test_a_model_with_nan_weights_has_a_nan_loss_and_spoils_no_other():
+    models, test = population(), sets()
+    sound = Evaluator(models, test, LABELS)()
+    with torch.no_grad():
+        models.X[2] = float("nan")
+    scores = Evaluator(models, test, LABELS)()
+    assert np.isnan(scores.test_loss).tolist() == [False, False, True, False, False]
+    others = [0, 1, 3, 4]
+    assert np.array_equal(scores.test_loss[others], sound.test_loss[others])
+    assert np.array_equal(scores.tp[others], sound.tp[others])

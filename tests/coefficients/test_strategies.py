@@ -1,0 +1,198 @@
+"""Coefficients (A1), held against a direct loop over neighbours."""
+
+import math
+
+import networkx as nx
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dml import randomness
+from dml.algorithms.decentralized import Decentralized
+from dml.coefficients.config import StrategyConfig
+from dml.coefficients.strategies import STRATEGIES, Context, by_score
+from dml.topology import Topology, make
+
+SCORED = ["random", "degCent", "betCent"]
+
+
+def random_topology(rng, n, density, failing):
+    """A random graph, often disconnected; link probabilities of 1, or anything above 0."""
+    pairs = np.argwhere(np.triu(rng.random((n, n)) < density, 1))
+    weights = np.where(rng.random(len(pairs)) < 0.7, 1 - rng.random(len(pairs)), 1.0)
+    return Topology(n, pairs, weights if failing else np.ones(len(pairs)), "drawn")
+
+
+def coefficients(topology, config, samples, seed, number, selected):
+    # Coefficients look at the graph alone: neither models nor a training engine are needed for them.
+    algorithm = Decentralized(topology, None, None, config, samples, 0, seed)
+    return algorithm.coefficients(number, selected)
+
+
+def working_neighbourhoods(topology, seed, number):
+    """Node by node, itself included; a link works for each direction apart."""
+    near = [{i} for i in range(topology.n)]
+    for (a, b), weight in zip(topology.edges.tolist(), topology.weights.tolist(), strict=True):
+        for i, j in ((a, b), (b, a)):
+            if randomness.uniforms(seed, "link", number, i, j)[0] < weight:
+                near[i].add(j)
+    return [sorted(nodes) for nodes in near]
+
+
+def scores_of(name, topology, samples, seed, number):
+    n = topology.n
+    if name == "random":
+        return randomness.generator(seed, "random scores", number).random(n).tolist()
+    if name == "degCent":
+        return [(topology.edges == i).sum() / (n - 1) for i in range(n)]
+    if name == "betCent":
+        share = nx.betweenness_centrality(nx.Graph(topology.graph()), normalized=True, endpoints=True)
+        return [share[i] for i in range(n)]
+    return samples.tolist() if name == "weighted" else [1.0] * n
+
+
+def plain(name, topology, config, samples, seed, number, selected):
+    """C row by row, as section 3 of arXiv 2505.11760 says it."""
+    n = topology.n
+    C = [[0.0] * n for _ in range(n)]
+    near = working_neighbourhoods(topology, seed, number)
+    c = scores_of(name, topology, samples, seed, number)
+    for i in range(n):
+        hood = range(n) if name == "unweighted_fl" else near[i]
+        if not selected[i] or name == "test_agg":
+            C[i][i] = 1.0
+        elif name == "scale_agg":
+            C[i][i] = 1 / len(hood)
+        else:
+            if config.softmax and name in SCORED:
+                top = max(config.softmax_coeff * c[j] for j in hood)
+                weight = {j: math.exp(config.softmax_coeff * c[j] - top) for j in hood}
+            else:
+                weight = {j: float(c[j]) for j in hood}
+            if sum(weight.values()) == 0:
+                weight = dict.fromkeys(hood, 1.0)
+            total = math.fsum(weight.values())
+            for j in hood:
+                C[i][j] = weight[j] / total
+    return np.array(C)
+
+
+@pytest.mark.parametrize("softmax", [False, True])
+@pytest.mark.parametrize("name", STRATEGIES)
+@given(
+    st.integers(0, 2**32 - 1),
+    st.one_of(st.integers(2, 12), st.integers(2, 64)),
+    st.sampled_from([0.0, 0.1, 0.4, 1.0]),
+    st.booleans(),
+    st.floats(-50, 50),
+    st.booleans(),
+)
+@settings(deadline=None, max_examples=15)
+def test_coefficients_equal_a_loop_over_neighbours(name, softmax, seed, n, density, failing, s, everybody):
+    rng = np.random.default_rng(seed)
+    topology = random_topology(rng, n, density, failing)
+    samples = rng.integers(1, 1000, size=n)
+    selected = np.ones(n, bool) if everybody else rng.random(n) < 0.5
+    number = int(rng.integers(100))
+    config = StrategyConfig(aggregation_strategy=name, softmax=softmax, softmax_coeff=s)
+    C = coefficients(topology, config, samples, seed, number, selected)
+    assert C.format == "csr"
+    assert C.dtype == np.float64
+    C = C.toarray()
+    assert (C >= 0).all()
+    outside = np.ones((n, n), bool)
+    for i, hood in enumerate(working_neighbourhoods(topology, seed, number)):
+        outside[i, range(n) if name == "unweighted_fl" else hood] = False
+    assert (C[outside] == 0).all()
+    if name != "scale_agg":
+        np.testing.assert_allclose(C.sum(axis=1), 1, rtol=0, atol=1e-12)
+    expected = plain(name, topology, config, samples, seed, number, selected)
+    np.testing.assert_allclose(C, expected, rtol=0, atol=1e-12)
+    assert (C[~selected] == np.eye(n)[~selected]).all()
+
+
+def neighbourhoods(topology, scores, softmax):
+    """C of artificial scores on a graph whose links all work."""
+    near = working_neighbourhoods(topology, 0, 0)
+    indptr = np.cumsum([0, *map(len, near)])
+    ctx = Context(topology, indptr, np.concatenate(near), 0, np.ones(topology.n, int), softmax, 0)
+    return by_score(ctx, np.array(scores, float), softmax).toarray()
+
+
+def test_a_row_whose_scores_sum_to_nothing_is_uniform():
+    # Node 3 alone has a score; of the chain 0-1-2-3-4 rows 0 and 1 see nothing of it.
+    C = neighbourhoods(make("chain:n=5"), [0, 0, 0, 7, 0], None)
+    third, half = 1 / 3, 1 / 2
+    assert np.array_equal(
+        C,
+        [
+            [half, half, 0, 0, 0],
+            [third, third, third, 0, 0],
+            [0, 0, 0, 1, 0],
+            [0, 0, 0, 1, 0],
+            [0, 0, 0, 1, 0],
+        ],
+    )
+
+
+@pytest.mark.parametrize("name", ["degCent", "betCent"])
+@pytest.mark.parametrize("softmax", [False, True])
+def test_a_node_without_neighbours_keeps_its_model_though_its_centrality_is_0(name, softmax):
+    topology = Topology(4, np.array([[0, 1], [1, 2]]), np.ones(2), "drawn")
+    config = StrategyConfig(aggregation_strategy=name, softmax=softmax)
+    C = coefficients(topology, config, np.ones(4, int), 0, 0, np.ones(4, bool)).toarray()
+    assert C[3].tolist() == [0, 0, 0, 1]
+
+
+@pytest.mark.parametrize("s", [1e300, -1e300, 1e6, -1e6])
+def test_softmax_of_huge_scores_and_coefficients_takes_the_extreme_neighbour(s):
+    scores = np.array([1e3, 2e3, -5e3, 2e3, 0.0])
+    topology = make("complete:n=5")
+    with np.errstate(over="raise", invalid="raise", divide="raise"):
+        C = neighbourhoods(topology, scores, s)
+    best = scores == (scores.max() if s > 0 else scores.min())
+    assert np.array_equal(C, np.tile(best / best.sum(), (5, 1)))
+
+
+@pytest.mark.parametrize("name", SCORED)
+def test_softmax_with_coefficient_0_is_unweighted(name):
+    topology = make("barabasi_albert:n=12,m=2,seed=0")
+    everybody, samples = np.ones(12, bool), np.ones(12, int)
+    flat = StrategyConfig(aggregation_strategy=name, softmax=True, softmax_coeff=0)
+    even = StrategyConfig(aggregation_strategy="unweighted")
+    np.testing.assert_allclose(
+        coefficients(topology, flat, samples, 0, 0, everybody).toarray(),
+        coefficients(topology, even, samples, 0, 0, everybody).toarray(),
+        rtol=0,
+        atol=1e-15,
+    )
+
+
+def test_random_scores_are_new_in_every_round_and_the_same_on_every_graph():
+    config = StrategyConfig(aggregation_strategy="random")
+    complete, n = make("complete:n=8"), 8
+
+    def row(topology, number, seed=0):
+        # The star's hub and every node of the complete graph see all nodes.
+        return coefficients(topology, config, np.ones(n, int), seed, number, np.ones(n, bool)).toarray()[0]
+
+    assert np.array_equal(row(complete, 0), row(make("star:n=8"), 0))
+    assert not np.isclose(row(complete, 0), row(complete, 1)).any()
+    # Round 1 of seed 0 is not round 0 of seed 1, as it was in the published code.
+    assert not np.isclose(row(complete, 1, seed=0), row(complete, 0, seed=1)).any()
+
+
+def test_centrality_and_samples_decide_who_weighs_most():
+    topology, samples = make("star:n=6"), np.array([1, 1, 1, 1, 1, 95])
+    everybody = np.ones(6, bool)
+
+    def row(name, node):
+        config = StrategyConfig(aggregation_strategy=name)
+        return coefficients(topology, config, samples, 0, 0, everybody).toarray()[node]
+
+    # A leaf and the hub, degrees 1 and 5 of 5: a sixth and five sixths.
+    np.testing.assert_allclose(row("degCent", 1), [5 / 6, 1 / 6, 0, 0, 0, 0], atol=1e-15)
+    np.testing.assert_allclose(row("weighted", 0), [0.01, 0.01, 0.01, 0.01, 0.01, 0.95], atol=1e-15)
+    # End points count: each of 30 ordered pairs passes the hub, 10 touch a leaf.
+    np.testing.assert_allclose(row("betCent", 1), [3 / 4, 1 / 4, 0, 0, 0, 0], atol=1e-15)
