@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 # Those that this process may use, where the system can tell: a container or a batch job has a part of them.
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
+ONE_HOST = True
+
 OPTIONS = {
     "workers": (str(CORES), "experiments at a time (default: the cores that this process may use)"),
 }

@@ -195,9 +195,15 @@ def test_a_cluster_outside_a_job_says_what_to_do(
 
 
 def test_a_folder_that_parsls_scripts_cannot_read_is_refused(tmp_path: Path) -> None:
-    error = refusal("local", {}, tmp_path / "my results")
+    error = refusal("aurora", ADDRESS, tmp_path / "my results")
     assert error.flag == "out_dir"
     assert "without ' '" in error.right
+
+
+def test_on_one_host_parsls_files_go_elsewhere_where_its_scripts_cannot_read_the_folder(tmp_path: Path) -> None:
+    run_dir = load_site("local", SITES).config({}, tmp_path / "my results").run_dir
+    assert " " not in run_dir
+    assert Path(run_dir).is_dir()
 
 
 @pytest.mark.parametrize("name", ["mars", "../parsl_configs/local", "absent.py", "README", ""])

@@ -25,13 +25,6 @@ class Failures:
     def __len__(self) -> int:
         return len(self._read())
 
-    def lines(self) -> list[str]:
-        """One line a failed experiment."""
-        return [
-            f"{entry['name']}-{key}: {entry['why']} ({entry['tries']} tries)"
-            for key, entry in self._read().items()
-        ]
-
     def add(self, experiment_id: str, name: str, why: str) -> None:
         """Notes another failed try of an experiment."""
         failed = self._read()

@@ -1,5 +1,6 @@
 """The fan-out: experiments become Parsl tasks, answers become a list of what was done."""
 
+import json
 import os
 import socket
 import time
@@ -77,6 +78,10 @@ class Sweep:
     ) -> None:
         self._say, self._show, self._folder = say, show, folder
         self._failures = Failures(folder)
+        if len(self._failures):
+            say(
+                f"{len(self._failures)} experiments failed in an earlier call; and are tried again"
+            )
         self.outcome = Outcome(total=len(plans))
         self._waiting: deque[Plan] = deque()
         self._tries: dict[str, int] = {}
@@ -153,8 +158,6 @@ class Sweep:
         from parsl.executors.high_throughput.errors import ManagerLost, WorkerLost
 
         try:
-            import json
-
             return Answer(**json.loads(future.result()))
         except (ManagerLost, WorkerLost) as error:
             return Answer(worker.STOPPED, why=str(error).splitlines()[0])

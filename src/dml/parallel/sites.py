@@ -12,6 +12,7 @@ import os
 import re
 import shlex
 import sys
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,11 +38,13 @@ class Site:
         name: as the user gave it.
         options: what ``--site_options`` may set: name -> (default, help).
         make_config: the file's own function.
+        one_host: the file says ``ONE_HOST = True``: all workers share this machine's temporary folder.
     """
 
     name: str
     options: OptionTable
     make_config: Callable[[Mapping[str, str]], object]
+    one_host: bool = False
 
     def check(self, options: Mapping[str, str]) -> None:
         """Raises InputError on an option that the site does not take."""
@@ -62,11 +65,13 @@ class Site:
         """
         self.check(options)
         if bad := _NO_SHELL_WORD.search(str(run_dir.absolute())):
-            raise InputError(
-                "out_dir",
-                run_dir,
-                f"a folder without {bad[0]!r} in its path, which Parsl's shell scripts cannot read",
-            )
+            if not self.one_host:
+                raise InputError(
+                    "out_dir",
+                    run_dir,
+                    f"a folder without {bad[0]!r} in its path, which Parsl's shell scripts cannot read",
+                )
+            run_dir = Path(tempfile.mkdtemp(prefix="distributed_ml-"))
         _complete_path()
         values = {key: default for key, (default, _) in self.options.items()} | dict(options)
         try:
@@ -113,7 +118,7 @@ def load_site(name: str, folder: Path) -> Site:
         raise InputError(
             "parsl_config", name, "its OPTIONS must be a dict of name -> (default, help), all text"
         )
-    return Site(name, options, make_config)
+    return Site(name, options, make_config, getattr(module, "ONE_HOST", False))
 
 
 def parse_options(words: Sequence[str]) -> dict[str, str]:

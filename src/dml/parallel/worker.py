@@ -8,6 +8,7 @@ import time
 import traceback
 from dataclasses import asdict, dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from dml.parallel.watch import Scheduler, SchedulerWatch
@@ -39,8 +40,13 @@ class Answer:
 
 
 def spec(flags: dict[str, Any], scheduler: Scheduler) -> str:
-    """The text of a task: the experiment's complete flags, and the scheduler it ends with."""
-    return json.dumps({"flags": flags, "scheduler": scheduler.to_dict()})
+    """The text of a task: the experiment's complete flags, and the scheduler it ends with.
+
+    Paths are made absolute: a worker's working directory is its site's matter.
+    """
+    paths = ["out_dir", "data_dir"] + (["topology_file"] if Path(flags["topology_file"]).exists() else [])
+    absolute = {flag: str(Path(flags[flag]).expanduser().absolute()) for flag in paths}
+    return json.dumps({"flags": flags | absolute, "scheduler": scheduler.to_dict()})
 
 
 def run_task(text: str) -> str:
