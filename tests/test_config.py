@@ -1,4 +1,4 @@
-"""The configuration: defaults by data set, fields that nothing reads, and the form in which files carry it."""
+"""The configuration: defaults by data set, fields that nothing reads, and the form that files carry."""
 
 import json
 

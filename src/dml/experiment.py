@@ -1,18 +1,16 @@
 """One experiment from its configuration to its result file."""
 
 import os
-import shutil
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import psutil
 import torch
 from numpy.typing import NDArray
 
-from dml import accelerators
+from dml import accelerators, room
 from dml import plan as planning
 from dml.algorithms.decentralized import Decentralized
 from dml.coefficients.strategies import STRATEGIES
@@ -27,7 +25,7 @@ from dml.population import Population
 from dml.results import checkpoint, provenance, reader
 from dml.results.checkpoint import Checkpoint
 from dml.results.lock import locked
-from dml.results.record import FINAL, Record
+from dml.results.record import FINAL, Record, first_difference
 from dml.results.writer import COMPLETE, DIVERGED, RUNNING, Result
 from dml.training.evaluate import Evaluator
 from dml.training.loop import LoopEngine
@@ -73,7 +71,7 @@ def run(
         raise InputError("out_dir", config.run.out_dir, f"cannot be made ({error.strerror})") from None
     with locked(plan.result, plan.identity.id):
         earlier = _earlier(plan)
-        if earlier and (earlier.attributes["status"] == DIVERGED or _complete(earlier, plan)):
+        if earlier and reader.finished(earlier.attributes, config.run.rounds):
             return plan.result
         return _Run(plan, earlier).to_the_end(stop, progress)
 
@@ -88,11 +86,6 @@ def _earlier(plan: Plan) -> reader.Loaded | None:
             "move it away to compute this one"
         )
     return earlier
-
-
-def _complete(earlier: reader.Loaded, plan: Plan) -> bool:
-    done, asked = int(earlier.attributes["rounds_done"]), plan.config.run.rounds
-    return done > asked or (done == asked and earlier.attributes["status"] == COMPLETE)
 
 
 class _Run:
@@ -121,7 +114,7 @@ class _Run:
         def build() -> torch.nn.Module:
             return build_model(config.training.model, dataset.train_x.shape[1:], dataset.labels)
 
-        threads = self._set_threads(_check_room(build, plan))
+        threads = self._set_threads(room.check(build, plan))
         self.population = Population(
             build, topology.n, seed, same=config.training.init == "same", device=device
         )
@@ -242,42 +235,11 @@ class _Run:
         """Rounds computed anew, for want of a checkpoint, must come out as they did before."""
         if self.earlier is None or self.earlier.attributes["status"] == DIVERGED:
             return
-        old, new = self.earlier.record(), self.result.record
-        rows = [(r, e) for r, e in zip(old.round, old.epoch, strict=True) if e != FINAL]
-        where = {key: row for row, key in enumerate(zip(new.round, new.epoch, strict=True))}
-        for row, key in enumerate(zip(old.round, old.epoch, strict=True)):
-            if key in rows and key in where:
-                a, b = old.metrics["test_loss"][row], new.metrics["test_loss"][where[key]]
-                if not np.array_equal(a, b, equal_nan=True):
-                    self.result.segments[-1]["differs_from_earlier_at"] = key
-                    print(
-                        f"warning: {self.plan.result.name}: round {key[0]} came out otherwise than before; "
-                        "were library versions, machine type or threads others? (see the file's segments)",
-                        file=sys.stderr,
-                    )
-                    return
-
-
-def _check_room(build: Callable[[], torch.nn.Module], plan: Plan) -> int:
-    """The size of one model; InputError if the population or its checkpoint has no room."""
-    with torch.device("meta"):
-        model = build()
-    size = sum(t.numel() for t in [*model.parameters(), *model.buffers()])
-    training = plan.config.training
-    states = {"sgd": 1 if training.momentum else 0}.get(training.optimizer, 2) if training.train else 0
-    population = 4 * size * plan.topology.n
-    needed, free = population * (1 + states), psutil.virtual_memory().available
-    if needed > free:
-        raise InputError(
-            "model",
-            training.model,
-            f"{plan.topology.n} nodes need {needed / 2**30:.1f} GiB of memory; {free / 2**30:.1f} are free",
-        )
-    room = shutil.disk_usage(plan.result.parent).free
-    if population > room:
-        raise InputError(
-            "out_dir",
-            plan.config.run.out_dir,
-            f"the checkpoint takes {population / 2**30:.1f} GiB, and the disk has {room / 2**30:.1f} free",
-        )
-    return size
+        where = first_difference(self.earlier.record(), self.result.record)
+        if where is not None:
+            self.result.segments[-1]["differs_from_earlier_at"] = where
+            print(
+                f"warning: {self.plan.result.name}: round {where[0]} came out otherwise than before; "
+                "were library versions, machine type or threads others? (see the file's segments)",
+                file=sys.stderr,
+            )

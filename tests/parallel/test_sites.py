@@ -200,8 +200,8 @@ def test_a_folder_that_parsls_scripts_cannot_read_is_refused(tmp_path: Path) -> 
     assert "without ' '" in error.right
 
 
-def test_on_one_host_parsls_files_go_elsewhere_where_its_scripts_cannot_read_the_folder(tmp_path: Path) -> None:
-    run_dir = load_site("local", SITES).config({}, tmp_path / "my results").run_dir
+def test_on_one_host_parsls_files_go_where_its_scripts_can_read_them(tmp_path: Path) -> None:
+    run_dir = load_site("local", FOLDER).config({}, tmp_path / "my results").run_dir
     assert " " not in run_dir
     assert Path(run_dir).is_dir()
 

@@ -34,11 +34,11 @@ def forecast(plans: list[Plan], workers: int, folder: Path) -> str:
     done, damaged, known = [], [], []
     for plan in plans:
         try:
-            if plan.result.exists():
-                found = reader.attributes(plan.result)
-                if found["status"] != "running" and found["rounds_done"] >= plan.config.run.rounds:
-                    done.append(plan)
-                    known.append(_seconds(plan.result) / _work(plan))
+            if plan.result.exists() and reader.finished(
+                reader.attributes(plan.result), plan.config.run.rounds
+            ):
+                done.append(plan)
+                known.append(_seconds(plan.result) / _work(plan))
         except DamagedFileError as error:
             damaged.append(str(error))
     left = [plan for plan in plans if plan not in done]

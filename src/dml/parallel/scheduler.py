@@ -50,19 +50,6 @@ class Outcome:
     seconds: float = 0.0
 
 
-def finished(plan: Plan) -> bool:
-    """Whether an experiment's file has all its rounds, or has diverged.
-
-    Raises:
-        DamagedFileError: there is a file, but it cannot be read.
-    """
-    if not plan.result.exists():
-        return False
-    found = reader.attributes(plan.result)
-    done, asked = int(found["rounds_done"]), plan.config.run.rounds
-    return found["status"] == "diverged" or done > asked or (done == asked and found["status"] == "complete")
-
-
 class Sweep:
     """One call of the scheduler.
 
@@ -79,16 +66,16 @@ class Sweep:
         self._say, self._show, self._folder = say, show, folder
         self._failures = Failures(folder)
         if len(self._failures):
-            say(
-                f"{len(self._failures)} experiments failed in an earlier call; and are tried again"
-            )
+            say(f"{len(self._failures)} experiments failed in an earlier call; and are tried again")
         self.outcome = Outcome(total=len(plans))
         self._waiting: deque[Plan] = deque()
         self._tries: dict[str, int] = {}
         self._told: set[str] = set()
         for plan in plans:
             try:
-                if finished(plan):
+                if plan.result.exists() and reader.finished(
+                    reader.attributes(plan.result), plan.config.run.rounds
+                ):
                     self.outcome.skipped += 1
                     self.outcome.done += 1
                     self._failures.remove(plan.identity.id)

@@ -109,6 +109,12 @@ def attributes(path: Path) -> dict[str, Any]:
     return found
 
 
+def finished(attributes: dict[str, Any], rounds: int) -> bool:
+    """Whether a file with these attributes has all of so many rounds, or has ended as diverged."""
+    done, status = int(attributes["rounds_done"]), attributes["status"]
+    return status == "diverged" or done > rounds or (done == rounds and status == "complete")
+
+
 def same(a: Path | str, b: Path | str) -> bool:
     """Whether two result files hold the same numbers, bit for bit: all but times, host and segments."""
     return not differences(a, b)

@@ -102,3 +102,17 @@ class Record:
     def auc(self, name: str) -> float:
         """Sum over the rows, local epochs alone, of the mean over the nodes (as published)."""
         return float(self.means(name).sum())
+
+
+def first_difference(a: Record, b: Record) -> tuple[int, int] | None:
+    """The first (round, epoch) that both have measured, and in which their test losses differ.
+
+    The row after the last aggregation does not count: it belongs to the number of rounds asked for.
+    """
+    losses = [
+        dict(zip(zip(r.round, r.epoch, strict=True), r.metrics["test_loss"], strict=True)) for r in (a, b)
+    ]
+    for key in sorted(losses[0].keys() & losses[1].keys()):
+        if key[1] != FINAL and not np.array_equal(losses[0][key], losses[1][key], equal_nan=True):
+            return key
+    return None
