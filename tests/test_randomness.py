@@ -140,3 +140,9 @@ def test_no_global_generator_is_touched():
     assert before[0] == after[0]
     assert all(np.array_equal(a, b) for a, b in zip(before[1], after[1], strict=True))
     assert torch.equal(before[2], after[2])
+
+
+def test_how_many_indices_a_key_has_matters():
+    """numpy's SeedSequence takes (1,) and (1, 0) for one entropy; a key must not."""
+    assert randomness.generator(0, "p").random() != randomness.generator(0, "p", 0).random()
+    assert randomness.torch_seed(0, "p", 1) != randomness.torch_seed(0, "p", 1, 0)

@@ -118,7 +118,10 @@ class Population:
         chunk = max(ALIGN, MIX_BYTES // (self.X.element_size() * len(self.X)) // ALIGN * ALIGN)
         for start in range(0, self.X.shape[1], chunk):
             part = self.X[:, start : start + chunk]
-            mixed = weights @ (part if whole else part[columns])
+            used = part if whole else part[columns]
+            mixed = weights @ used
+            if not mixed.sum().isfinite():
+                mixed = _by_entries(weights, used)
             if len(changed) == len(self.X):
                 part.copy_(mixed)
             else:
@@ -152,6 +155,15 @@ def _columns(module: nn.Module) -> list[tuple[int, int, torch.Size]]:
         result.append((start, start + tensor.numel(), tensor.shape))
         start += tensor.numel()
     return result
+
+
+def _by_entries(weights: Tensor, used: Tensor) -> Tensor:
+    """The same product over the entries of the weights that are not 0.
+
+    A dense product makes 0 x inf a NaN, and so carries a model that has blown up to nodes that do not
+    read it; here it reaches those that do.
+    """
+    return torch.stack([row[row != 0] @ used[row != 0] for row in weights])
 
 
 def _changed_rows(C: "csr_array") -> np.ndarray:

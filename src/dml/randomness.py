@@ -17,9 +17,13 @@ _GAMMA = np.uint64(0x9E3779B97F4A7C15)
 
 
 def _words(seed: int, purpose: str, indices: tuple[int, ...]) -> list[int]:
-    """The key as 32-bit words: the purpose is hashed, so that a new one never disturbs an old one."""
+    """The key as 32-bit words: the purpose is hashed, so that a new one never disturbs an old one.
+
+    How many indices there are is a word too, as numpy takes (1,) and (1, 0) for the same entropy.
+    """
     digest = hashlib.sha256(purpose.encode()).digest()
-    return [seed, int.from_bytes(digest[:4], "little"), int.from_bytes(digest[4:8], "little"), *indices]
+    first, second = int.from_bytes(digest[:4], "little"), int.from_bytes(digest[4:8], "little")
+    return [seed, first, second, len(indices), *indices]
 
 
 def generator(seed: int, purpose: str, *indices: int) -> np.random.Generator:

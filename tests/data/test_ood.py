@@ -104,11 +104,24 @@ def test_the_right_samples_carry_the_trigger(seed, samples, share, many_to_one, 
     clean, triggered = slice(0, samples - k), slice(samples - k, samples)
     assert np.array_equal(x[clean], data.train_x[who[clean]])
     assert np.array_equal(y[clean], data.train_y[who[clean]])
+    assert (np.diff(who[clean]) > 0).all()
+    assert (np.diff(who[triggered]) > 0).all()
     own = data.train_y[who[triggered]]
     assert np.array_equal(x[triggered], np.stack([with_patch(data.train_x[s], 2) for s in who[triggered]]))
     assert y[triggered].tolist() == [0 if many_to_one else (o + 1) % labels for o in own]
     counts = [int((data.train_y[parts[1]] == label).sum()) for label in range(labels)]
     assert np.bincount(own, minlength=labels).tolist() == quota(counts, k)
+
+
+@pytest.mark.parametrize(
+    ("share", "samples", "k"),
+    [(0.1, 50, 5), (0.55, 20, 11), (0.07, 100, 7), (0.14, 50, 7), (0.1, 51, 6), (0.1, 43, 5), (0.001, 9, 1)],
+)
+def test_a_share_that_is_a_whole_number_is_not_rounded_up(share, samples, k):
+    # In floating point 0.55 x 20 is above 11, and 0.07 x 100 above 7.
+    data = dataset(np.random.default_rng(0), samples, 10, 5)
+    config = DataConfig(backdoor=True, backdoor_proportion=share)
+    assert place(data, [np.arange(samples)], config, (0,), 0).ood_samples.tolist() == [k]
 
 
 def test_ties_between_classes_go_to_the_lower_index():
@@ -126,7 +139,9 @@ def test_within_a_class_every_sample_is_as_likely():
 
 
 def test_a_nodes_trigger_is_keyed_by_seed_and_node():
+    # The same labels on every node: only the key can make a difference.
     data = dataset(np.random.default_rng(0), 90, 10, 5)
+    data.train_y[:] = np.arange(90) % 5
     parts = np.split(np.arange(90), 3)
     config = DataConfig(backdoor=True, backdoor_proportion=0.3)
 

@@ -15,6 +15,16 @@ from dml.results.record import METRICS, PER_CLASS, Record
 if TYPE_CHECKING:
     import pandas as pd
 
+_ATTRIBUTES = (
+    "schema_version", "numbers_version", "experiment_id", "config", "reads", "status", "rounds_done",
+    "topology_source", "topology_family", "segments", "auc_points", "auc_test", "auc_ood", "auc_asr",
+)  # fmt: skip
+_ARRAYS = (
+    "topology/edges", "topology/weights", "topology/degree",
+    "data/samples", "data/label_counts", "data/ood_samples",
+)  # fmt: skip
+"""What every result file has, beside what a :class:`Record` is made of."""
+
 
 @dataclass(frozen=True)
 class Loaded:
@@ -88,8 +98,10 @@ def load(path: Path | str) -> Loaded:
         file.visititems(collect)
         loaded = Loaded(path, {k: _plain(v) for k, v in file.attrs.items()}, arrays)
         # A file that lacks any of these is no result of ours, whatever its name.
-        for key in ("schema_version", "experiment_id", "config", "status", "rounds_done", "segments"):
+        for key in _ATTRIBUTES:
             loaded.attributes[key]
+        for name in _ARRAYS:
+            loaded.arrays[name]
         loaded.record()
         _ = loaded.config, loaded.segments
     return loaded
@@ -104,7 +116,7 @@ def attributes(path: Path) -> dict[str, Any]:
     with files.read(path) as file:
         found = {k: _plain(v) for k, v in file.attrs.items()}
         found["config"] = json.loads(found["config"])
-        for key in ("experiment_id", "status", "rounds_done", "auc_test", "auc_ood"):
+        for key in _ATTRIBUTES:
             found[key]
     return found
 
@@ -127,7 +139,8 @@ def differences(a: Path | str, b: Path | str) -> list[str]:
     for name in sorted(set(first.arrays) & set(second.arrays)):
         if not name.startswith("time/") and not _equal(first.arrays[name], second.arrays[name]):
             different.append(name)
-    skip = {"segments", "config"}
+    # How the graph was given (as a file, as its generator) changes no number.
+    skip = {"segments", "config", "topology_source", "topology_family"}
     for name in sorted((set(first.attributes) | set(second.attributes)) - skip):
         x, y = first.attributes.get(name), second.attributes.get(name)
         if x != y and not (isinstance(x, float) and isinstance(y, float) and np.isnan(x) and np.isnan(y)):

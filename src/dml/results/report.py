@@ -2,6 +2,7 @@
 
 import json
 import math
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _ALWAYS = ("rounds", "epochs", "eval_every")
+_LABEL = 13
+"""Columns of a strategy's name; a longer one has a line of its own."""
 
 
 def text(table: "pd.DataFrame") -> str:
@@ -21,11 +24,11 @@ def text(table: "pd.DataFrame") -> str:
     lines = []
     all_settings = [json.loads(s) for s in table["settings"].unique()]
     for settings in table["settings"].unique():
-        lines += [heading(json.loads(settings), all_settings), ""]
+        lines += [*textwrap.wrap(heading(json.loads(settings), all_settings), 80), ""]
         for topology, part in table[table["settings"] == settings].groupby("topology", sort=False):
-            lines.append(str(topology))
+            lines += textwrap.wrap(str(topology), 80)
             lines.append(
-                f" {'strategy':<13}{'runs':>4}{'IID AUC':>11}{'OOD AUC':>11}{'asr AUC':>11}"
+                f"{'strategy':<{_LABEL}}{'runs':>4}{'IID AUC':>11}{'OOD AUC':>11}{'asr AUC':>11}"
                 f"{'IID':>5}{'OOD':>5}{'worst':>6}{'vs unweighted':>14}"
             )
             lines += [_line(row) for row in part.to_dict("records")]
@@ -55,17 +58,26 @@ def heading(settings: dict[str, Any], others: list[dict[str, Any]]) -> str:
 
 
 def _line(row: dict[str, Any]) -> str:
-    values = "".join(f"{_spread(row[v], row[f'{v}_std']):>11}" for v in ("auc_test", "auc_ood", "auc_asr"))
-    last = f"{row['final_test']:>5.2f}{row['final_ood']:>5.2f}{row['worst_ood']:>6.2f}"
-    line = f" {row['strategy']:<13}{row['runs']:>4}{values}{last}"
+    name = str(row["strategy"])
+    line = f"{name:<{_LABEL}}" if len(name) <= _LABEL else f"{name}\n{'':<{_LABEL}}"
+    line += f"{row['runs']:>4}"
+    if not row["runs"]:
+        return f"{line}  all {row['diverged']} diverged"
+    line += "".join(f"{_spread(row[v], row[f'{v}_std']):>11}" for v in ("auc_test", "auc_ood", "auc_asr"))
+    line += f"{row['final_test']:>5.2f}{row['final_ood']:>5.2f}{row['worst_ood']:>6.2f}"
     if not math.isnan(row["over_unweighted"]):
         pairs = f"{row['pairs_above']:.0f}/{row['pairs']:.0f}"
-        line += f"{row['over_unweighted']:>+8.1f}{pairs:>6}"
-    return line + (f"\n{'':>18}{row['diverged']} more diverged" if row["diverged"] else "")
+        over = row["over_unweighted"]
+        line += f"{f'{over:+.1f}' if abs(over) < 1000 else f'{over:+.0f}':>8}{pairs:>6}"
+    return line + (f"\n{'':<{_LABEL + 4}}  {row['diverged']} more diverged" if row["diverged"] else "")
 
 
 def _spread(mean: float, deviation: float) -> str:
-    return f"{mean:.1f}" if math.isnan(deviation) else f"{mean:.1f}±{deviation:.1f}"
+    """With a digit after the point where there is room for it."""
+    if math.isnan(deviation):
+        return f"{mean:.1f}"
+    exact = f"{mean:.1f}±{deviation:.1f}"
+    return exact if len(exact) <= 10 else f"{mean:.0f}±{deviation:.0f}"
 
 
 def write_csv(table: "pd.DataFrame", path: Path) -> None:

@@ -1,6 +1,7 @@
 """The summary of one experiment, as text: what a user wants to know when it has ended."""
 
 import math
+import textwrap
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,23 +14,24 @@ def summary(result: Loaded) -> str:
     a, config = result.arrays, result.config
     status, done = result.attributes["status"], result.attributes["rounds_done"]
     n = len(a["data/samples"])
+    what = f"{config['dataset']}, {result.attributes['topology_source']}, {config['aggregation_strategy']}"
     lines = [
-        f"{config['dataset']}, {result.attributes['topology_source']}, {config['aggregation_strategy']}",
+        *textwrap.wrap(what, 80),
         f"{n} nodes, {done} rounds, seed {config['seed']}" + ("" if status == "complete" else f": {status}"),
     ]
     if not len(a["metrics/round"]):
         return "\n".join([*lines, "nothing was measured"])
-    lines += ["", f"{'accuracy after the last round':<34}{'mean':>8}{'worst node':>16}{'best node':>16}"]
+    lines += ["", f"{'accuracy after the last round':<34}{'mean':>8}{'worst node':>18}{'best node':>18}"]
     lines += [_accuracy("IID test set", a["metrics/test_acc"][-1])]
     lines += [_accuracy("OOD test set", a["metrics/ood_acc"][-1])]
     lines += [_accuracy("OOD, target class left out (asr)", a["metrics/ood_asr"][-1])]
     lines += _by_hops(result)
     points = result.attributes["auc_points"]
-    lines += ["", f"{f'AUC over {points} measurements':<34}{'sum':>8}{'a point':>16}"]
+    lines += ["", f"{f'AUC over {points} measurements':<34}{'sum':>8}{'a point':>18}"]
     for name, key in (("IID test set", "auc_test"), ("OOD test set", "auc_ood"), ("asr", "auc_asr")):
         total = float(result.attributes[key])
         if points and math.isfinite(total):
-            lines.append(f"{name:<34}{total:>8.1f}{total / points:>16.3f}")
+            lines.append(f"{name:<34}{total:>8.1f}{total / points:>18.3f}")
     lines.append("")
     seconds = float(a["time/round_s"].sum())
     sent = int(a["communication/bytes_sent"].sum())
@@ -42,7 +44,7 @@ def _accuracy(name: str, values: NDArray[np.float32]) -> str:
         return f"{name:<34}{'not finite':>8}"
     worst, best = int(values.argmin()), int(values.argmax())
     low, high = f"{values[worst]:.3f} (node {worst})", f"{values[best]:.3f} (node {best})"
-    return f"{name:<34}{values.mean(dtype=np.float64):>8.3f}{low:>16}{high:>16}"
+    return f"{name:<34}{values.mean(dtype=np.float64):>8.3f}{low:>18}{high:>18}"
 
 
 def _by_hops(result: Loaded) -> list[str]:
@@ -51,7 +53,8 @@ def _by_hops(result: Loaded) -> list[str]:
         return ["no node holds OOD data: this is the control (--backdoor puts them on a node)"]
     final, nodes = result.arrays["metrics/ood_acc"][-1], result.config["backdoor_node_idx"]
     where = "node " + ", ".join(map(str, nodes))
-    lines = [f"  OOD data on {where}; OOD accuracy by hops from there:"]
+    lines = textwrap.wrap(f"OOD data on {where}; OOD accuracy by hops from there:", 78)
+    lines = [f"  {line}" for line in lines]
     for hops in np.unique(distance[distance >= 0]):
         at = distance == hops
         lines.append(f"    {hops} hops {final[at].mean(dtype=np.float64):6.3f}   ({at.sum()} nodes)")

@@ -18,6 +18,7 @@ VALUES = ("auc_test", "auc_ood", "auc_asr", "final_test", "final_ood", "worst_te
 """Values of a run: means over its nodes, but for worst_*, which are those of one node."""
 
 BASELINE = "unweighted"
+_KEYS = ["settings", "topology", "strategy"]
 _FACTORS = {"topology_file", "aggregation_strategy", "softmax", "softmax_coeff", "seed", "backdoor"}
 _FACTORS |= {"backdoor_node_idx", "backdoor_proportion"}
 
@@ -65,8 +66,7 @@ def collect(paths: Iterable[Path]) -> Runs:
     several = table.groupby(["settings", "strategy"])["variant"].transform("nunique") > 1
     table.loc[several, "strategy"] += " " + table.loc[several, "variant"]
     lost = table[table["status"] == "diverged"]
-    keys = ["settings", "topology", "strategy"]
-    diverged = {tuple(map(str, key)): len(part) for key, part in lost.groupby(keys)}
+    diverged = {tuple(map(str, key)): len(part) for key, part in lost.groupby(_KEYS)}
     kept = table[table["status"] == "complete"].drop(columns=["variant", "status"]).reset_index(drop=True)
     return Runs(kept, running, diverged, damaged)  # type: ignore[arg-type]
 
@@ -77,7 +77,8 @@ def _row(path: Path, found: dict[str, Any]) -> dict[str, Any]:
         reads = set(json.loads(found["reads"]))
         settings = {flag: config[flag] for flag in sorted(reads - _FACTORS)}
         settings |= {
-            "rounds": found["rounds_done"],
+            # A diverged run stands among those that it was to be one of.
+            "rounds": config["rounds"] if found["status"] == "diverged" else found["rounds_done"],
             "ood": config["backdoor_proportion"] if config["backdoor"] else 0,
         }
         variant = ""
@@ -100,9 +101,10 @@ def summarise(runs: Runs) -> pd.DataFrame:
     """One row a settings, topology and strategy.
 
     Returns:
-        Columns: runs, diverged; for each of ``VALUES`` the mean and the standard deviation over the runs;
-        ``over_unweighted``, the mean difference in OOD AUC to the runs of ``unweighted`` on the same
-        topology, seed and OOD node; ``pairs``, how many such there are, and ``pairs_above`` zero.
+        Columns: runs, diverged; for each of ``VALUES`` the mean and the standard deviation over the runs
+        (NaN where all have diverged); ``over_unweighted``, the mean difference in OOD AUC to the runs of
+        ``unweighted`` on the same topology, seed and OOD node; ``pairs``, how many such there are, and
+        ``pairs_above`` zero.
     """
     rows = []
     for (settings, topology), part in runs.table.groupby(["settings", "topology"], sort=False):
@@ -118,7 +120,11 @@ def summarise(runs: Runs) -> pd.DataFrame:
                 row["over_unweighted"] = difference.mean()
                 row |= {"pairs": len(difference), "pairs_above": int((difference > 0).sum())}
             rows.append(row)
-    columns = ["settings", "topology", "strategy", "runs", "diverged"]
+    there = {(row["settings"], row["topology"], row["strategy"]) for row in rows}
+    for key, count in runs.diverged.items():
+        if key not in there:
+            rows.append(dict(zip(_KEYS, key, strict=True)) | {"runs": 0, "diverged": count})
+    columns = [*_KEYS, "runs", "diverged"]
     columns += [c for value in VALUES for c in (value, f"{value}_std")] + [
         "over_unweighted",
         "pairs",

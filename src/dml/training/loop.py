@@ -75,10 +75,20 @@ class LoopEngine:
         for xb, yb in zip(torch.split(x, size), torch.split(y, size), strict=True):
             logits = module(xb)
             loss = functional.cross_entropy(logits, yb)
-            gradients = torch.autograd.grad(loss, parameters)
+            # The last step's gradients are dropped only now: the heap, which would shrink at once if they
+            # went after the step, takes the new ones in their place.
+            _drop_gradients(parameters)
+            loss.backward()  # type: ignore[no-untyped-call]
             with torch.no_grad():
-                optimizer.step(list(gradients))
+                optimizer.step([p.grad for p in parameters if p.grad is not None])
             outputs.append(logits.detach())
             losses.append(loss.detach() * len(yb))
+        # One model's worth at a time, not one for each node.
+        _drop_gradients(parameters)
         hits = (torch.cat(outputs).argmax(1) == y).sum()
         return torch.stack([torch.stack(losses).double().sum(), hits.double()])
+
+
+def _drop_gradients(parameters: list[torch.Tensor]) -> None:
+    for parameter in parameters:
+        parameter.grad = None

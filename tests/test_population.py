@@ -252,7 +252,11 @@ def test_rows_of_the_identity_keep_their_exact_bits():
     C[0, :2] = 0.5
     population.mix(csr_array(C))
     assert torch.equal(population.X[1:].view(torch.int32), before[1:].view(torch.int32))
-    population.mix(csr_array(np.eye(4)))
+    # Also if a zero is stored beside the one: row 1 reads nothing of the NaN in row 2.
+    stored_zero = csr_array(
+        (np.array([1.0, 1, 0, 1, 1]), np.array([0, 1, 2, 2, 3]), np.array([0, 1, 3, 4, 5]))
+    )
+    population.mix(stored_zero)
     assert torch.equal(population.X[1:].view(torch.int32), before[1:].view(torch.int32))
 
 
@@ -270,3 +274,19 @@ def test_a_broken_model_that_nobody_reads_does_not_spread(broken):
     C[3] = [0.5, 0.5, 0, 0]
     population.mix(csr_array(C))
     assert population.X.isfinite().all()
+
+
+@pytest.mark.parametrize("broken", [float("nan"), float("inf")])
+def test_a_broken_model_reaches_only_those_who_read_it(broken):
+    """On the chain 0-1-2-3 the model of node 3 is read by 2 and by itself."""
+    population = Population(mlp, 4, 0)
+    with torch.no_grad():
+        population.X[3, :7] = broken
+    before = population.X.numpy().copy()
+    C = np.array([[1 / 2, 1 / 2, 0, 0], [1 / 3] * 3 + [0], [0] + [1 / 3] * 3, [0, 0, 1 / 2, 1 / 2]])
+    population.mix(csr_array(C))
+    after = population.X.numpy()
+    assert np.isfinite(after[:2]).all()
+    assert not np.isfinite(after[2:, :7]).any()
+    np.testing.assert_allclose(after[:2], (C[:2, :3] @ before[:3]), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(after[2:, 7:], (C @ before[:, 7:])[2:], rtol=1e-5, atol=1e-6)

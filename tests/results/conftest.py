@@ -1,0 +1,83 @@
+"""One finished experiment with OOD data on a chain of three nodes; files made up from a few numbers."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import h5py
+import pytest
+
+from dml import config, experiment
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two rounds of two epochs; read only: whoever changes it takes a copy."""
+    folder = tmp_path_factory.mktemp("tiny")
+    flags = {
+        "topology_file": "chain:n=3",
+        "backdoor": True,
+        "backdoor_node_idx": (0,),
+        "epochs": 2,
+        "rounds": 2,
+        "threads": 1,
+        "out_dir": folder,
+    }
+    return experiment.run(config.make(flags))
+
+
+@pytest.fixture(scope="session")
+def tiny_control(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same without OOD data."""
+    folder = tmp_path_factory.mktemp("control")
+    flags = {"topology_file": "chain:n=3", "epochs": 2, "rounds": 2, "threads": 1, "out_dir": folder}
+    return experiment.run(config.make(flags))
+
+
+@pytest.fixture
+def made_up(tmp_path: Path) -> Callable[..., Path]:
+    """Files that hold root attributes alone, which is all that tables read."""
+    count = iter(range(1000))
+
+    def make(
+        strategy: str = "unweighted",
+        seed: int = 0,
+        ood_node: int | None = 0,
+        auc: float = 1.0,
+        topology: str = "chain:n=3",
+        status: str = "complete",
+        rounds_done: int | None = None,
+        worst: float = 0.25,
+        **flags: object,
+    ) -> Path:
+        flags |= {"topology_file": topology, "aggregation_strategy": strategy, "seed": seed}
+        if ood_node is not None:
+            flags |= {"backdoor": True, "backdoor_node_idx": (ood_node,)}
+        made = config.make(flags)
+        path = tmp_path / f"{next(count)}.h5"
+        with h5py.File(path, "w") as file:
+            file.attrs.update(
+                {
+                    "schema_version": 1,
+                    "numbers_version": 1,
+                    "experiment_id": path.stem,
+                    "config": json.dumps(made.flat()),
+                    "reads": json.dumps(sorted(made.reads())),
+                    "status": status,
+                    "rounds_done": made.run.rounds if rounds_done is None else rounds_done,
+                    "topology_source": f"{topology},seed={seed}",
+                    "topology_family": topology,
+                    "segments": "[]",
+                    "auc_points": 10,
+                    "auc_test": 2 * auc,
+                    "auc_ood": auc,
+                    "auc_asr": auc / 2,
+                    "final_test": 0.75,
+                    "final_ood": 0.5,
+                    "worst_test": 0.5,
+                    "worst_ood": worst,
+                }
+            )
+        return path
+
+    return make

@@ -1,0 +1,131 @@
+"""Which flags change an experiment's id, and what its file is called."""
+
+import numpy as np
+import pytest
+
+from dml import config, plan
+from dml.results.identity import identify
+from dml.topology import make, read, save
+
+BASE = {"topology_file": "cycle:n=5", "backdoor": True}
+
+
+def _id(tmp_path, **flags):
+    return plan.make(config.make({**BASE, "out_dir": tmp_path, **flags})).identity.id
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        {"rounds": 999},
+        {"checkpoint_every": 3},
+        {"checkpoint_minutes": 1.0},
+        {"keep_checkpoint": False},
+        {"threads": 2},
+        {"accelerator": "cpu"},
+        {"data_dir": "/somewhere/else"},
+        {"backdoor_node_idx": (0,)},  # the node of highest degree, which is the default
+        {"lr": 0.05},  # the default of digits
+    ],
+    ids=lambda flags: next(iter(flags)),
+)
+def test_flags_that_change_no_number_change_no_id(tmp_path, flags):
+    assert _id(tmp_path, **flags) == _id(tmp_path)
+
+
+def test_the_folder_of_the_results_changes_no_id(tmp_path):
+    assert _id(tmp_path / "elsewhere") == _id(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        {"lr": 0.051},
+        {"seed": 1},
+        {"epochs": 4},
+        {"eval_every": 2},
+        {"init": "same"},
+        {"aggregation_strategy": "weighted"},
+        {"participation": 0.5},
+        {"backdoor": False},
+        {"backdoor_node_idx": (1,)},
+        {"backdoor_proportion": 0.2},
+        {"momentum": 0.9},
+        {"shuffle": False},
+        {"topology_file": "chain:n=5"},
+        {"topology_file": "cycle:n=6"},
+    ],
+    ids=lambda flags: "-".join(map(str, next(iter(flags.items())))),
+)
+def test_flags_that_change_numbers_change_the_id(tmp_path, flags):
+    assert _id(tmp_path, **flags) != _id(tmp_path)
+
+
+def test_a_field_that_is_not_read_is_not_in_the_id(tmp_path):
+    """Another OOD share changes the id with OOD data, and nothing without."""
+    control = config.make({"topology_file": "cycle:n=5"})
+    data = control.data.model_copy(update={"backdoor_proportion": 0.4})
+    other = control.model_copy(update={"data": data})
+    graph = make("cycle:n=5")
+    assert identify(other, graph).id == identify(control, graph).id
+
+
+def test_a_graph_is_the_same_as_file_and_as_generator(tmp_path):
+    graph = make("barabasi_albert:n=12,m=2,seed=3")
+    save(graph, tmp_path / "graph.txt")
+    by_name = _id(tmp_path, topology_file="barabasi_albert:n=12,m=2,seed=3")
+    assert _id(tmp_path, topology_file=str(tmp_path / "graph.txt")) == by_name
+
+
+def test_the_weight_of_one_edge_changes_the_id(tmp_path):
+    graph, experiment = make("cycle:n=5"), config.make({"topology_file": "cycle:n=5"})
+    weights = np.ones(5)
+    weights[2] = np.nextafter(1, 0)
+    assert (
+        identify(experiment, graph.with_weights(weights, graph.source)).id != identify(experiment, graph).id
+    )
+    same = graph.with_weights(np.ones(5), "another name")
+    assert identify(experiment, same).id == identify(experiment, graph).id
+
+
+def test_an_id_is_known_for_good():
+    """Files of old versions are found by it: where it changes, every result of every user is orphaned."""
+    experiment = config.make({"topology_file": "chain:n=3"})
+    assert identify(experiment, make("chain:n=3")).id == KNOWN
+
+
+KNOWN = "f0f42a97e44d"
+
+
+def test_the_name_says_what_was_run(tmp_path):
+    flags = {**BASE, "topology_file": "star:n=5", "aggregation_strategy": "degCent", "seed": 7}
+    identity = plan.make(config.make({**flags, "out_dir": tmp_path})).identity
+    assert identity.name == "digits-star-n5-degCent-ood0-s7"
+    assert len(identity.id) == 12
+
+
+def test_a_control_names_no_ood_node():
+    experiment = config.make({"topology_file": "star:n=5"})
+    assert identify(experiment, read("star:n=5")).name == "digits-star-n5-unweighted-s0"
+
+
+def test_a_long_name_is_cut_at_80_characters(tmp_path):
+    text = "stochastic_block:blocks=3,size=11,p_in=0.512345678901,p_out=0.051234567890123"
+    long = plan.make(config.make({"topology_file": text, "out_dir": tmp_path}))
+    other = plan.make(config.make({"topology_file": text, "out_dir": tmp_path, "seed": 1}))
+    assert len(long.identity.name) == 80
+    assert long.identity.name.startswith("digits-stochastic_block-blocks3-size11")
+    assert long.result.name == f"{long.identity.name}-{long.identity.id}.h5"
+    # Cut to the same name, they are still two files.
+    assert long.result != other.result
+
+
+def test_a_result_is_found_by_its_id_under_another_name(tmp_path):
+    """The same graph as a file has another name; its experiment is not run again."""
+    identity = identify(config.make({"topology_file": "star:n=5"}), make("star:n=5"))
+    assert identity.result(tmp_path) == tmp_path / f"{identity.name}-{identity.id}.h5"
+    (tmp_path / f".half-{identity.id}.h5").touch()
+    (tmp_path / f"digits-mine-{identity.id}.h5").touch()
+    assert identity.result(tmp_path) == tmp_path / f"digits-mine-{identity.id}.h5"
+    (tmp_path / f"{identity.name}-{identity.id}.h5").touch()
+    assert identity.result(tmp_path) == tmp_path / f"{identity.name}-{identity.id}.h5"

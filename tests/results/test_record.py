@@ -1,0 +1,90 @@
+"""What is kept when more rounds go on, and what an AUC sums."""
+
+import numpy as np
+import pytest
+
+from dml.results.record import FINAL, METRICS, Record
+from dml.training.evaluate import Scores
+
+N, L = 3, 2
+
+
+def _scores(value: float) -> Scores:
+    one, counts = np.full(N, value, np.float32), np.full((N, L), int(value), np.int32)
+    return Scores(**dict.fromkeys(METRICS[2:], one), **dict.fromkeys(("tp", "predicted", "support"), counts))
+
+
+def _record(rows: list[tuple[int, int]], rounds: int) -> Record:
+    """A record with these rows, whose values are their numbers 0, 1, .. and rounds that sent 100 t."""
+    record = Record(edge_bytes=np.zeros((2, 2), np.int64))
+    for number, (round_, epoch) in enumerate(rows):
+        train = np.full(N, number, np.float32)
+        record.add(round_, epoch, train, train, _scores(number))
+    for number in range(rounds):
+        record.add_round(np.full(N, 100 * number), np.full((2, 2), number), float(number))
+    return record
+
+
+def _rows(record: Record) -> list[tuple[int, int]]:
+    return list(zip(record.round, record.epoch, strict=True))
+
+
+def test_the_row_after_the_last_aggregation_is_dropped():
+    record = _record([(0, 0), (0, 1), (1, 0), (1, 1), (1, FINAL)], rounds=2)
+    record.keep(2, None, record.edge_bytes)
+    assert _rows(record) == [(0, 0), (0, 1), (1, 0), (1, 1)]
+    assert record.rounds == 2
+
+
+def test_rows_and_rounds_beyond_the_checkpoint_are_dropped():
+    record = _record([(0, 0), (0, 1), (1, 0), (1, 1), (2, 0)], rounds=3)
+    record.keep(1, None, np.array([[5, 6], [7, 8]]))
+    assert _rows(record) == [(0, 0), (0, 1)]
+    assert record.round_s == [0.0]
+    assert [int(sent[0]) for sent in record.bytes_sent] == [0]
+    assert record.edge_bytes.tolist() == [[5, 6], [7, 8]]
+
+
+def test_the_last_asked_round_is_dropped_where_it_is_off_the_grid():
+    """Every 3rd of 7 rounds: 2 and 5, and 6 only because it was the last."""
+    record = _record([(2, 4), (5, 4), (6, 4), (6, FINAL)], rounds=7)
+    record.keep(7, 3, record.edge_bytes)
+    assert _rows(record) == [(2, 4), (5, 4)]
+
+
+def test_the_last_asked_round_stays_where_it_is_on_the_grid():
+    record = _record([(2, 4), (5, 4), (5, FINAL)], rounds=6)
+    record.keep(6, 3, record.edge_bytes)
+    assert _rows(record) == [(2, 4), (5, 4)]
+
+
+def test_values_stay_with_their_rows():
+    record = _record([(0, 0), (1, 0), (1, FINAL), (2, 0)], rounds=3)
+    record.keep(3, None, record.edge_bytes)
+    for name in METRICS:
+        assert [float(row[0]) for row in record.metrics[name]] == [0, 1, 3]
+    for name in ("tp", "support", "predicted"):
+        assert [int(row[0, 0]) for row in record.per_class[name]] == [0, 1, 3]
+
+
+def test_edge_bytes_are_summed_over_rounds():
+    """0 + 1 + 2 + 3."""
+    assert (_record([], rounds=4).edge_bytes == 6).all()
+
+
+def test_an_auc_is_the_sum_over_epoch_rows_of_the_mean_over_nodes():
+    rng = np.random.default_rng(0)
+    values = rng.random((5, N)).astype(np.float32)
+    record = _record([(0, 0), (0, 1), (1, 0), (1, 1), (1, FINAL)], rounds=2)
+    record.metrics["ood_acc"] = list(values)
+    total = 0.0
+    for row in range(4):
+        total += (float(values[row, 0]) + float(values[row, 1]) + float(values[row, 2])) / 3
+    assert record.auc("ood_acc") == pytest.approx(total, rel=1e-12)
+    assert len(record.means("ood_acc")) == 4
+
+
+def test_an_auc_of_nothing_is_zero():
+    record = _record([(0, FINAL)], rounds=1)
+    assert record.auc("ood_acc") == 0
+    assert len(record.means("ood_acc")) == 0

@@ -1,0 +1,182 @@
+"""Tables and summaries as people look at them: 80 columns, files, a picture."""
+
+import json
+import shutil
+
+import h5py
+import numpy as np
+import pandas as pd
+import pytest
+
+from dml.results import load, report, tables
+from dml.results.summary import _accuracy, summary
+
+
+@pytest.fixture
+def table(made_up):
+    """Two settings; softmax variants with long names; means, deviations and counts of many digits."""
+    files = []
+    for seed in range(12):
+        files += [
+            made_up(strategy, seed=seed, auc=1234.5 * (seed + 1))
+            for strategy in ("unweighted", "unweighted_fl", "weighted")
+        ]
+        files += [
+            made_up("degCent", seed=seed, auc=99.9 * seed, **variant)
+            for variant in ({}, {"softmax": True}, {"softmax": True, "softmax_coeff": 0.0625})
+        ]
+    files.append(made_up("random", status="diverged", rounds_done=2))
+    files.append(made_up("unweighted", seed=99, status="diverged", rounds_done=2))
+    other = {"rounds": 400, "epochs": 3, "lr": 0.1, "momentum": 0.9, "weight_decay": 0.001, "init": "same"}
+    long = "stochastic_block:blocks=3,size=11,p_in=0.512345678901,p_out=0.05123456789012345"
+    files.append(made_up("weighted", topology=long, participation=0.5, **other))
+    return tables.summarise(tables.collect(files))
+
+
+def test_the_text_fits_80_columns_and_has_a_line_for_every_strategy(table):
+    lines = report.text(table).splitlines()
+    assert max(map(len, lines)) <= 80, max(lines, key=len)
+    for strategy in table["strategy"].unique():
+        assert any(line.startswith(f"{strategy} ") or line == strategy for line in lines), strategy
+
+
+def test_columns_never_touch(table):
+    """Every number of the table can be told from its neighbours."""
+    text = report.text(table)
+    (line,) = [line for line in text.splitlines() if line.startswith("unweighted_fl")]
+    row = table[table["strategy"] == "unweighted_fl"].iloc[0]
+    words = line.split()
+    assert words[0] == "unweighted_fl"
+    assert words[1] == "12"
+    assert words[3] == f"{row['auc_ood']:.0f}±{row['auc_ood_std']:.0f}"
+    assert words[5:8] == ["0.75", "0.50", "0.25"]
+    assert words[8:] == ["+0.0", "0/12"]
+
+
+def test_the_text_shows_the_numbers(made_up):
+    files = [
+        made_up("unweighted", seed=0, auc=40),
+        made_up("unweighted", seed=1, auc=44),
+        made_up("degCent", seed=0, auc=50.26),
+        made_up("degCent", seed=1, auc=43),
+    ]
+    lines = report.text(tables.summarise(tables.collect(files))).splitlines()
+    assert lines[0] == "digits, 10 rounds x 5 epochs, measured each epoch, OOD share 0.1"
+    (line,) = [line for line in lines if line.startswith("degCent")]
+    assert line.split() == [
+        "degCent",
+        "2",
+        "93.3±10.3",
+        "46.6±5.1",
+        "23.3±2.6",
+        "0.75",
+        "0.50",
+        "0.25",
+        "+4.6",
+        "1/2",
+    ]
+
+
+def test_the_text_says_what_diverged(table):
+    lines = report.text(table).splitlines()
+    (random,) = [line for line in lines if line.startswith("random ")]
+    assert "all 1 diverged" in random
+    assert "1 more diverged" in lines[next(i for i, s in enumerate(lines) if s.startswith("unweighted ")) + 1]
+
+
+def test_settings_that_differ_stand_in_the_headings(made_up):
+    text = report.text(tables.summarise(tables.collect([made_up(lr=0.05), made_up(lr=0.1)])))
+    assert "lr 0.05" in text
+    assert "lr 0.1" in text
+    assert "momentum" not in text
+    assert "control (no OOD data)" in report.text(tables.summarise(tables.collect([made_up(ood_node=None)])))
+
+
+def test_csv_holds_the_table(table, tmp_path):
+    report.write_csv(table, tmp_path / "summary.csv")
+    back = pd.read_csv(tmp_path / "summary.csv")
+    pd.testing.assert_frame_equal(back, table.reset_index(drop=True), check_dtype=False)
+    assert [p.name for p in tmp_path.glob("*summary*")] == ["summary.csv"]
+
+
+def test_hdf5_holds_the_table_column_by_column(table, tmp_path):
+    report.write_hdf5(table, tmp_path / "summary.h5")
+    with h5py.File(tmp_path / "summary.h5") as file:
+        columns = json.loads(file.attrs["columns"])
+        assert columns == list(table.columns)
+        for column in columns:
+            values = file[column][()]
+            if values.dtype.kind == "O":
+                assert [v.decode() for v in values] == list(table[column])
+            else:
+                np.testing.assert_array_equal(values, table[column].to_numpy(float))
+        assert {c for c in columns if file[c].dtype.kind == "O"} == {"settings", "topology", "strategy"}
+
+
+def test_the_picture_is_a_png(table, tmp_path):
+    path = tmp_path / "ood_auc.png"
+    report.draw(table, path)
+    content = path.read_bytes()
+    assert content[:8] == b"\x89PNG\r\n\x1a\n"
+    assert len(content) > 5000
+    assert [p.name for p in tmp_path.glob("*.png*")] == ["ood_auc.png"]
+
+
+def test_the_summary_of_a_run_with_ood_data(tiny):
+    text, a = summary(load(tiny)), load(tiny).arrays
+    lines = text.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert lines[:2] == ["digits, chain:n=3, unweighted", "3 nodes, 2 rounds, seed 0"]
+    (ood,) = [line for line in lines if line.startswith("OOD test set") and "node" in line]
+    final = a["metrics/ood_acc"][-1]
+    assert f" {final.mean(dtype=float):.3f} " in ood
+    assert f"{final.min():.3f} (node {final.argmin()})" in ood
+    assert f"{final.max():.3f} (node {final.argmax()})" in ood
+    for hops in range(3):
+        assert f"    {hops} hops {final[hops]:6.3f}   (1 nodes)" in lines
+    # 4 messages a round of 4,810 numbers of 4 bytes.
+    assert "153.9 kB sent" in text
+
+
+def test_the_summary_of_a_control_says_that_it_is_one(tiny_control):
+    text = summary(load(tiny_control))
+    assert "no node holds OOD data" in text
+    assert "hops" not in text
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def test_the_summary_names_the_sums_and_the_means_of_the_aucs(tiny):
+    a = load(tiny).attributes
+    lines = summary(load(tiny)).splitlines()
+    assert any(line.startswith("AUC over 4 measurements") for line in lines)
+    (asr,) = [line.split() for line in lines if line.startswith("asr")]
+    assert asr == ["asr", f"{a['auc_asr']:.1f}", f"{a['auc_asr'] / 4:.3f}"]
+
+
+def test_long_graphs_and_many_ood_nodes_fit_80_columns(tiny, tmp_path):
+    path = tmp_path / "long.h5"
+    shutil.copyfile(tiny, path)
+    with h5py.File(path, "r+") as file:
+        file.attrs["topology_source"] = "stochastic_block:blocks=3,size=11,p_in=0.512345,p_out=0.051,seed=0"
+        file.attrs["config"] = json.dumps(load(tiny).config | {"backdoor_node_idx": list(range(1000, 1040))})
+    lines = summary(load(path)).splitlines()
+    assert max(map(len, lines)) <= 80
+    assert all(str(node) in " ".join(lines) for node in range(1000, 1040))
+
+
+def test_a_diverged_run_says_so(tiny, tmp_path):
+    path = tmp_path / "diverged.h5"
+    shutil.copyfile(tiny, path)
+    with h5py.File(path, "r+") as file:
+        file.attrs["status"] = "diverged"
+        file["metrics/test_acc"][-1, 1] = np.nan
+    text = summary(load(path))
+    assert "seed 0: diverged" in text
+    assert "not finite" in text
+
+
+def test_columns_of_large_graphs_do_not_touch():
+    """Node numbers of four digits."""
+    line = _accuracy("IID test set", np.linspace(0, 1, 10000).astype(np.float32))
+    assert line.split()[3:] == ["0.500", "0.000", "(node", "0)", "1.000", "(node", "9999)"]
+    assert len(line) <= 80

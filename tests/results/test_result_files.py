@@ -1,0 +1,183 @@
+"""Files are never seen half written, and damaged ones are named and left as they are; checkpoints."""
+
+import shutil
+
+import h5py
+import numpy as np
+import pytest
+
+from dml.errors import DamagedFileError
+from dml.results import checkpoint, files, load
+from dml.results.checkpoint import Checkpoint
+from dml.results.reader import attributes
+
+ALWAYS = [
+    "schema_version", "numbers_version", "experiment_id", "config", "reads", "status", "rounds_done",
+    "topology_source", "topology_family", "segments", "auc_points", "auc_test", "auc_ood", "auc_asr",
+]  # fmt: skip
+
+
+def test_a_write_that_fails_leaves_the_old_file_as_it_was(tmp_path):
+    path = tmp_path / "a.h5"
+    files.write(path, lambda file: files.put(file, "x", np.arange(3)))
+    before = path.read_bytes()
+
+    def fail(file: h5py.File) -> None:
+        files.put(file, "x", np.arange(1000))
+        raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        files.write(path, fail)
+    assert path.read_bytes() == before
+
+
+def test_a_first_write_that_fails_leaves_nothing_that_looks_like_a_result(tmp_path):
+    def fail(file: h5py.File) -> None:
+        raise ValueError
+
+    with pytest.raises(ValueError):  # noqa: PT011
+        files.write(tmp_path / "a.h5", fail)
+    assert [p.name for p in tmp_path.iterdir() if not p.name.startswith(".")] == []
+
+
+def test_while_it_is_written_the_old_file_is_the_one_that_is_seen(tmp_path):
+    path = tmp_path / "a.h5"
+    files.write(path, lambda file: files.put(file, "x", 1))
+
+    def look(file: h5py.File) -> None:
+        files.put(file, "x", 2)
+        file.flush()
+        with files.read(path) as old:
+            assert old["x"][()] == 1
+
+    files.write(path, look)
+    with files.read(path) as new:
+        assert new["x"][()] == 2
+    assert [p.name for p in tmp_path.iterdir()] == ["a.h5"]
+
+
+def _refused_and_left(path, read=load):
+    """The message of the refusal; the file is as it was, byte for byte."""
+    before = path.read_bytes()
+    with pytest.raises(DamagedFileError) as refusal:
+        read(path)
+    assert str(path) in str(refusal.value)
+    assert path.read_bytes() == before
+    assert len(str(refusal.value).splitlines()) == 1
+    return str(refusal.value)
+
+
+@pytest.fixture
+def copy(tiny, tmp_path):
+    path = tmp_path / "copy.h5"
+    shutil.copyfile(tiny, path)
+    return path
+
+
+@pytest.mark.parametrize("read", [load, attributes])
+@pytest.mark.parametrize("share", [0.0, 0.001, 0.5, 0.99])
+def test_a_truncated_file_is_named(copy, share, read):
+    whole = copy.read_bytes()
+    copy.write_bytes(whole[: int(share * len(whole))])
+    _refused_and_left(copy, read)
+
+
+@pytest.mark.parametrize("read", [load, attributes])
+def test_a_file_that_is_no_hdf5_is_named(copy, read):
+    copy.write_text("these are not the numbers you are looking for\n" * 1000)
+    _refused_and_left(copy, read)
+
+
+@pytest.mark.parametrize("read", [load, attributes])
+@pytest.mark.parametrize("name", ALWAYS)
+def test_a_missing_attribute_is_named(copy, name, read):
+    with h5py.File(copy, "r+") as file:
+        del file.attrs[name]
+    assert name in _refused_and_left(copy, read)
+
+
+OPTIONAL = {"topology/betweenness", "topology/distance_to_ood"}
+
+
+def test_a_missing_dataset_is_named(tiny, tmp_path):
+    for number, name in enumerate(sorted(set(load(tiny).arrays) - OPTIONAL)):
+        path = tmp_path / f"{number}.h5"
+        shutil.copyfile(tiny, path)
+        with h5py.File(path, "r+") as file:
+            del file[name]
+        assert name in _refused_and_left(path)
+
+
+def test_a_table_whose_bytes_are_damaged_is_named(copy):
+    with h5py.File(copy) as file:
+        chunk = file["metrics/per_class/tp"].id.get_chunk_info(0)
+    content = bytearray(copy.read_bytes())
+    content[chunk.byte_offset : chunk.byte_offset + chunk.size] = b"\xff" * chunk.size
+    copy.write_bytes(content)
+    _refused_and_left(copy)
+
+
+def test_a_config_that_is_no_json_is_named(copy):
+    with h5py.File(copy, "r+") as file:
+        file.attrs["config"] = "{"
+    _refused_and_left(copy)
+    _refused_and_left(copy, attributes)
+
+
+def test_a_file_that_is_not_there_is_not_damaged(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        load(tmp_path / "none.h5")
+
+
+@pytest.fixture
+def saved(tmp_path):
+    """A checkpoint with numbers that only a copy bit for bit keeps: NaN, -0, the smallest and the largest."""
+    X = np.frombuffer(np.random.default_rng(0).bytes(4 * 3 * 32), np.float32).reshape(3, 32).copy()
+    X[0, :4] = [np.nan, -0.0, np.finfo(np.float32).smallest_subnormal, np.finfo(np.float32).max]
+    state = Checkpoint(
+        "0123456789ab",
+        7,
+        X,
+        [np.arange(3), np.arange(6, dtype=np.int32).reshape(3, 2)],
+        {"passes": np.array([4, 0, 2**40]), "z": np.array([[-0.0]])},
+        np.array([[2**40, 1], [0, 3]]),
+    )
+    path = checkpoint.path_of(tmp_path / "a-0123456789ab.h5")
+    state.write(path)
+    return state, path
+
+
+def test_a_checkpoint_comes_back_bit_for_bit(saved):
+    state, path = saved
+    assert path.name == "a-0123456789ab.ckpt"
+    back = checkpoint.read(path, "0123456789ab")
+    assert (back.experiment_id, back.rounds) == ("0123456789ab", 7)
+    pairs = [(back.X, state.X), (back.edge_bytes, state.edge_bytes)]
+    pairs += zip(back.buffers, state.buffers, strict=True)
+    pairs += [(back.algorithm[name], value) for name, value in state.algorithm.items()]
+    assert set(back.algorithm) == set(state.algorithm)
+    for new, old in pairs:
+        assert (new.dtype, new.shape) == (old.dtype, old.shape)
+        assert new.tobytes() == old.tobytes()
+
+
+def test_many_integer_buffers_keep_their_order(tmp_path):
+    """As text, 10 would come before 2."""
+    buffers = [np.full(3, k) for k in range(12)]
+    path = tmp_path / "a.ckpt"
+    Checkpoint("0" * 12, 1, np.zeros((3, 16)), buffers, {}, np.zeros((0, 2), np.int64)).write(path)
+    assert [int(b[0]) for b in checkpoint.read(path, "0" * 12).buffers] == list(range(12))
+
+
+def test_no_checkpoint_is_none(tmp_path):
+    assert checkpoint.read(tmp_path / "a.ckpt", "0" * 12) is None
+
+
+def test_a_damaged_checkpoint_and_that_of_another_experiment_are_named(saved):
+    _, path = saved
+    _refused_and_left(path, lambda p: checkpoint.read(p, "ba9876543210"))
+    with h5py.File(path, "r+") as file:
+        del file["X"]
+    _refused_and_left(path, lambda p: checkpoint.read(p, "0123456789ab"))
+    path.write_bytes(path.read_bytes()[:100])
+    _refused_and_left(path, lambda p: checkpoint.read(p, "0123456789ab"))

@@ -1,0 +1,171 @@
+"""Tables of many experiments against sums done by hand."""
+
+import math
+import statistics
+
+import h5py
+import pytest
+
+from dml.results import load, tables
+
+
+def _row(table, **where):
+    """The one row of a table in which these columns hold these values."""
+    for column, value in where.items():
+        table = table[table[column] == value]
+    assert len(table) == 1, table
+    return table.iloc[0].to_dict()
+
+
+def test_means_and_deviations_are_over_runs(made_up):
+    aucs = [3.0, 5.0, 10.0]
+    table = tables.summarise(tables.collect([made_up(seed=s, auc=a) for s, a in enumerate(aucs)]))
+    row = _row(table, strategy="unweighted")
+    assert row["runs"] == 3
+    assert row["auc_ood"] == pytest.approx(6)
+    assert row["auc_ood_std"] == pytest.approx(math.sqrt((9 + 1 + 16) / 2))
+    assert row["auc_test"] == pytest.approx(2 * 6)
+    assert row["auc_asr_std"] == pytest.approx(statistics.stdev(aucs) / 2)
+    assert (row["final_ood"], row["worst_test"], row["worst_ood"]) == (0.5, 0.5, 0.25)
+
+
+def test_one_run_has_no_deviation(made_up):
+    row = _row(tables.summarise(tables.collect([made_up()])), strategy="unweighted")
+    assert math.isnan(row["auc_ood_std"])
+
+
+def test_pairs_share_topology_seed_and_ood_node(made_up):
+    """Four runs of degCent: three have a partner, of which two are above it."""
+    files = [
+        made_up("unweighted", seed=0, ood_node=0, auc=10),
+        made_up("unweighted", seed=0, ood_node=1, auc=20),
+        made_up("unweighted", seed=1, ood_node=0, auc=30),
+        made_up("degCent", seed=0, ood_node=0, auc=13),
+        made_up("degCent", seed=0, ood_node=1, auc=19),
+        made_up("degCent", seed=1, ood_node=0, auc=37),
+        made_up("degCent", seed=1, ood_node=1, auc=1000),
+    ]
+    table = tables.summarise(tables.collect(files))
+    row = _row(table, strategy="degCent")
+    assert row["runs"] == 4
+    assert (row["pairs"], row["pairs_above"]) == (3, 2)
+    assert row["over_unweighted"] == pytest.approx((3 - 1 + 7) / 3)
+    assert math.isnan(_row(table, strategy="unweighted")["over_unweighted"])
+
+
+def test_a_partner_on_another_graph_of_the_family_is_none(made_up):
+    """The seed of a random graph is that of the run, so that a pair shares the graph."""
+    files = [made_up("unweighted", seed=0, auc=1), made_up("weighted", seed=1, auc=2)]
+    row = _row(tables.summarise(tables.collect(files)), strategy="weighted")
+    assert math.isnan(row["over_unweighted"])
+
+
+def test_fl_on_the_first_ood_node_is_paired_there(made_up):
+    files = [made_up("unweighted", ood_node=node, auc=10 * (node + 1)) for node in range(3)]
+    files.append(made_up("unweighted_fl", ood_node=0, auc=4))
+    row = _row(tables.summarise(tables.collect(files)), strategy="unweighted_fl")
+    assert (row["pairs"], row["pairs_above"], row["over_unweighted"]) == (1, 0, -6)
+
+
+def test_a_draw_is_not_above(made_up):
+    files = [made_up("unweighted", auc=5), made_up("weighted", auc=5)]
+    row = _row(tables.summarise(tables.collect(files)), strategy="weighted")
+    assert (row["pairs"], row["pairs_above"]) == (1, 0)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{"rounds": 20}, {"epochs": 3}, {"eval_every": 2}, {"lr": 0.1}, {"init": "same"}, {"ood_node": None}],
+    ids=lambda flags: next(iter(flags)),
+)
+def test_different_experiments_are_never_mixed(made_up, other):
+    """Neither averaged nor paired."""
+    files = [
+        made_up("unweighted", auc=1),
+        made_up("unweighted", auc=100, **other),
+        made_up("weighted", auc=2, **other),
+    ]
+    table = tables.summarise(tables.collect(files))
+    assert len(table) == 3
+    assert sorted(table["auc_ood"]) == [1, 2, 100]
+    assert table["settings"].nunique() == 2
+    assert _row(table, strategy="weighted")["over_unweighted"] == -98
+
+
+def test_flags_of_place_and_speed_do_not_split_a_table(made_up):
+    files = [made_up(seed=0), made_up(seed=1, threads=4, out_dir="/elsewhere", checkpoint_every=3)]
+    assert _row(tables.summarise(tables.collect(files)), strategy="unweighted")["runs"] == 2
+
+
+def test_variants_of_a_strategy_are_labelled_where_there_are_several(made_up):
+    soft = {"softmax": True, "softmax_coeff": 5.0}
+    files = [made_up("degCent"), made_up("degCent", **soft), made_up("random", **soft), made_up("weighted")]
+    table = tables.summarise(tables.collect(files))
+    assert sorted(table["strategy"]) == ["degCent s=5", "degCent sum", "random", "weighted"]
+
+
+def test_diverged_runs_are_counted_and_not_averaged(made_up):
+    """A diverged run ends early, so it has done fewer rounds than those it stands among."""
+    files = [
+        made_up(seed=0, auc=4),
+        made_up(seed=1, auc=6),
+        made_up(seed=2, auc=900, status="diverged", rounds_done=3),
+    ]
+    row = _row(tables.summarise(tables.collect(files)), strategy="unweighted")
+    assert (row["runs"], row["diverged"], row["auc_ood"]) == (2, 1, 5)
+
+
+def test_a_strategy_of_which_every_run_diverged_still_has_its_row(made_up):
+    files = [made_up("unweighted"), made_up("scale_agg", status="diverged", rounds_done=0)]
+    row = _row(tables.summarise(tables.collect(files)), strategy="scale_agg")
+    assert (row["runs"], row["diverged"]) == (0, 1)
+    assert math.isnan(row["auc_ood"])
+
+
+def test_running_ones_are_named_and_left_out(made_up):
+    done, running = made_up(seed=0), made_up(seed=1, status="running", rounds_done=3)
+    runs = tables.collect([done, running])
+    assert runs.running == [running]
+    assert len(runs.table) == 1
+
+
+def test_damaged_ones_are_named_and_the_others_go_on(made_up, tmp_path):
+    good, bad, half = made_up(), tmp_path / "bad.h5", made_up(seed=1)
+    bad.write_text("not a file of ours")
+    with h5py.File(half, "r+") as file:
+        del file.attrs["reads"]
+    runs = tables.collect([good, bad, half])
+    assert len(runs.table) == 1
+    assert len(runs.damaged) == 2
+    assert str(bad) in runs.damaged[0]
+    assert str(half) in runs.damaged[1]
+
+
+def test_nothing_gives_an_empty_table():
+    assert tables.summarise(tables.collect([])).empty
+
+
+def test_baselines_come_first(made_up):
+    names = ["degCent", "betCent", "random", "weighted", "unweighted", "unweighted_fl"]
+    table = tables.summarise(tables.collect([made_up(name) for name in names]))
+    assert list(table["strategy"]) == [
+        "unweighted_fl",
+        "unweighted",
+        "weighted",
+        "random",
+        "betCent",
+        "degCent",
+    ]
+
+
+def test_result_files_are_neither_summaries_nor_half_written_nor_checkpoints(tmp_path):
+    for name in ("a.h5", ".b.h5.tmp", ".c.h5", "summary.h5", "d.ckpt", "summary.csv"):
+        (tmp_path / name).touch()
+    assert tables.result_files(tmp_path) == [tmp_path / "a.h5"]
+
+
+def test_a_real_file_gives_the_numbers_it_holds(tiny):
+    row = _row(tables.summarise(tables.collect([tiny])), strategy="unweighted")
+    a = load(tiny).attributes
+    assert row["topology"] == "chain:n=3"
+    assert {value: row[value] for value in tables.VALUES} == {value: a[value] for value in tables.VALUES}
