@@ -81,3 +81,10 @@ def test_a_model_that_does_not_fit_the_data_is_refused():
 def test_nesterov_without_momentum_is_refused():
     with pytest.raises(InputError, match="--nesterov: needs --momentum"):
         config.make({"nesterov": True})
+
+
+def test_a_field_added_later_changes_no_id_while_it_holds_the_old_numbers(monkeypatch: pytest.MonkeyPatch):
+    before = config.make({}).decides()
+    monkeypatch.setitem(config.LATER, "participation", 1.0)
+    assert set(before) - set(config.make({}).decides()) == {"participation"}
+    assert config.make({"participation": 0.5}).decides()["participation"] == 0.5

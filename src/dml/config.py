@@ -62,6 +62,11 @@ class ExperimentConfig(Section):
         parts = (self.data, self.training, self.strategy, self.run)
         return {"topology_file"}.union(*(part.reads() for part in parts))
 
+    def decides(self) -> dict[str, Any]:
+        """What the experiment's id is made of, but for its graph: the fields it reads, and their values."""
+        flat = self.flat()
+        return {f: flat[f] for f in sorted(self.reads()) if f not in LATER or flat[f] != LATER[f]}
+
 
 SECTIONS: dict[str, type[Section]] = {
     name: info.annotation  # type: ignore[misc]
@@ -69,6 +74,10 @@ SECTIONS: dict[str, type[Section]] = {
 }
 NOT_NUMBERS = set(RunConfig.model_fields) - RunConfig().reads() | {"data_dir"}
 """Fields that never change an experiment's numbers: every experiment reads them."""
+
+LATER: dict[str, Any] = {}
+"""Fields that were added after version 0.1, with the value that gives the numbers from before: while a field
+holds it, it stays out of an experiment's id, so that old ids and files stay good."""
 
 
 def fields() -> Iterator[tuple[str, str, FieldInfo]]:

@@ -43,8 +43,7 @@ def identify(config: ExperimentConfig, topology: Topology) -> Identity:
     how it was given. Rounds are not in it, so more rounds go on with the same file; a field that some
     other experiment reads is not in it either, so a new flag changes no old id.
     """
-    flat = config.flat()
-    decides = {flag: flat[flag] for flag in sorted(config.reads())}
+    decides = config.decides()
     decides["topology_file"] = {
         "n": topology.n,
         "edges": topology.edges.tolist(),
