@@ -7,14 +7,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from scripts import SCRIPTS, Script
 
 from dml import config
 from dml.config import ExperimentConfig
-
-ROOT = Path(__file__).resolve().parents[1]
-SCRIPTS = ROOT / "src" / "experiments"
-
-Script = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 @pytest.fixture(scope="session", autouse=True)

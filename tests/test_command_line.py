@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ROOT, SCRIPTS, Script
+from scripts import ROOT, SCRIPTS, Script
 
 FAST = ("--topology_file", "cycle:n=4", "--rounds", 2, "--epochs", 1)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import SCRIPTS
+from scripts import SCRIPTS
 
 from dml import experiment, results
 from dml.config import ExperimentConfig

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pandas as pd
-from conftest import Script
+from scripts import Script
 
 BA1, BA2 = "barabasi_albert:n=33,m=1", "barabasi_albert:n=33,m=2"
 WS = "watts_strogatz:n=33,k=4,p=0.5"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from conftest import SCRIPTS, Script
+from scripts import SCRIPTS, Script
 
 from dml import results
 from dml.errors import InputError
