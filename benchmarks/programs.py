@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -20,14 +21,12 @@ SCRIPTS = ROOT / "src" / "experiments"
 FILES = 4000
 
 
-def rows(quick: bool, folder: Path) -> list[Row]:
+def rows(quick: bool, folder: Path) -> Iterator[Row]:
     """All programs; ``folder`` takes what they write."""
-    return [
-        *wrong_arguments(3 if quick else 7, folder),
-        start(2 if quick else 5, folder),
-        table(400 if quick else FILES, folder),
-        *sweep(quick, folder),
-    ]
+    yield from wrong_arguments(3 if quick else 7, folder)
+    yield start(2 if quick else 5, folder)
+    yield table(400 if quick else FILES, folder)
+    yield from sweep(quick, folder)
 
 
 def wrong_arguments(repeats: int, folder: Path) -> list[Row]:

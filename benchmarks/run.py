@@ -11,6 +11,7 @@ load on the machine meets both. Times of programs are of one machine and one mom
 import argparse
 import os
 import platform
+import signal
 import sys
 import tempfile
 from datetime import date
@@ -28,11 +29,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="A table of ratios against bare PyTorch, and the goals.")
     parser.add_argument("--quick", action="store_true", help="few repeats, small sweep: does it run?")
     quick: bool = parser.parse_args().quick
+    # Told to stop, it takes the program that it is timing along, and its folder.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     cores = len(os.sched_getaffinity(0))
     print(f"{date.today()}, {_cpu()}, {cores} cores")
     print(f"torch {torch.__version__}, Python {platform.python_version()}; load average {_load()} before")
-    print(f"\n{'row':<45}{'measured':>11}{'goal':>11}")
-    with tempfile.TemporaryDirectory(prefix="dml-bench-") as folder:
+    print(f"\n{'row':<47}{'measured':>10}{'goal':>11}", flush=True)
+    with tempfile.TemporaryDirectory(prefix="dml-bench-", ignore_cleanup_errors=True) as folder:
         for part in (
             lambda: training.rows(cores, quick),
             lambda: mixing.rows(cores, quick),
@@ -49,7 +52,7 @@ def _line(row: Row) -> str:
     if row.goal is not None:
         goal = f"<= {row.goal:g} {row.unit}"
         verdict = "ok" if row.measured <= row.goal else "miss"
-    line = f"{row.what:<45}{f'{row.measured:.2f} {row.unit}':>11}{goal:>11} {verdict}".rstrip()
+    line = f"{row.what:<47}{f'{row.measured:.2f} {row.unit}':>10}{goal:>11} {verdict}".rstrip()
     return line + (f"\n    {row.note}" if row.note else "")
 
 

@@ -7,6 +7,7 @@ import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from dml.errors import InputError
 from dml.parallel.sites import whole_number
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 ONE_HOST = True
+MOST_PER_CORE = 16
 
 OPTIONS = {
     "workers": (str(CORES), "experiments at a time (default: the cores that this process may use)"),
@@ -31,6 +33,9 @@ ONE_THREAD = "\n".join(
 def make_config(options: Mapping[str, str]) -> "Config":
     """The Parsl configuration of this machine."""
     workers = whole_number(options, "workers")
+    if workers > MOST_PER_CORE * CORES:
+        most = f"at most {MOST_PER_CORE * CORES} here, {MOST_PER_CORE} a core: more only wait for one another"
+        raise InputError("site_options", f"workers={workers}", most)
 
     from parsl import Config
     from parsl.executors import HighThroughputExecutor

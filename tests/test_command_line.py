@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from scripts import ROOT, SCRIPTS, Script
 
+from dml import results
+
 FAST = ("--topology_file", "cycle:n=4", "--rounds", 2, "--epochs", 1)
 
 
@@ -82,6 +84,12 @@ WRONG = [
     (("--accelerator", "abacus"), "--accelerator abacus"),
     (("--topology_file", "cycle:n=2000"), "--topology_file cycle:n=2000"),
     (("--nosuch", "1"), "--nosuch"),
+    (("--batch_size", "99999999999999999999"), "--batch_size 99999999999999999999"),
+    (("--threads", "100000"), "--threads 100000"),
+    (("--label_alpha", "1e308"), "--label_alpha"),
+    (("--backdoor", "--backdoor_node_idx"), "--backdoor_node_idx: name at least one"),
+    (("--topology_file", "/dev/zero"), "--topology_file /dev/zero"),
+    (("--topology_file", "complete:n=4400"), "--topology_file complete:n=4400"),
 ]
 
 
@@ -137,6 +145,9 @@ def test_a_wrong_topology_file_is_refused(script: Script, tmp_path: Path, text: 
         (("--beta_1", "0.5"), "--beta_1 0.5"),
         (("--dataset", "digits"), "--datasets"),
         (("--backdoor",), "--backdoor"),
+        (("--seeds",), "--seeds: name at least one"),
+        (("--workers", "100000"), "workers=100000"),
+        (("--dry_run", "--site_options", "workers=two"), "workers=two"),
         (("--rounds", "0"), "--rounds 0"),
         (("--out_dir", "/dev/null/x"), "--out_dir /dev/null/x"),
     ],
@@ -201,3 +212,30 @@ def test_nothing_of_the_project_names_its_makers_workshop():
     for name in tracked.split():
         text = (ROOT / name).read_bytes().decode(errors="replace")
         assert not [word for word in words if word in text], name
+
+
+def test_a_reader_of_the_messages_that_leaves_does_not_end_the_work(tmp_path: Path):
+    command = f"{sys.executable} {SCRIPTS / 'decentralized_main.py'} --rounds 30 --epochs 1 2>&1 | head -1"
+    subprocess.run(["/bin/sh", "-c", command], cwd=tmp_path, capture_output=True, check=True, timeout=120)
+    (path,) = tmp_path.glob("results/single/*.h5")
+    assert results.load(path).attributes["status"] == "complete"
+
+
+def test_a_tilde_is_the_home_folder_also_where_no_shell_saw_it(script: Script, tmp_path: Path):
+    called = script(
+        "decentralized_main.py", *FAST, "--out_dir=~/found", env={**os.environ, "HOME": str(tmp_path)}
+    )
+    assert called.returncode == 0
+    assert list((tmp_path / "found").glob("*.h5"))
+    assert not (tmp_path / "~").exists()
+
+
+def test_a_full_disk_is_told_without_a_traceback(tmp_path: Path):
+    command = f"ulimit -f 40; exec {sys.executable} {SCRIPTS / 'decentralized_main.py'} --rounds 30"
+    called = subprocess.run(
+        ["/bin/bash", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120
+    )
+    assert called.returncode == 1
+    assert "cannot be written" in called.stderr
+    assert "Traceback" not in called.stderr
+    assert not list(tmp_path.rglob("*.tmp"))

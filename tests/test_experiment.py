@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 from scripts import SCRIPTS
@@ -250,3 +251,42 @@ def test_the_file_tells_where_it_came_from(small: Small):
     assert segment["host"]
     assert segment["finished"] >= segment["started"]
     assert json.loads(loaded.attributes["config"])["rounds"] == 3
+
+
+def test_asked_for_just_the_rounds_of_a_checkpoint_off_the_grid_no_measurement_is_lost(
+    small: Small, tmp_path: Path
+):
+    whole = experiment.run(small(rounds=3, eval_every=2, out_dir=tmp_path / "whole"))
+    with pytest.raises(experiment.Stopped):
+        experiment.run(small(rounds=9, eval_every=2), stop=_StopAfter(3))
+    cut = experiment.run(small(rounds=3, eval_every=2))
+    assert list(results.load(cut).arrays["metrics/round"]) == [1, 2, 2]
+    assert results.differences(whole, cut) == []
+
+
+def test_rounds_computed_anew_do_not_replace_a_longer_result_before_they_have_caught_up(small: Small):
+    path = experiment.run(small(rounds=4, keep_checkpoint=False))
+    before = path.read_bytes()
+    with pytest.raises(experiment.Stopped):
+        experiment.run(small(rounds=9, checkpoint_every=1), stop=_StopAfter(2))
+    assert path.read_bytes() == before
+    with pytest.raises(experiment.Stopped):
+        experiment.run(small(rounds=9, checkpoint_every=1), stop=_StopAfter(4))
+    assert results.load(path).attributes["rounds_done"] == 6
+    assert results.same(
+        experiment.run(small(rounds=9)), experiment.run(small(rounds=9, out_dir=path.parent / "whole"))
+    )
+
+
+def test_a_checkpoint_that_lacks_a_part_is_named(small: Small):
+    path = experiment.run(small(rounds=2)).with_suffix(".ckpt")
+    with h5py.File(path, "a") as file:
+        del file["algorithm/passes"]
+    with pytest.raises(DamagedFileError, match=path.name):
+        experiment.run(small(rounds=4))
+
+
+def test_a_refused_experiment_leaves_no_folder(small: Small, tmp_path: Path):
+    with pytest.raises(InputError):
+        experiment.run(small(topology_file="cycle:n=1500"))
+    assert not (tmp_path / "out").exists()

@@ -13,7 +13,7 @@ import tyro
 from pydantic.fields import FieldInfo
 
 from dml.config import default_of
-from dml.errors import InputError
+from dml.errors import DamagedFileError, InputError, UnwritableFileError
 
 _NOT_GIVEN = "\0"
 
@@ -90,18 +90,26 @@ def parse(
     for section in sections:
         for flag, value in vars(getattr(parsed, section)).items():
             typed = words & {f"__{flag}", f"__no_{flag}"}
+            if typed and value == ():
+                raise InputError(flag, None, "name at least one")
             if typed if isinstance(value, bool) else value not in (_NOT_GIVEN, ()):
                 given[flag] = value
     return given
 
 
 def guard(main: Callable[[], int]) -> None:
-    """Runs a script's main; a user's mistake is one message on stderr and exit code 2."""
+    """Runs a script's main and exits: 2 after a user's mistake, 1 for a bad file, with one message."""
     try:
         code = main()
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         code = 2
+    except (DamagedFileError, UnwritableFileError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        code = 1
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        code = 130
     except BrokenPipeError:
         # The reader of our output has gone (`| head`): nothing is left to say, and nobody to say it to.
         sys.stderr.close()

@@ -4,6 +4,7 @@
 optimiser are filled in, and a field that nothing reads in this experiment is refused when it was given.
 """
 
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -15,27 +16,33 @@ from dml.coefficients.config import StrategyConfig
 from dml.data.config import DATASETS, DataConfig
 from dml.errors import InputError
 from dml.models.registry import MODELS
-from dml.section import Section
+from dml.section import MAX_COUNT, Section, UserPath
 from dml.topology.config import TopologyConfig
 from dml.training.config import OPTIMIZERS, TrainingConfig
+
+MAX_THREADS = 4 * (os.cpu_count() or 1)
+"""More threads than that only wait for one another, so long that nothing else is heard."""
 
 
 class RunConfig(Section):
     """How long, how measured, and where the results go."""
 
-    rounds: int = Field(10, ge=1, description="communication rounds")
+    rounds: int = Field(10, ge=1, le=MAX_COUNT, description="communication rounds")
     seed: int = Field(0, ge=0, lt=2**32, description="seed of every random number")
-    eval_every: Literal["epoch"] | Annotated[int, Field(ge=1)] = Field(
+    eval_every: Literal["epoch"] | Annotated[int, Field(ge=1, le=MAX_COUNT)] = Field(
         "epoch", description="measure after each local epoch, or K: after the last epoch of every K-th round"
     )
-    out_dir: Path = Field(Path("results/single"), description="folder of the results")
-    checkpoint_every: int = Field(10, ge=1, description="rounds between checkpoints")
+    out_dir: UserPath = Field(Path("results/single"), description="folder of the results")
+    checkpoint_every: int = Field(10, ge=1, le=MAX_COUNT, description="rounds between checkpoints")
     checkpoint_minutes: float = Field(15.0, gt=0, description="minutes between checkpoints, at most")
     keep_checkpoint: bool = Field(
         True, description="keep the checkpoint at the end, so that more rounds can go on from it"
     )
     threads: int | None = Field(
-        None, ge=1, description="torch threads (default: 1 under 1 M parameters, else all cores)"
+        None,
+        ge=1,
+        le=MAX_THREADS,
+        description="torch threads (default: 1 under 1 M parameters, else all cores)",
     )
     accelerator: str = Field("auto", description="what the models train on: auto, cpu, cuda:0, xpu:0 ..")
 

@@ -1,4 +1,4 @@
-"""The two ways an experiment is refused: a wrong input, and a file that cannot be read."""
+"""How an experiment is refused: a wrong input, or a file that cannot be read or written."""
 
 
 class InputError(ValueError):
@@ -19,6 +19,10 @@ class InputError(ValueError):
 
     def __reduce__(self) -> tuple[type["InputError"], tuple[str, object, str]]:
         return type(self), (self.flag, self.value, self.right)
+
+
+class UnwritableFileError(RuntimeError):
+    """A file that cannot be written: a full disk, a quota, a folder that has gone."""
 
 
 class DamagedFileError(RuntimeError):

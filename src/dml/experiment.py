@@ -1,5 +1,6 @@
 """One experiment from its configuration to its result file."""
 
+import contextlib
 import os
 import sys
 import time
@@ -65,15 +66,23 @@ def run(
         Stopped: ``stop`` gave a reason.
     """
     plan = planning.make(config)
+    folder = plan.result.parent
+    was_there = folder.exists()
     try:
-        plan.result.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError("out_dir", config.run.out_dir, f"cannot be made ({error.strerror})") from None
-    with locked(plan.result, plan.identity.id):
-        earlier = _earlier(plan)
-        if earlier and reader.finished(earlier.attributes, config.run.rounds):
-            return plan.result
-        return _Run(plan, earlier).to_the_end(stop, progress)
+    try:
+        with locked(plan.result, plan.identity.id):
+            earlier = _earlier(plan)
+            if earlier and reader.finished(earlier.attributes, config.run.rounds):
+                return plan.result
+            return _Run(plan, earlier).to_the_end(stop, progress)
+    except InputError:
+        if not was_there:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+        raise
 
 
 def _earlier(plan: Plan) -> reader.Loaded | None:
@@ -152,22 +161,39 @@ class _Run:
 
     def _restore(self) -> None:
         """Goes back to the last checkpoint, if there is one; rows beyond it are computed anew."""
-        saved = checkpoint.read(checkpoint.path_of(self.plan.result), self.plan.identity.id)
-        if saved is None or self.earlier is None:
+        path = checkpoint.path_of(self.plan.result)
+        saved = checkpoint.read(path, self.plan.identity.id)
+        if saved is None or self.earlier is None or self._lacks_its_last_row(saved.rounds):
             return
-        if (
-            saved.X.shape != tuple(self.population.X.shape)
-            or saved.rounds > self.earlier.attributes["rounds_done"]
-        ):
-            path = checkpoint.path_of(self.plan.result)
-            raise DamagedFileError(f"{path} does not fit its result file; it was left as it is: move it away")
+        if saved.rounds > self.earlier.attributes["rounds_done"]:
+            raise DamagedFileError(f"{path} is ahead of its result file; it was left as it is: move it away")
+        record = self.earlier.record()
+        record.keep(saved.rounds, self._every, saved.edge_bytes)
+        try:
+            if saved.X.shape != tuple(self.population.X.shape):
+                raise ValueError(f"X is {saved.X.shape}")
+            with torch.no_grad():
+                self.population.X.copy_(torch.from_numpy(saved.X))
+            self.population.load_buffers(saved.buffers)
+            self.algorithm.load_state(saved.algorithm)
+        except (KeyError, ValueError, IndexError, RuntimeError, TypeError) as error:
+            raise DamagedFileError(
+                f"{path} does not fit its experiment ({error}); it was left as it is: move it away"
+            ) from error
+        self.result.record = record
+
+    @property
+    def _every(self) -> int | None:
+        """Rounds between measurements, or None for every epoch."""
         every = self.plan.config.run.eval_every
-        self.result.record = self.earlier.record()
-        self.result.record.keep(saved.rounds, None if every == "epoch" else every, saved.edge_bytes)
-        with torch.no_grad():
-            self.population.X.copy_(torch.from_numpy(saved.X))
-        self.population.load_buffers(saved.buffers)
-        self.algorithm.load_state(saved.algorithm)
+        return None if every == "epoch" else every
+
+    def _lacks_its_last_row(self, rounds: int) -> bool:
+        """Whether the last round asked for was done, in a run that was to go further, without being measured.
+
+        It can only be measured before its aggregation, so the rounds are computed anew.
+        """
+        return self._every is not None and rounds == self.plan.config.run.rounds and rounds % self._every != 0
 
     def to_the_end(self, stop: Callable[[], str | None], progress: Callable[[Record], None]) -> Path:
         """The rounds that are missing."""
@@ -215,12 +241,15 @@ class _Run:
         """First the result, then the checkpoint: rows beyond a checkpoint can be dropped, not invented."""
         self.result.status = status
         self.result.segments[-1]["finished"] = provenance.now()
-        self.result.write(self.plan.result)
+        # Rounds computed anew, for want of a checkpoint, replace a longer result once they have caught up.
+        done = self.earlier.attributes["rounds_done"] if self.earlier else 0
+        if status != RUNNING or self.result.record.rounds >= done:
+            self.result.write(self.plan.result)
         path = checkpoint.path_of(self.plan.result)
-        if status == DIVERGED:
-            return
-        if status == COMPLETE and not self.plan.config.run.keep_checkpoint:
+        if status != RUNNING and not self.plan.config.run.keep_checkpoint:
             path.unlink(missing_ok=True)
+            return
+        if status == DIVERGED:
             return
         Checkpoint(
             self.plan.identity.id,

@@ -1,5 +1,6 @@
 """How far a long call is: a bar on a terminal, a line every so often in a file. Always on stderr."""
 
+import contextlib
 import sys
 import time
 from types import TracebackType
@@ -55,6 +56,11 @@ class Progress:
 
     def update(self, done: int, note: str = "") -> None:
         """Shows how much is done, with a few words on what it brought."""
+        # A reader of our messages that has gone (`2>&1 | head`) must not end the work.
+        with contextlib.suppress(OSError, ValueError):
+            self._update(done, note)
+
+    def _update(self, done: int, note: str) -> None:
         if self._console.is_terminal:
             self._bar.update(self._task, completed=done, note=note)
             return
@@ -72,7 +78,8 @@ class Progress:
 
     def say(self, line: str) -> None:
         """A line above the bar."""
-        if self._console.is_terminal:
-            self._bar.console.print(line, markup=False, highlight=False, soft_wrap=True)
-        else:
-            print(line, file=sys.stderr, flush=True)
+        with contextlib.suppress(OSError, ValueError):
+            if self._console.is_terminal:
+                self._bar.console.print(line, markup=False, highlight=False, soft_wrap=True)
+            else:
+                print(line, file=sys.stderr, flush=True)

@@ -7,13 +7,16 @@ python src/experiments/bd_scheduler.py --dry_run
 """
 
 import os
+import shutil
+import signal
 import socket
 import sys
 import time
 from pathlib import Path
+from types import FrameType
 
 from dml import command_line
-from dml.errors import DamagedFileError, InputError
+from dml.errors import InputError
 from dml.parallel import sites, sweep
 from dml.plan import check_writable
 
@@ -37,10 +40,12 @@ def main() -> int:
     if own.dry_run:
         from dml.parallel.forecast import forecast
 
-        print(forecast(plans, int(options.get("workers", site.options.get("workers", ("1", ""))[0])), folder))
+        workers = {"workers": site.options.get("workers", ("1", ""))[0]} | options
+        print(forecast(plans, sites.whole_number(workers, "workers"), folder))
         return 0
     # A folder of its own: Parsl's search for a free number is no match for two schedulers at once.
-    config = site.config(options, folder / ".parsl" / f"{socket.gethostname()}-{os.getpid()}")
+    run_dir = site.run_dir(folder / ".parsl" / f"{socket.gethostname()}-{os.getpid()}")
+    site.config(options, run_dir)  # whether one can be made at all, before anything is written
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -48,9 +53,10 @@ def main() -> int:
 
     from compile_results import report
 
-    from dml.parallel.scheduler import Sweep
+    from dml.parallel.scheduler import LostInterchangeError, LostWorkersError, Sweep
     from dml.progress import Progress
 
+    signal.signal(signal.SIGTERM, _interrupt)  # as a batch system sends at the end of a job
     started = time.monotonic()
     try:
         with Progress("experiment", len(plans)) as bar:
@@ -58,13 +64,18 @@ def main() -> int:
             if work.outcome.skipped:
                 bar.say(f"{work.outcome.skipped} of {len(plans)} experiments are done already")
             bar.update(work.outcome.done)
-            outcome = work.run(config) if work.left else work.outcome
-    except DamagedFileError as error:
-        print(f"error: {error}", file=sys.stderr)
+            outcome = work.run(lambda: site.config(options, run_dir)) if work.left else work.outcome
+    except LostWorkersError as error:
+        print(f"error: {error}\nthe same command goes on with what is missing", file=sys.stderr, flush=True)
+        if isinstance(error, LostInterchangeError):
+            os._exit(1)
         return 1
     except KeyboardInterrupt:
         print("interrupted: the same command goes on with what is missing", file=sys.stderr)
         return 130
+    finally:
+        if folder.absolute() not in run_dir.parents:
+            shutil.rmtree(run_dir, ignore_errors=True)
     ran = outcome.done - outcome.skipped
     print(f"{ran} experiments in {time.monotonic() - started:.0f} s", file=sys.stderr)
     code = report(folder)
@@ -75,6 +86,10 @@ def main() -> int:
         print("the same command tries them again", file=sys.stderr)
         return 1
     return code
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from typing import Annotated
 import tyro
 
 from dml import command_line
-from dml.errors import InputError
+from dml.errors import InputError, UnwritableFileError
 
 
 def report(folder: Path) -> int:
@@ -23,7 +23,11 @@ def report(folder: Path) -> int:
     for message in runs.damaged:
         print(f"error: {message}", file=sys.stderr)
     if runs.running:
-        print(f"{len(runs.running)} experiments have not ended and are left out", file=sys.stderr)
+        print(
+            f"{len(runs.running)} experiments have not ended and are left out, as {runs.running[0].name}; "
+            "the call that started them ends them",
+            file=sys.stderr,
+        )
     if runs.table.empty:
         print(f"no finished experiment in {folder}", file=sys.stderr)
         return 1
@@ -34,8 +38,8 @@ def report(folder: Path) -> int:
         reporting.write_csv(table, written[0])
         reporting.write_hdf5(table, written[1])
         reporting.draw(table, written[2])
-    except OSError as error:
-        print(f"error: {folder} cannot be written ({error.strerror})", file=sys.stderr)
+    except (OSError, UnwritableFileError) as error:
+        print(f"error: {folder} cannot be written ({error})", file=sys.stderr)
         return 1
     print("\n" + "\n".join(map(str, written)))
     return 1 if runs.damaged else 0
@@ -47,6 +51,7 @@ def compile_results(directory: Annotated[tyro.conf.Positional[Path], tyro.conf.a
     Args:
         directory: folder of result files, as results/quickstart
     """
+    directory = directory.expanduser()
     if not directory.is_dir():
         raise InputError("DIR", directory, "no such folder; give one that holds result files")
     return report(directory)

@@ -1,5 +1,6 @@
 """Sweeps: which experiments they stand for, and that workers, kills and second calls change no number."""
 
+import contextlib
 import json
 import signal
 import subprocess
@@ -212,3 +213,71 @@ def test_two_schedulers_at_once_share_the_work(tmp_path: Path):
     files = _files(tmp_path / "out")
     assert len(files) == 6
     assert all(len(results.load(path).segments) == 1 for path in files.values())
+
+
+def _start(command: list[str], folder: Path) -> "subprocess.Popen[str]":
+    return subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def _kill_one(folder: Path, scheduler: int, name: str) -> None:
+    """Kills the first of Parsl's processes of that name hard, as the system's memory killer does."""
+    for process in _survivors(folder) + psutil.Process(scheduler).children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            words = " ".join([process.name(), *process.cmdline()])
+            if name in words and "dml.parallel.watch" not in words and process.pid != scheduler:
+                process.kill()
+                return
+    pytest.fail(f"no {name} found")
+
+
+def _start_and_wait_for_a_result(folder: Path) -> "subprocess.Popen[str]":
+    command = [sys.executable, str(SCRIPTS / "bd_scheduler.py"), *QUICK, "--limit", "8", "--out_dir", "out"]
+    process = _start(command, folder)
+    until = time.monotonic() + 60
+    while not _files(folder / "out") and time.monotonic() < until:
+        time.sleep(0.01)
+    return process
+
+
+def test_a_lost_manager_is_started_again(tmp_path: Path):
+    process = _start_and_wait_for_a_result(tmp_path)
+    _kill_one(tmp_path / "out", process.pid, "process_worker_pool")
+    _, err = process.communicate(timeout=200)
+    assert process.returncode == 0, err
+    assert "starting them again" in err
+    assert len(_files(tmp_path / "out")) == 8
+
+
+def test_a_lost_interchange_ends_the_sweep_and_the_next_call_goes_on(script: Script, tmp_path: Path):
+    process = _start_and_wait_for_a_result(tmp_path)
+    _kill_one(tmp_path / "out", process.pid, "HTEX interchange")
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "the same command goes on" in err
+    assert "Traceback" not in err
+    assert not (tmp_path / "out" / "sweep.json").exists()
+    again = script("bd_scheduler.py", *QUICK, "--limit", 8, "--out_dir", "out")
+    assert again.returncode == 0, again.stderr
+    assert len(_files(tmp_path / "out")) == 8
+
+
+def test_sigterm_as_at_the_end_of_a_job_ends_the_sweep_cleanly(tmp_path: Path):
+    command = [
+        sys.executable,
+        str(SCRIPTS / "bd_scheduler.py"),
+        "--preset",
+        "quickstart",
+        "--rounds",
+        "100000",
+    ]
+    process = subprocess.Popen(
+        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    until = time.monotonic() + 60
+    while not list(tmp_path.glob("results/quickstart/*.ckpt")) and time.monotonic() < until:
+        time.sleep(0.05)
+    process.terminate()
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "the same command goes on" in err
+    assert not list(tmp_path.glob("results/quickstart/.parsl/heartbeat*"))

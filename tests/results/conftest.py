@@ -65,6 +65,7 @@ def made_up(tmp_path: Path) -> Callable[..., Path]:
                     "reads": json.dumps(sorted(made.reads())),
                     "status": status,
                     "rounds_done": made.run.rounds if rounds_done is None else rounds_done,
+                    "graph_id": f"{topology} {seed}",
                     "topology_source": f"{topology},seed={seed}",
                     "topology_family": topology,
                     "segments": "[]",

@@ -6,7 +6,7 @@ import h5py
 import numpy as np
 import pytest
 
-from dml.errors import DamagedFileError
+from dml.errors import DamagedFileError, UnwritableFileError
 from dml.results import checkpoint, files, load
 from dml.results.checkpoint import Checkpoint
 from dml.results.reader import attributes
@@ -26,9 +26,10 @@ def test_a_write_that_fails_leaves_the_old_file_as_it_was(tmp_path):
         files.put(file, "x", np.arange(1000))
         raise OSError("disk full")
 
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(UnwritableFileError, match=r"a.h5 cannot be written \(disk full"):
         files.write(path, fail)
     assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_a_first_write_that_fails_leaves_nothing_that_looks_like_a_result(tmp_path):

@@ -169,3 +169,17 @@ def test_a_real_file_gives_the_numbers_it_holds(tiny):
     a = load(tiny).attributes
     assert row["topology"] == "chain:n=3"
     assert {value: row[value] for value in tables.VALUES} == {value: a[value] for value in tables.VALUES}
+
+
+def test_two_graphs_of_one_file_name_are_two_topologies(made_up):
+    """As A/g.txt and B/g.txt, whose names are all that is known of them."""
+    files = [
+        made_up("unweighted", auc=1, topology="cycle:n=4"),
+        made_up("unweighted", auc=9, topology="cycle:n=4"),
+    ]
+    for path, graph in zip(files, ("aaaaaaa", "bbbbbbb"), strict=True):
+        with h5py.File(path, "a") as file:
+            file.attrs.update({"topology_source": "g", "topology_family": "g", "graph_id": graph})
+    table = tables.summarise(tables.collect(files))
+    assert sorted(table["topology"]) == ["g [aaaaaa]", "g [bbbbbb]"]
+    assert sorted(table["auc_ood"]) == [1, 9]

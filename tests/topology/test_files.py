@@ -54,7 +54,8 @@ def test_edges_come_from_the_matrix_whatever_the_header_claims(tmp_path):
     (tmp_path / "edited.txt").write_text(text)
     t = load(tmp_path / "edited.txt")
     assert t.edges.tolist() == [[0, 1], [1, 2]]
-    assert t.source == "complete:n=3"
+    # What its generator made it is no longer, so it must not be grouped with what is.
+    assert t.source == "edited"
 
 
 def test_comments_of_others_are_not_taken_for_a_header(tmp_path):

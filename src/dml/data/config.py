@@ -45,8 +45,12 @@ DATASETS: dict[str, DatasetSpec] = {
 }
 
 
+MAX_ALPHA = 1e9
+"""Far beyond it Dirichlet draws overflow; shares differ by 1 in 30,000 there already."""
+
+
 def _default_data_dir() -> Path:
-    return Path(os.environ.get("DML_DATA", "~/.cache/distributed_ml"))
+    return Path(os.environ.get("DML_DATA") or "~/.cache/distributed_ml")
 
 
 class DataConfig(Section):
@@ -59,11 +63,13 @@ class DataConfig(Section):
     label_alpha: float = Field(
         100.0,
         gt=0,
+        le=MAX_ALPHA,
         description="Dirichlet concentration of the labels on each node: 1000 is even, 1 is skewed",
     )
     sample_alpha: float = Field(
         100.0,
         gt=0,
+        le=MAX_ALPHA,
         description="Dirichlet concentration of the nodes' amounts of data: 1000 is even, 1 is skewed",
     )
     backdoor: bool = Field(False, description="put OOD (backdoored) data on --backdoor_node_idx")

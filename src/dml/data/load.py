@@ -39,7 +39,7 @@ def load(name: str, data_dir: Path, seed: int) -> Dataset:
         data_dir: folder of the data sets; ``~`` stands for the home folder.
         seed: the experiment's seed.
     """
-    return _LOADERS[name](data_dir.expanduser(), seed)
+    return _LOADERS[name](Path(os.path.expanduser(data_dir)), seed)
 
 
 def _digits(data_dir: Path, seed: int) -> Dataset:

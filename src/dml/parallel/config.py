@@ -1,13 +1,11 @@
 """The scheduler's own flags, beside those of the experiments that it starts."""
 
-from pathlib import Path
-
 from pydantic import Field, field_validator
 
 from dml.coefficients.strategies import STRATEGIES
 from dml.data.config import DATASETS
 from dml.parallel.presets import PRESETS
-from dml.section import Section
+from dml.section import MAX_COUNT, Section, UserPath
 
 
 class SweepConfig(Section):
@@ -22,8 +20,8 @@ class SweepConfig(Section):
     topologies: tuple[str, ...] = Field((), description="files or generators, in place of the preset's")
     strategies: tuple[str, ...] = Field((), description="aggregation strategies, in place of the preset's")
     control: bool = Field(False, description="also run every combination without OOD data")
-    limit: int | None = Field(None, ge=1, description="run only the first so many experiments")
-    out_dir: Path | None = Field(None, description="folder of the results (default: results/<preset>)")
+    limit: int | None = Field(None, ge=1, le=MAX_COUNT, description="run only the first so many experiments")
+    out_dir: UserPath | None = Field(None, description="folder of the results (default: results/<preset>)")
     parsl_config: str = Field(
         "local", description="the site: a name in parsl_configs/, or a path to a .py file"
     )

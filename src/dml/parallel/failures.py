@@ -40,17 +40,16 @@ class Failures:
             self._write(failed)
 
     def _read(self) -> dict[str, dict[str, str | int]]:
-        if not self._path.exists():
-            return {}
         try:
-            failed: dict[str, dict[str, str | int]] = json.loads(self._path.read_text(encoding="utf-8"))[
-                "failed"
-            ]
-            return failed
-        except (ValueError, KeyError, TypeError) as error:
-            raise DamagedFileError(
-                f"{self._path} cannot be read ({error}); it was left as it is: move it away"
-            ) from None
+            failed = json.loads(self._path.read_text(encoding="utf-8"))["failed"]
+            if all(isinstance(entry["tries"], int) for entry in failed.values()):
+                return dict(failed)
+            reason = "its entries are not as they were written"
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            reason = repr(error)
+        raise DamagedFileError(f"{self._path} cannot be read ({reason}); it was left as it is: move it away")
 
     def _write(self, failed: dict[str, dict[str, str | int]]) -> None:
         # Read and written anew each time: another scheduler may work on the same folder.

@@ -31,17 +31,18 @@ def forecast(plans: list[Plan], workers: int, folder: Path) -> str:
         workers: experiments at a time.
         folder: of the results; those that are there already tell how long one takes.
     """
-    done, damaged, known = [], [], []
+    damaged, known = [], []
+    done: set[str] = set()
     for plan in plans:
         try:
             if plan.result.exists() and reader.finished(
                 reader.attributes(plan.result), plan.config.run.rounds
             ):
-                done.append(plan)
                 known.append(_seconds(plan.result) / _work(plan))
+                done.add(plan.identity.id)
         except DamagedFileError as error:
             damaged.append(str(error))
-    left = [plan for plan in plans if plan not in done]
+    left = [plan for plan in plans if plan.identity.id not in done]
     scale = median(known) if known else 1.0
     basis = f"as the {len(known)} that are done" if known else "by steps and model size, on cores as of 2026"
     seconds = sum(_work(plan) for plan in left) * scale / max(1, min(workers, len(left) or 1))

@@ -1,11 +1,12 @@
 """The fan-out: experiments become Parsl tasks, answers become a list of what was done."""
 
+import contextlib
 import json
 import os
 import socket
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING
 from dml.errors import DamagedFileError
 from dml.parallel import worker
 from dml.parallel.failures import Failures
-from dml.parallel.watch import Heartbeat, watched
+from dml.parallel.watch import Heartbeat, Scheduler, watched
 from dml.parallel.worker import Answer
 from dml.plan import Plan
 from dml.results import reader
@@ -27,6 +28,18 @@ TRIES = 3
 
 COME_BACK = 5.0
 """Seconds after which an experiment that another process ran is looked at again."""
+
+
+class LostWorkersError(RuntimeError):
+    """No worker is left, and none will come."""
+
+
+class LostInterchangeError(LostWorkersError):
+    """The process through which Parsl hands out tasks has ended.
+
+    Parsl does not notice, and waits for it for ever, also when it closes: this process must end without
+    closing it (``os._exit``). The workers end by themselves when they see that it has gone.
+    """
 
 
 @dataclass
@@ -69,13 +82,18 @@ class Sweep:
             say(f"{len(self._failures)} experiments failed in an earlier call; and are tried again")
         self.outcome = Outcome(total=len(plans))
         self._waiting: deque[Plan] = deque()
+        self._running: dict[Future[str], Plan] = {}
+        self._locked: deque[tuple[float, Plan]] = deque()
         self._tries: dict[str, int] = {}
         self._told: set[str] = set()
         for plan in plans:
             try:
-                if plan.result.exists() and reader.finished(
-                    reader.attributes(plan.result), plan.config.run.rounds
-                ):
+                found = reader.attributes(plan.result) if plan.result.exists() else None
+                if found and reader.finished(found, plan.config.run.rounds):
+                    if found["status"] == "running":
+                        rounds = found["rounds_done"]
+                        say(f"{plan.result.name}: holds {rounds} rounds and has not ended; "
+                            f"--rounds {rounds} or more ends it")  # fmt: skip
                     self.outcome.skipped += 1
                     self.outcome.done += 1
                     self._failures.remove(plan.identity.id)
@@ -89,42 +107,66 @@ class Sweep:
         """Experiments that are still to run."""
         return len(self._waiting)
 
-    def run(self, config: "Config") -> Outcome:
-        """Runs what is left on the workers of a Parsl configuration."""
+    def run(self, make_config: Callable[[], "Config"]) -> Outcome:
+        """Runs what is left on the workers of a Parsl configuration.
+
+        Args:
+            make_config: makes a new configuration, as one serves once: another when its workers are lost.
+
+        Raises:
+            LostWorkersError: they were lost again and again.
+        """
         import parsl
 
         beat = self._folder / ".parsl" / f"heartbeat-{socket.gethostname()}-{os.getpid()}"
+        started = None
         with Heartbeat(beat) as heart:
-            watched(config, heart.scheduler)
-            # Cleaned up in every case: Parsl's processes would outlive an exception.
-            with parsl.load(config) as kernel:
-                task = parsl.python_app(worker.run_task, data_flow_kernel=kernel)
-                started = time.monotonic()
-                self._work(lambda plan: task(worker.spec(plan.config.flat(), heart.scheduler)))
-                self.outcome.seconds = time.monotonic() - started
+            for attempt in range(1, TRIES + 1):
+                config = make_config()
+                watched(config, heart.scheduler)
+                try:
+                    # Cleaned up in every case but one: Parsl's processes would outlive an exception.
+                    with contextlib.ExitStack() as loaded:
+                        kernel = loaded.enter_context(parsl.load(config))
+                        task = parsl.python_app(worker.run_task, data_flow_kernel=kernel)
+                        started = started or time.monotonic()
+                        try:
+                            self._work(task, heart.scheduler, config)
+                        except LostInterchangeError:
+                            loaded.pop_all()
+                            raise
+                    break
+                except LostWorkersError as lost:
+                    self._waiting.extend(self._running.values())
+                    self._running.clear()
+                    if attempt == TRIES or isinstance(lost, LostInterchangeError):
+                        raise
+                    self._say(f"{lost}; starting them again")
+            self.outcome.seconds = time.monotonic() - (started or time.monotonic())
         return self.outcome
 
-    def _work(self, submit: Callable[[Plan], "Future[str]"]) -> None:
-        running: dict[Future[str], Plan] = {}
-        locked: deque[tuple[float, Plan]] = deque()
+    def _work(self, task: Callable[[str], "Future[str]"], scheduler: Scheduler, config: "Config") -> None:
+        running, locked = self._running, self._locked
         while self._waiting or running or locked:
             while locked and locked[0][0] <= time.monotonic():
                 self._waiting.append(locked.popleft()[1])
             while self._waiting:
                 plan = self._waiting.popleft()
-                running[submit(plan)] = plan
+                running[task(worker.spec(plan.config.flat(), scheduler))] = plan
             if not running:
                 time.sleep(0.2)
                 continue
             ready, _ = wait(running, timeout=1.0, return_when=FIRST_COMPLETED)
-            for future, plan in self._pop(running, ready):
-                answer = self._answer(future, plan)
+            _check_alive(config)
+            for future in ready:
+                answer = self._answer(future)
+                plan = running.pop(future)
                 if answer.status == worker.LOCKED:
                     if plan.identity.id not in self._told:
                         self._told.add(plan.identity.id)
                         self._say(f"{plan.result.name}: {answer.why}; coming back to it")
                     locked.append((time.monotonic() + COME_BACK, plan))
-                elif answer.status in (worker.COMPLETE, worker.DIVERGED):
+                elif answer.status in (worker.COMPLETE, worker.DIVERGED, worker.RUNNING):
                     self._done(plan, answer)
                 elif answer.status == worker.STOPPED and self._tries.get(plan.identity.id, 0) < TRIES:
                     self._tries[plan.identity.id] = self._tries.get(plan.identity.id, 0) + 1
@@ -134,24 +176,25 @@ class Sweep:
                     self._fail(plan, answer.why)
 
     @staticmethod
-    def _pop(
-        running: dict["Future[str]", Plan], ready: Iterable["Future[str]"]
-    ) -> list[tuple["Future[str]", Plan]]:
-        return [(future, running.pop(future)) for future in ready]
+    def _answer(future: "Future[str]") -> Answer:
+        """What a task said; that its worker was lost counts as stopped, any other end as a failure.
 
-    @staticmethod
-    def _answer(future: "Future[str]", plan: Plan) -> Answer:
-        """What a task said; that its worker was lost counts as stopped, any other end as a failure."""
+        Raises:
+            LostWorkersError: no worker is left, and none will come.
+        """
+        from parsl.executors.errors import BadStateException
         from parsl.executors.high_throughput.errors import ManagerLost, WorkerLost
 
         try:
             return Answer(**json.loads(future.result()))
+        except BadStateException as error:
+            lines = [line for line in str(error).splitlines() if line.strip()]
+            raise LostWorkersError("the workers were lost: " + " ".join(lines[:3])) from error
         except (ManagerLost, WorkerLost) as error:
             return Answer(worker.STOPPED, why=str(error).splitlines()[0])
         except Exception as error:
-            return Answer(
-                worker.FAILED, why=f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
-            )
+            first = (str(error).splitlines() or [""])[0]
+            return Answer(worker.FAILED, why=f"{type(error).__name__}: {first}")
 
     def _done(self, plan: Plan, answer: Answer) -> None:
         self.outcome.done += 1
@@ -169,3 +212,11 @@ class Sweep:
 
     def _note(self) -> str:
         return f"{len(self.outcome.failed)} failed" if self.outcome.failed else ""
+
+
+def _check_alive(config: "Config") -> None:
+    """Raises LostInterchangeError if it is lost."""
+    for executor in config.executors:
+        process = getattr(executor, "interchange_proc", None)
+        if process is not None and process.poll() is not None:
+            raise LostInterchangeError("Parsl's interchange was killed")

@@ -53,25 +53,31 @@ class Site:
                 takes = ", ".join(self.options) or "no options"
                 raise InputError("site_options", f"{key}={value}", f"{self.name} takes: {takes}")
 
+    def run_dir(self, wanted: Path) -> Path:
+        """Where Parsl keeps its own files: as wanted, or a temporary folder if its scripts cannot read that.
+
+        Raises:
+            InputError: they cannot, and the site's hosts share no temporary folder.
+        """
+        bad = _NO_SHELL_WORD.search(str(wanted.absolute()))
+        if bad is None:
+            return wanted.absolute()
+        if not self.one_host:
+            right = f"a folder without {bad[0]!r} in its path, which Parsl's shell scripts cannot read"
+            raise InputError("out_dir", wanted, right)
+        return Path(tempfile.mkdtemp(prefix="distributed_ml-"))
+
     def config(self, options: Mapping[str, str], run_dir: Path) -> "Config":
         """Makes a new Parsl configuration, which can be loaded once.
 
         Args:
             options: the user's values; the table's defaults stand for the others.
-            run_dir: where Parsl keeps its own files; on a file system that all hosts of the site share.
+            run_dir: what :meth:`run_dir` gave; on a file system that all hosts of the site share.
 
         Raises:
             InputError: an option that the site does not take, or a configuration that cannot be made here.
         """
         self.check(options)
-        if bad := _NO_SHELL_WORD.search(str(run_dir.absolute())):
-            if not self.one_host:
-                raise InputError(
-                    "out_dir",
-                    run_dir,
-                    f"a folder without {bad[0]!r} in its path, which Parsl's shell scripts cannot read",
-                )
-            run_dir = Path(tempfile.mkdtemp(prefix="distributed_ml-"))
         _complete_path()
         values = {key: default for key, (default, _) in self.options.items()} | dict(options)
         try:

@@ -13,7 +13,8 @@ from typing import Any
 
 from dml.parallel.watch import Scheduler, SchedulerWatch
 
-COMPLETE, DIVERGED, LOCKED, STOPPED, FAILED = "complete", "diverged", "locked", "stopped", "failed"
+COMPLETE, DIVERGED, RUNNING = "complete", "diverged", "running"
+LOCKED, STOPPED, FAILED = "locked", "stopped", "failed"
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,8 @@ class Answer:
     """What became of a task.
 
     Args:
-        status: complete, diverged, locked (another process runs it), stopped or failed.
+        status: of the result file: complete, diverged, or running (it holds more rounds than were asked
+            for); else locked (another process runs it), stopped or failed.
         path: of the result file, where there is one.
         why: the first line of the reason, where it did not end well.
         seconds: how long it took.

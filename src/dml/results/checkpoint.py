@@ -34,7 +34,8 @@ class Checkpoint:
 
     def write(self, path: Path) -> None:
         """Replaces the file at once."""
-        files.write(path, self._fill)
+        arrays = [self.X, *self.buffers, *self.algorithm.values(), self.edge_bytes]
+        files.write(path, self._fill, sum(array.nbytes for array in arrays))
 
     def _fill(self, file: h5py.File) -> None:
         file.attrs["experiment_id"] = self.experiment_id

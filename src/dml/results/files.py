@@ -1,5 +1,6 @@
 """HDF5 files that are never seen half written: written beside, flushed to disk, renamed."""
 
+import contextlib
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -8,29 +9,46 @@ from typing import Any
 
 import h5py
 
-from dml.errors import DamagedFileError
+from dml.errors import DamagedFileError, UnwritableFileError
+
+OVERHEAD = 64 << 10
+"""Bytes of an HDF5 file beside its arrays: names, attributes, the index of its parts."""
 
 
-def write(path: Path, fill: Callable[[h5py.File], None]) -> None:
+def write(path: Path, fill: Callable[[h5py.File], None], size: int = 0) -> None:
     """Replaces a file at once by a new one.
 
     Args:
         path: of the file.
         fill: puts the content into the open file.
+        size: bytes of its arrays. Room for them is asked for first: the HDF5 library does not bear a disk
+            that fills up under it, and takes the process along.
+
+    Raises:
+        UnwritableFileError: it cannot be written; what was there is still there.
     """
     beside = path.with_name(f".{path.name}.tmp")
     # One process writes an experiment (it holds its lock), and readers only see whole files, so HDF5's own
     # locks, which some parallel file systems refuse, have nothing to protect.
-    with h5py.File(beside, "w", locking=False) as file:
-        fill(file)
-    with open(beside, "rb") as written:
-        os.fsync(written.fileno())
-    beside.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
     try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+        with open(beside, "wb") as reserved:
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(reserved.fileno(), 0, size + OVERHEAD)
+        with h5py.File(beside, "w", locking=False) as file:
+            fill(file)
+        with open(beside, "rb") as written:
+            os.fsync(written.fileno())
+        beside.replace(path)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except (OSError, RuntimeError) as error:
+        with contextlib.suppress(OSError):
+            beside.unlink(missing_ok=True)
+        reason = getattr(error, "strerror", None) or (str(error).splitlines() or [""])[0]
+        raise UnwritableFileError(f"{path} cannot be written ({reason})") from error
 
 
 @contextmanager

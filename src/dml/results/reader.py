@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 _ATTRIBUTES = (
     "schema_version", "numbers_version", "experiment_id", "config", "reads", "status", "rounds_done",
-    "topology_source", "topology_family", "segments", "auc_points", "auc_test", "auc_ood", "auc_asr",
+    "graph_id", "topology_source", "topology_family", "segments",
+    "auc_points", "auc_test", "auc_ood", "auc_asr",
 )  # fmt: skip
 _ARRAYS = (
     "topology/edges", "topology/weights", "topology/degree",

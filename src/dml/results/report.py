@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -82,7 +83,7 @@ def _spread(mean: float, deviation: float) -> str:
 
 def write_csv(table: "pd.DataFrame", path: Path) -> None:
     """The table as CSV."""
-    beside = path.with_name(f".{path.name}.tmp")
+    beside = _beside(path)
     table.to_csv(beside, index=False)
     beside.replace(path)
 
@@ -102,7 +103,14 @@ def write_hdf5(table: "pd.DataFrame", path: Path) -> None:
             data = values.astype(object).to_numpy() if is_text else values.to_numpy(np.float64)
             files.put(file, column, data, **({"dtype": h5py.string_dtype()} if is_text else {}))
 
-    files.write(path, fill)
+    beside = _beside(path)
+    files.write(beside, fill)
+    beside.replace(path)
+
+
+def _beside(path: Path) -> Path:
+    """Where a summary is made before it replaces the old one: two calls may make one at a time."""
+    return path.with_name(f".{os.getpid()}-{path.name}")
 
 
 def draw(table: "pd.DataFrame", path: Path) -> None:
@@ -137,7 +145,7 @@ def draw(table: "pd.DataFrame", path: Path) -> None:
         axis.set_title(heading(json.loads(settings), [json.loads(g) for g in groups]), fontsize=9)
         axis.spines[["top", "right"]].set_visible(False)
     axes[0, 0].legend(fontsize=8, ncols=1, frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
-    beside = path.with_name(f".{path.name}.tmp")
+    beside = _beside(path)
     figure.savefig(beside, dpi=150, format=path.suffix[1:])
     pyplot.close(figure)
     beside.replace(path)

@@ -59,15 +59,22 @@ def collect(paths: Iterable[Path]) -> Runs:
             running.append(path)
         else:
             rows.append(row)
-    table = pd.DataFrame(
-        rows, columns=["settings", "topology", "strategy", "variant", "pair", "status", *VALUES]
-    )
+    columns = ["settings", "topology", "graph", "seeded", "strategy", "variant", "pair", "status"]
+    table = pd.DataFrame(rows, columns=[*columns, *VALUES])
+    # Files of one name in two folders may hold two graphs; only seeds make different graphs one family.
+    unseeded = table[~table["seeded"].astype(bool)]
+    twice = unseeded.groupby("topology")["graph"].transform("nunique") > 1
+    table.loc[twice[twice].index, "topology"] += " [" + table["graph"].str[:6] + "]"
     # Two variants of one strategy (softmax or not, another s) are two strategies, where both are there.
     several = table.groupby(["settings", "strategy"])["variant"].transform("nunique") > 1
     table.loc[several, "strategy"] += " " + table.loc[several, "variant"]
     lost = table[table["status"] == "diverged"]
     diverged = {tuple(map(str, key)): len(part) for key, part in lost.groupby(_KEYS)}
-    kept = table[table["status"] == "complete"].drop(columns=["variant", "status"]).reset_index(drop=True)
+    kept = (
+        table[table["status"] == "complete"]
+        .drop(columns=["variant", "status", "graph", "seeded"])
+        .reset_index(drop=True)
+    )
     return Runs(kept, running, diverged, damaged)  # type: ignore[arg-type]
 
 
@@ -89,7 +96,9 @@ def _row(path: Path, found: dict[str, Any]) -> dict[str, Any]:
             "topology": found["topology_family"],
             "strategy": config["aggregation_strategy"],
             "variant": variant,
-            "pair": f"{found['topology_source']} {config['seed']} {config['backdoor_node_idx']}",
+            "seeded": found["topology_source"] != found["topology_family"],
+            "graph": found["graph_id"],
+            "pair": f"{found['graph_id']} {config['seed']} {config['backdoor_node_idx']}",
             "status": found["status"],
             **{value: float(found.get(value, "nan")) for value in VALUES},
         }

@@ -51,7 +51,10 @@ class Result:
 
     def write(self, path: Path) -> None:
         """Replaces the file at once."""
-        files.write(path, self._fill)
+        record, n = self.record, len(self.samples)
+        a_row = 4 * n * (len(METRICS) + len(PER_CLASS) * self.label_counts.shape[1])
+        edges = 32 * len(self.topology.edges)
+        files.write(path, self._fill, len(record.round) * a_row + record.rounds * 8 * (n + 1) + edges)
 
     def _fill(self, file: h5py.File) -> None:
         for name, value in self._attributes().items():
@@ -98,6 +101,7 @@ class Result:
             "reads": json.dumps(sorted(self.config.reads())),
             "status": self.status,
             "rounds_done": record.rounds,
+            "graph_id": self.topology.graph_id,
             "topology_source": self.topology.source,
             "topology_family": self.topology.family,
             "segments": json.dumps(self.segments),

@@ -4,6 +4,7 @@ A file without our header, such as the published ones, is as good: only its name
 """
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,9 @@ from dml.topology.graph import Topology
 
 # Only under this first line is the rest of the header ours, and read.
 _MARK = "# dml topology: entry [i, j] is the probability that the link between nodes i and j works"
+
+MAX_BYTES = 2_000_000_000
+"""Of a file that is read: a matrix of 30,000 nodes."""
 
 
 def save(topology: Topology, path: str | Path) -> Path:
@@ -36,7 +40,7 @@ def save(topology: Topology, path: str | Path) -> Path:
 
 def encode(topology: Topology) -> bytes:
     """The content of the file: header and matrix."""
-    header = [_MARK, f"# source: {topology.source}", f"# n: {topology.n}"]
+    header = [_MARK, f"# source: {topology.source}", f"# n: {topology.n}", f"# graph: {topology.graph_id}"]
     if topology.blocks is not None:
         header.append("# blocks: " + " ".join(map(str, topology.blocks.tolist())))
     rows = [["0"] * topology.n for _ in range(topology.n)]
@@ -90,7 +94,8 @@ def write(path: Path, content: bytes) -> None:
 def load(path: str | Path) -> Topology:
     """Read an adjacency matrix: n rows of n numbers in [0, 1], symmetric, 0 on the diagonal.
 
-    The edges come from the matrix; of the header only the source and the blocks are kept, as labels.
+    The edges come from the matrix; of the header only the source and the blocks are kept, as labels. The
+    source of a matrix that was changed since is the file's name: it is no longer what its generator made.
 
     Raises:
         InputError: the file is missing or holds no such matrix; the message names the first wrong entry.
@@ -105,12 +110,15 @@ def load(path: str | Path) -> Topology:
     _refuse_wrong_entries(path, matrix)
     edges = np.argwhere(np.triu(matrix)).astype(np.int32)
     blocks = _blocks(path, header, len(matrix))
-    source = header.get("source") or Path(path).stem
-    return Topology(len(matrix), edges, matrix[edges[:, 0], edges[:, 1]], source, blocks)
+    loaded = Topology(len(matrix), edges, matrix[edges[:, 0], edges[:, 1]], Path(path).stem, blocks)
+    source = header.get("source")
+    return replace(loaded, source=source) if source and header.get("graph") == loaded.graph_id else loaded
 
 
 def _text(path: Path) -> str:
     try:
+        if path.exists() and not path.is_dir() and (not path.is_file() or path.stat().st_size > MAX_BYTES):
+            raise InputError("topology_file", path, "is no ordinary file, or larger than 2 GB")
         text = path.read_bytes().decode("utf-8-sig")
     except (FileNotFoundError, NotADirectoryError):
         right = "no such file; give a path or a generator such as barabasi_albert:n=33,m=2"
@@ -138,6 +146,8 @@ def _matrix(path: str | Path, rows: list[list[str]]) -> NDArray[np.float64]:
     for i, row in enumerate(rows):
         if len(row) != n:
             right = f"is not square: row {i} (from 0) has {len(row)} entries, but there are {n} rows"
+            if len(row) == 1 and "," in row[0]:
+                right += "; separate entries by blanks, not by commas"
             raise InputError("topology_file", path, right)
     if n == 1:
         raise InputError("topology_file", path, "has one node; a topology has at least 2")

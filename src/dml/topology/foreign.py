@@ -3,7 +3,11 @@
 import difflib
 import inspect
 import math
-from collections.abc import Callable
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
 from typing import Any
 
 import networkx as nx
@@ -12,6 +16,9 @@ from dml.errors import InputError
 
 MAX_ARGUMENT = 10_000
 """The largest number passed on: what size a foreign function makes of it is not known beforehand."""
+
+MAX_SECONDS = 10.0
+"""The longest a foreign function may take: some grow exponentially with their arguments."""
 
 # what kind of object comes back, and which library computes it, is ours to decide
 _NOT_OFFERED = {"create_using", "backend"}
@@ -40,7 +47,11 @@ def call_networkx(text: str, name: str, given: dict[str, str], seed: int) -> tup
     function = functions[name]
     values = _arguments(text, name, function, given, seed)
     try:
-        graph = function(**values)
+        with _at_most(MAX_SECONDS):
+            graph = function(**values)
+    except _TooLongError:
+        right = f"networkx has not made it in {MAX_SECONDS:.0f} s; name a smaller graph"
+        raise InputError("topology_file", text, right) from None
     except Exception as error:  # what a foreign function raises at a user's values is not ours to list
         reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError("topology_file", text, f"networkx refuses: {reason}") from None
@@ -51,6 +62,29 @@ def call_networkx(text: str, name: str, given: dict[str, str], seed: int) -> tup
         )
     arguments = ",".join(f"{key}={value}" for key, value in values.items())
     return graph, ":".join(filter(None, [f"nx.{name}", arguments]))
+
+
+class _TooLongError(BaseException):
+    """Not an Exception, which a foreign function might catch."""
+
+
+@contextmanager
+def _at_most(seconds: float) -> Iterator[None]:
+    """Ends what runs for too long; outside the main thread, where no signal arrives, it does not."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise _TooLongError
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def _public_generators() -> dict[str, Callable[..., Any]]:

@@ -17,7 +17,7 @@ from dml.topology.foreign import call_networkx
 from dml.topology.graph import Topology
 
 MAX_NODES = 20_000
-MAX_EDGES = 10_000_000
+MAX_EDGES = 2_000_000
 
 
 class Kind(NamedTuple):

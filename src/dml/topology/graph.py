@@ -1,5 +1,6 @@
 """The graph of an experiment: which nodes share a link, and how often that link works."""
 
+import hashlib
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -159,6 +160,14 @@ class Topology:
         if k < 0:
             raise ValueError(f"k must not be negative, not {k}")
         return [int(node) for node in np.argsort(-self.degree, kind="stable")[:k]]
+
+    @cached_property
+    def graph_id(self) -> str:
+        """12 hex digits of a hash of n, edges and weights: what the graph is, however it was given."""
+        digest = hashlib.sha256(str(self.n).encode())
+        digest.update(np.ascontiguousarray(self.edges, dtype="<i4").tobytes())
+        digest.update(np.ascontiguousarray(self.weights, dtype="<f8").tobytes())
+        return digest.hexdigest()[:12]
 
     @property
     def seed(self) -> int | None:

@@ -31,5 +31,7 @@ def read(text: str, seed: int = 0) -> Topology:
     Raises:
         InputError: it is neither, or a wrong one; the message says what would be right.
     """
+    if text.startswith("~"):
+        text = os.path.expanduser(text)
     looks_like_path = os.sep in text.partition(":")[0] or text.endswith(_FILE_ENDINGS)
     return load(text) if looks_like_path or os.path.exists(text) else make(text, seed)

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field, field_validator, model_validator
 
 from dml.models.registry import MODELS
-from dml.section import Section
+from dml.section import MAX_COUNT, Section
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,8 @@ class TrainingConfig(Section):
         "different", description="every node starts from its own random model, or all from the same"
     )
     train: bool = Field(True, description="local training; without it only the aggregation runs")
-    epochs: int = Field(2, ge=1, description="local epochs a round")
-    batch_size: int = Field(16, ge=1, description="samples a step")
+    epochs: int = Field(2, ge=1, le=MAX_COUNT, description="local epochs a round")
+    batch_size: int = Field(16, ge=1, le=MAX_COUNT, description="samples a step")
     optimizer: str = Field("sgd", description="the local optimiser: " + ", ".join(OPTIMIZERS))
     lr: float = Field(1e-3, gt=0, description="learning rate")
     momentum: float = Field(0.0, ge=0, lt=1, description="momentum of sgd")
