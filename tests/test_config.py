@@ -83,6 +83,13 @@ def test_nesterov_without_momentum_is_refused():
         config.make({"nesterov": True})
 
 
+@pytest.mark.parametrize("name", ["degCent_sim", "betCent_sim"])
+def test_a_strategy_by_similarity_without_softmax_is_refused(name):
+    with pytest.raises(InputError, match=f"--aggregation_strategy: {name} needs --softmax"):
+        config.make({"aggregation_strategy": name})
+    assert "softmax_coeff" in config.make({"aggregation_strategy": name, "softmax": True}).reads()
+
+
 def test_a_field_added_later_changes_no_id_while_it_holds_the_old_numbers(monkeypatch: pytest.MonkeyPatch):
     before = config.make({}).decides()
     monkeypatch.setitem(config.LATER, "participation", 1.0)

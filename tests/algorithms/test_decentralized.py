@@ -35,7 +35,8 @@ def algorithm(topology, strategy="unweighted", *, epochs=0, seed=0, **fields):
     # With momentum, so that a round that does not start its optimisers afresh is seen.
     training = TrainingConfig(lr=0.5, batch_size=2, momentum=0.5)
     engine = LoopEngine(population, data, training, True, seed)
-    config = StrategyConfig(aggregation_strategy=strategy, **fields)
+    softmax = STRATEGIES[strategy].needs_softmax
+    config = StrategyConfig(aggregation_strategy=strategy, **{"softmax": softmax, **fields})
     samples = rng.integers(1, 100, size=n)
     return Decentralized(topology, population, engine, config, samples, epochs, seed), population
 
@@ -120,7 +121,9 @@ def test_a_node_that_is_not_selected_is_still_read():
     assert np.array_equal(after[1:], before[1:])
 
 
-@pytest.mark.parametrize("strategy", ["unweighted", "weighted", "random", "degCent", "betCent"])
+@pytest.mark.parametrize(
+    "strategy", ["unweighted", "weighted", "random", "degCent", "betCent", "degCent_sim"]
+)
 def test_a_node_cut_off_keeps_its_model_bit_for_bit(strategy):
     # Node 4 has no link at all; that of 0 and 1 has never yet worked.
     topology = Topology(5, np.array([[0, 1], [2, 3]]), np.array([1e-300, 1.0]), "drawn")

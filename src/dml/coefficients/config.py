@@ -1,6 +1,6 @@
 """The part of an experiment's configuration that says how models are aggregated."""
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from dml.coefficients.strategies import STRATEGIES
 from dml.section import Section
@@ -24,6 +24,15 @@ class StrategyConfig(Section):
         if name not in STRATEGIES:
             raise ValueError("no such strategy; there are: " + ", ".join(STRATEGIES))
         return name
+
+    @model_validator(mode="after")
+    def _has_softmax(self) -> "StrategyConfig":
+        if STRATEGIES[self.aggregation_strategy].needs_softmax and not self.softmax:
+            raise ValueError(
+                f"--aggregation_strategy {self.aggregation_strategy} needs --softmax, to whose s it gives "
+                "a sign"
+            )
+        return self
 
     def reads(self) -> set[str]:
         """The fields that change this experiment's numbers."""
