@@ -274,3 +274,19 @@ def test_a_run_that_goes_on_from_a_saved_state_ends_bit_for_bit_the_same():
     for number in (2, 3):
         resumed.advance(number, ignore)
     assert torch.equal(other.X, population.X)
+
+
+def test_a_schedule_reaches_the_coefficients_of_its_round_whoever_came_before():
+    fields = {"softmax": True, "softmax_coeff": 10.0}
+    schedule = {"scheduler": "CA", "T_0": 4, "eta_min": -10.0}
+    scheduled, _ = algorithm(make("star:n=5"), "degCent", **fields, **schedule)
+    everybody = np.ones(5, bool)
+    # Rounds 0, 2 and 4 have s = 10, 0 and, after the restart, 10; asked for out of order.
+    for number, s in ((4, 10.0), (2, 0.0), (0, 10.0)):
+        constant, _ = algorithm(make("star:n=5"), "degCent", **{**fields, "softmax_coeff": s})
+        np.testing.assert_allclose(
+            scheduled.coefficients(number, everybody).toarray(),
+            constant.coefficients(number, everybody).toarray(),
+            rtol=0,
+            atol=1e-14,
+        )

@@ -108,7 +108,7 @@ class Decentralized:
             works = (self._edge < 0) | (draw < self._topology.weights[self._edge])
             receiver, sender = receiver[works], sender[works]
         indptr = np.concatenate([[0], np.cumsum(np.bincount(receiver, minlength=n))])
-        softmax = self._config.softmax_coeff if self._config.softmax else None
+        softmax = self._config.softmax_at(number)
         ctx = Context(
             self._topology, indptr, sender, number, self._samples, softmax, self._seed, self._similarity
         )
