@@ -13,18 +13,20 @@ from torch import nn
 
 from dml import randomness
 from dml.algorithms.decentralized import Decentralized
+from dml.coefficients.centrality import CENTRALITIES, ON_CONNECTED, centrality
 from dml.coefficients.config import StrategyConfig
 from dml.coefficients.strategies import STRATEGIES, Context, by_score
 from dml.population import Population
 from dml.topology import Topology, make
 
 BY_SIMILARITY = ["degCent_sim", "betCent_sim"]
-SCORED = ["random", "degCent", "betCent", *BY_SIMILARITY]
+SCORED = ["random", "degCent", "betCent", *BY_SIMILARITY, *CENTRALITIES]
 
 
-def random_topology(rng, n, density, failing):
+def random_topology(rng, n, density, failing, connected=False):
     """A random graph, often disconnected; link probabilities of 1, or anything above 0."""
-    pairs = np.argwhere(np.triu(rng.random((n, n)) < density, 1))
+    chain = np.eye(n, k=1) > 0 if connected else False
+    pairs = np.argwhere(np.triu(rng.random((n, n)) < density, 1) | chain)
     weights = np.where(rng.random(len(pairs)) < 0.7, 1 - rng.random(len(pairs)), 1.0)
     return Topology(n, pairs, weights if failing else np.ones(len(pairs)), "drawn")
 
@@ -59,6 +61,8 @@ def scores_of(name, topology, samples, seed, number):
     if name in ("betCent", "betCent_sim"):
         share = nx.betweenness_centrality(nx.Graph(topology.graph()), normalized=True, endpoints=True)
         return [share[i] for i in range(n)]
+    if name in CENTRALITIES:
+        return centrality(topology, name).tolist()
     return samples.tolist() if name == "weighted" else [1.0] * n
 
 
@@ -116,7 +120,7 @@ def plain(name, topology, config, samples, seed, number, selected, population):
 @settings(deadline=None, max_examples=15)
 def test_coefficients_equal_a_loop_over_neighbours(name, softmax, seed, n, density, failing, s, everybody):
     rng = np.random.default_rng(seed)
-    topology = random_topology(rng, n, density, failing)
+    topology = random_topology(rng, n, density, failing, connected=name in ON_CONNECTED)
     samples = rng.integers(1, 1000, size=n)
     selected = np.ones(n, bool) if everybody else rng.random(n) < 0.5
     number = int(rng.integers(100))

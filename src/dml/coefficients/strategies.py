@@ -13,12 +13,15 @@ A new strategy is one function and one line of ``STRATEGIES``.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dml import randomness
+from dml.coefficients.centrality import CENTRALITIES, centrality
+from dml.coefficients.centrality import check as check_centrality
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -109,6 +112,11 @@ def betweenness_centrality(ctx: Context) -> "csr_array":
     return by_score(ctx, ctx.topology.betweenness, ctx.softmax)
 
 
+def by_centrality(ctx: Context, name: str) -> "csr_array":
+    """Scores are a centrality of :mod:`dml.coefficients.centrality`."""
+    return by_score(ctx, centrality(ctx.topology, name), ctx.softmax)
+
+
 def by_score_and_similarity(ctx: Context, scores: NDArray[np.float64]) -> "csr_array":
     """The softmax of scores with a sign of s for each row.
 
@@ -167,6 +175,7 @@ class Strategy:
         complete: it replaces the graph by the complete graph (the FL baseline).
         exchanges: nodes use each other's models, so models are sent.
         needs_softmax: it is defined with --softmax alone.
+        check: raises InputError if it is not defined on a graph.
     """
 
     coefficients: Callable[[Context], "csr_array"]
@@ -174,6 +183,7 @@ class Strategy:
     complete: bool = False
     exchanges: bool = True
     needs_softmax: bool = False
+    check: Callable[["Topology"], None] = lambda topology: None
 
 
 _SOFTMAX = frozenset({"softmax"})
@@ -187,6 +197,12 @@ STRATEGIES: dict[str, Strategy] = {
     "betCent": Strategy(betweenness_centrality, _SOFTMAX),
     "degCent_sim": Strategy(degree_similarity, _SOFTMAX, needs_softmax=True),
     "betCent_sim": Strategy(betweenness_similarity, _SOFTMAX, needs_softmax=True),
+    **{
+        name: Strategy(
+            partial(by_centrality, name=name), _SOFTMAX, check=partial(check_centrality, name=name)
+        )
+        for name in CENTRALITIES
+    },
     "test_agg": Strategy(identity, exchanges=False),
     "scale_agg": Strategy(shrink, exchanges=False),
 }
