@@ -88,6 +88,11 @@ def plain(name, topology, config, samples, seed, number, selected, population):
             C[i][i] = 1.0
         elif name == "scale_agg":
             C[i][i] = 1 / len(hood)
+        elif name == "metropolis_hastings":
+            mutual = [[j for j in near[k] if j != k and k in near[j]] for k in range(n)]
+            for j in mutual[i]:
+                C[i][j] = 1 / (1 + max(len(mutual[i]), len(mutual[j])))
+            C[i][i] = 1 - math.fsum(C[i])
         else:
             if config.softmax and name in SCORED:
                 s = config.softmax_coeff
@@ -277,3 +282,23 @@ def test_a_model_that_is_not_finite_is_the_least_alike():
     C = coefficients(make("chain:n=4"), config, samples, 0, 0, everybody, population).toarray()
     assert np.isfinite(C).all()
     assert C[1].argmax() == 1
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(2, 40), st.sampled_from([0.1, 0.5, 1.0]), st.booleans())
+@settings(deadline=None, max_examples=25)
+def test_metropolis_hastings_is_symmetric_and_keeps_the_mean_whatever_links_fail(seed, n, density, failing):
+    topology = random_topology(np.random.default_rng(seed), n, density, failing)
+    config = StrategyConfig(aggregation_strategy="metropolis_hastings")
+    for number in range(3):
+        W = coefficients(topology, config, np.ones(n, int), seed, number, np.ones(n, bool)).toarray()
+        assert np.array_equal(W, W.T)
+        np.testing.assert_allclose(W.sum(axis=0), 1, rtol=0, atol=1e-14)
+        assert (W.diagonal() > 0).all()
+
+
+def test_metropolis_hastings_of_a_star():
+    config = StrategyConfig(aggregation_strategy="metropolis_hastings")
+    W = coefficients(make("star:n=4"), config, np.ones(4, int), 0, 0, np.ones(4, bool)).toarray()
+    expected = np.diag([1, 3, 3, 3]) / 4
+    expected[0, 1:] = expected[1:, 0] = 1 / 4
+    np.testing.assert_allclose(W, expected, rtol=0, atol=1e-15)

@@ -150,6 +150,23 @@ def betweenness_similarity(ctx: Context) -> "csr_array":
     return by_score_and_similarity(ctx, ctx.topology.betweenness)
 
 
+def metropolis_hastings(ctx: Context) -> "csr_array":
+    """W_ij = 1/(1 + max(d_i, d_j)) for neighbours, W_ii = the rest of the row: Metropolis-Hastings weights.
+
+    Symmetric and doubly stochastic, so it keeps the mean of all models (Xiao, Boyd, Lall 2005). For that a
+    link counts, in the degrees d as in W, only in a round in which it works in both directions.
+    """
+    from scipy.sparse import csr_array, diags_array
+
+    n = ctx.topology.n
+    heard = csr_array((np.ones(len(ctx.indices)), ctx.indices, ctx.indptr), shape=(n, n))
+    both = heard.multiply(heard.T).tocoo()
+    i, j = both.row[both.row != both.col], both.col[both.row != both.col]
+    d = np.bincount(i, minlength=n)
+    W = csr_array((1 / (1 + np.maximum(d[i], d[j])), (i, j)), shape=(n, n))
+    return (W + diags_array(1 - W.sum(axis=1))).tocsr()
+
+
 def identity(ctx: Context) -> "csr_array":
     """C = I: nothing is aggregated."""
     from scipy.sparse import csr_array
@@ -195,6 +212,7 @@ STRATEGIES: dict[str, Strategy] = {
     "random": Strategy(random, _SOFTMAX),
     "degCent": Strategy(degree_centrality, _SOFTMAX),
     "betCent": Strategy(betweenness_centrality, _SOFTMAX),
+    "metropolis_hastings": Strategy(metropolis_hastings),
     "degCent_sim": Strategy(degree_similarity, _SOFTMAX, needs_softmax=True),
     "betCent_sim": Strategy(betweenness_similarity, _SOFTMAX, needs_softmax=True),
     **{
