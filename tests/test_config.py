@@ -23,6 +23,7 @@ def test_the_data_set_and_the_optimiser_decide_defaults():
         ({"softmax": True}, "softmax"),
         ({"softmax": True, "aggregation_strategy": "weighted"}, "softmax"),
         ({"softmax_coeff": 3, "aggregation_strategy": "degCent"}, "softmax_coeff"),
+        ({"self_weight": 0.5, "aggregation_strategy": "test_agg"}, "self_weight"),
         ({"scheduler": "CA"}, "scheduler"),
         ({"scheduler": "CA", "aggregation_strategy": "degCent"}, "scheduler"),
         ({"aggregation_strategy": "degCent", "softmax": True, "T_0": 5}, "T_0"),
@@ -72,6 +73,7 @@ def test_the_flat_form_survives_json():
         ("eval_every", "round"), ("init", "zero"), ("seed", -1), ("threads", 0), ("checkpoint_minutes", 0),
         ("batch_size", 0), ("nosuchflag", 1), ("scheduler", "cosine"), ("gamma", 0), ("gamma", 1.1),
         ("gamma", "x"), ("eta_min", "inf"), ("T_0", 0), ("T_0", 2.5), ("T_mult", 0), ("T_mult", "1.5"),
+        ("self_weight", 0), ("self_weight", 1), ("self_weight", "nan"),
     ],
 )  # fmt: skip
 def test_a_value_that_cannot_be_right_is_refused_by_flag_and_value(flag, value):

@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.sparse import csr_array
 from test_similarity import plain_similarity
 from torch import nn
 
@@ -15,7 +16,7 @@ from dml import randomness
 from dml.algorithms.decentralized import Decentralized
 from dml.coefficients.centrality import CENTRALITIES, ON_CONNECTED, centrality
 from dml.coefficients.config import StrategyConfig
-from dml.coefficients.strategies import STRATEGIES, Context, by_score
+from dml.coefficients.strategies import STRATEGIES, Context, by_score, with_self_weight
 from dml.population import Population
 from dml.topology import Topology, make
 
@@ -81,6 +82,7 @@ def plain(name, topology, config, samples, seed, number, selected, population):
     n = topology.n
     C = [[0.0] * n for _ in range(n)]
     near = working_neighbourhoods(topology, seed, number)
+    mutual = [[j for j in near[k] if j != k and k in near[j]] for k in range(n)]
     c = scores_of(name, topology, samples, seed, number)
     for i in range(n):
         hood = range(n) if name == "unweighted_fl" else near[i]
@@ -89,7 +91,6 @@ def plain(name, topology, config, samples, seed, number, selected, population):
         elif name == "scale_agg":
             C[i][i] = 1 / len(hood)
         elif name == "metropolis_hastings":
-            mutual = [[j for j in near[k] if j != k and k in near[j]] for k in range(n)]
             for j in mutual[i]:
                 C[i][j] = 1 / (1 + max(len(mutual[i]), len(mutual[j])))
             C[i][i] = 1 - math.fsum(C[i])
@@ -107,6 +108,13 @@ def plain(name, topology, config, samples, seed, number, selected, population):
             total = math.fsum(weight.values())
             for j in hood:
                 C[i][j] = weight[j] / total
+        hood = mutual[i] if name == "metropolis_hastings" else hood
+        if config.self_weight and selected[i] and STRATEGIES[name].exchanges and set(hood) - {i}:
+            rest = {j: C[i][j] for j in hood if j != i}
+            total = math.fsum(rest.values())
+            for j in rest:
+                C[i][j] = (1 - config.self_weight) * (rest[j] / total if total else 1 / len(rest))
+            C[i][i] = config.self_weight
     return np.array(C)
 
 
@@ -121,15 +129,20 @@ def plain(name, topology, config, samples, seed, number, selected, population):
     st.booleans(),
     st.floats(-50, 50),
     st.booleans(),
+    st.none() | st.floats(0.001, 0.999),
 )
 @settings(deadline=None, max_examples=15)
-def test_coefficients_equal_a_loop_over_neighbours(name, softmax, seed, n, density, failing, s, everybody):
+def test_coefficients_equal_a_loop_over_neighbours(
+    name, softmax, seed, n, density, failing, s, everybody, self_weight
+):
     rng = np.random.default_rng(seed)
     topology = random_topology(rng, n, density, failing, connected=name in ON_CONNECTED)
     samples = rng.integers(1, 1000, size=n)
     selected = np.ones(n, bool) if everybody else rng.random(n) < 0.5
     number = int(rng.integers(100))
-    config = StrategyConfig(aggregation_strategy=name, softmax=softmax, softmax_coeff=s)
+    config = StrategyConfig(
+        aggregation_strategy=name, softmax=softmax, softmax_coeff=s, self_weight=self_weight
+    )
     population = models(name, n, seed)
     C = coefficients(topology, config, samples, seed, number, selected, population)
     assert C.format == "csr"
@@ -302,3 +315,21 @@ def test_metropolis_hastings_of_a_star():
     expected = np.diag([1, 3, 3, 3]) / 4
     expected[0, 1:] = expected[1:, 0] = 1 / 4
     np.testing.assert_allclose(W, expected, rtol=0, atol=1e-15)
+
+
+def test_a_self_weight_is_every_nodes_own_and_leaves_the_neighbours_their_proportions():
+    topology = Topology(6, np.array([[0, 1], [0, 2], [0, 3], [3, 4]]), np.ones(4), "drawn")
+    everybody, samples = np.ones(6, bool), np.arange(1, 7)
+    weighted = StrategyConfig(aggregation_strategy="weighted")
+    before = coefficients(topology, weighted, samples, 0, 0, everybody).toarray()
+    own = weighted.model_copy(update={"self_weight": 0.25})
+    after = coefficients(topology, own, samples, 0, 0, everybody).toarray()
+    assert after.diagonal().tolist() == [0.25] * 5 + [1]  # node 5 has no neighbour
+    np.testing.assert_allclose(after.sum(axis=1), 1, rtol=0, atol=1e-15)
+    np.testing.assert_allclose(after[0, 1:4] / after[0, 1], before[0, 1:4] / before[0, 1], rtol=1e-14)
+
+
+def test_a_rest_that_sums_to_nothing_is_uniform():
+    # Row 0 stores two neighbours of weight 0, row 2 its own node alone.
+    C = csr_array((np.array([1.0, 0.0, 0.0, 0.5, 0.5, 1.0]), [0, 1, 2, 0, 1, 2], [0, 3, 5, 6]), shape=(3, 3))
+    assert with_self_weight(C, 0.5).toarray().tolist() == [[0.5, 0.25, 0.25], [0.5, 0.5, 0], [0, 0, 1]]

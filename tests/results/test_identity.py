@@ -47,6 +47,7 @@ def test_the_folder_of_the_results_changes_no_id(tmp_path):
         {"init": "same"},
         {"aggregation_strategy": "weighted"},
         {"participation": 0.5},
+        {"self_weight": 0.5},
         {"backdoor": False},
         {"backdoor_node_idx": (1,)},
         {"backdoor_proportion": 0.2},

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from dml import randomness
 from dml.coefficients.config import StrategyConfig
 from dml.coefficients.similarity import cosine_similarity
-from dml.coefficients.strategies import STRATEGIES, Context
+from dml.coefficients.strategies import STRATEGIES, Context, with_self_weight
 from dml.population import Population
 from dml.topology import Topology
 from dml.training.loop import LoopEngine
@@ -113,6 +113,8 @@ class Decentralized:
             self._topology, indptr, sender, number, self._samples, softmax, self._seed, self._similarity
         )
         C = self._strategy.coefficients(ctx)
+        if self._config.self_weight is not None:
+            C = with_self_weight(C, self._config.self_weight)
         if selected.all():
             return C
         takes_part = selected.astype(np.float64)

@@ -29,6 +29,12 @@ class StrategyConfig(Section):
         66, ge=1, description="rounds until the first restart of CA, or between changes of sign under osc"
     )
     T_mult: int = Field(1, ge=1, description="factor on the rounds between restarts of CA, at each restart")
+    self_weight: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="weight of a node's own model, the others' scaled to the rest (default: the strategy's)",
+    )
     participation: float = Field(1.0, gt=0, le=1, description="share of the nodes that take part in a round")
 
     @field_validator("aggregation_strategy")
@@ -56,7 +62,9 @@ class StrategyConfig(Section):
 
     def reads(self) -> set[str]:
         """The fields that change this experiment's numbers."""
-        fields = {"aggregation_strategy", "participation"} | STRATEGIES[self.aggregation_strategy].reads
+        strategy = STRATEGIES[self.aggregation_strategy]
+        fields = {"aggregation_strategy", "participation"} | strategy.reads
+        fields |= {"self_weight"} if strategy.exchanges else set()
         if self.softmax and "softmax" in fields:
             fields |= {"softmax_coeff", "scheduler"}
             fields |= SCHEDULES[self.scheduler].reads if self.scheduler else set()

@@ -167,6 +167,24 @@ def metropolis_hastings(ctx: Context) -> "csr_array":
     return (W + diags_array(1 - W.sum(axis=1))).tocsr()
 
 
+def with_self_weight(C: "csr_array", w: float) -> "csr_array":
+    """C_ii = w, and the rest of each row scaled to 1 - w; every row stores its own node's entry.
+
+    A rest that sums to nothing is uniform over the neighbours; a row of its own node alone stays as it is.
+    """
+    from scipy.sparse import csr_array
+
+    sizes = np.diff(C.indptr)
+    receiver = np.repeat(np.arange(len(sizes)), sizes)
+    own, alone = C.indices == receiver, sizes == 1
+    rest = np.where(own, 0.0, C.data)
+    totals = np.add.reduceat(rest, C.indptr[:-1])
+    rest = np.where(totals[receiver] > 0, rest, 1.0)
+    totals = np.where(totals > 0, totals, np.maximum(sizes - 1, 1))
+    new = np.where(own, w, (1 - w) * rest / totals[receiver])
+    return csr_array((np.where(alone[receiver], C.data, new), C.indices, C.indptr), shape=C.shape)
+
+
 def identity(ctx: Context) -> "csr_array":
     """C = I: nothing is aggregated."""
     from scipy.sparse import csr_array
