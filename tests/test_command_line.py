@@ -133,6 +133,7 @@ def test_a_wrong_topology_file_is_refused(script: Script, tmp_path: Path, text: 
     [
         (("--seeds", "x"), "--seeds x"),
         (("--strategies", "best"), "--strategies best"),
+        (("--strategies", "eigenvector", "--topologies", "erdos_renyi:n=9,p=0"), "--strategies eigenvector"),
         (("--datasets", "imagenet"), "--datasets imagenet"),
         (("--topologies", "missing.txt"), "--topologies missing.txt"),
         (("--preset", "all"), "--preset all"),

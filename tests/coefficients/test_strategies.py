@@ -275,6 +275,19 @@ def test_of_neighbours_equally_unlike_the_lower_index_decides():
         assert C[1].argmax() == weighs_most
 
 
+def test_what_rounding_alone_tells_apart_is_a_tie():
+    # Nodes 0 and 2 have the same model in other lengths, so other last bits of the same cosine with node 1.
+    population = Population(lambda: nn.Linear(9, 5), 4, 3, dtype=torch.float64)
+    config = StrategyConfig(aggregation_strategy="degCent_sim", softmax=True)
+    everybody, samples = np.ones(4, bool), np.ones(4, int)
+    model = population.X[0].clone()
+    for length in np.linspace(0.1, 3, 30):
+        with torch.no_grad():
+            population.X[2] = model * float(length)
+        C = coefficients(make("chain:n=4"), config, samples, 0, 0, everybody, population).toarray()
+        assert C[1].argmax() == 0
+
+
 def test_models_that_are_all_the_same_are_told_apart_by_nothing_but_the_index():
     population = Population(lambda: nn.Linear(9, 5), 9, 3, same=True)
     config = StrategyConfig(aggregation_strategy="degCent_sim", softmax=True)
