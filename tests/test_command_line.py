@@ -76,6 +76,14 @@ WRONG = [
     (("--model", "resnet"), "--model resnet"),
     (("--model", "mnist_mlp"), "--model mnist_mlp"),
     (("--softmax",), "--softmax"),
+    (("--aggregation_strategy", "betCent_sim"), "--aggregation_strategy: betCent_sim needs --softmax"),
+    (
+        ("--aggregation_strategy", "eigenvector", "--topology_file", "erdos_renyi:n=9,p=0"),
+        "--aggregation_strategy eigenvector: is not defined on a graph that is not connected",
+    ),
+    (("--scheduler", "CA"), "--scheduler CA"),
+    (("--aggregation_strategy", "degCent", "--softmax", "--T_0", "5"), "--T_0 5"),
+    (("--scheduler", "CA", "--T_0", "2.5"), "--T_0 2.5"),
     (("--out_dir", "/dev/null/x"), "--out_dir /dev/null/x"),
     (("--topology_file", "missing.txt"), "--topology_file missing.txt"),
     (("--topology_file", "barabasi:n=4"), "--topology_file barabasi:n=4"),
@@ -133,6 +141,7 @@ def test_a_wrong_topology_file_is_refused(script: Script, tmp_path: Path, text: 
     [
         (("--seeds", "x"), "--seeds x"),
         (("--strategies", "best"), "--strategies best"),
+        (("--strategies", "eigenvector", "--topologies", "erdos_renyi:n=9,p=0"), "--strategies eigenvector"),
         (("--datasets", "imagenet"), "--datasets imagenet"),
         (("--topologies", "missing.txt"), "--topologies missing.txt"),
         (("--preset", "all"), "--preset all"),

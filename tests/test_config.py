@@ -23,6 +23,14 @@ def test_the_data_set_and_the_optimiser_decide_defaults():
         ({"softmax": True}, "softmax"),
         ({"softmax": True, "aggregation_strategy": "weighted"}, "softmax"),
         ({"softmax_coeff": 3, "aggregation_strategy": "degCent"}, "softmax_coeff"),
+        ({"self_weight": 0.5, "aggregation_strategy": "test_agg"}, "self_weight"),
+        ({"scheduler": "CA"}, "scheduler"),
+        ({"scheduler": "CA", "aggregation_strategy": "degCent"}, "scheduler"),
+        ({"aggregation_strategy": "degCent", "softmax": True, "T_0": 5}, "T_0"),
+        ({"aggregation_strategy": "degCent", "softmax": True, "scheduler": "exp", "T_0": 5}, "T_0"),
+        ({"aggregation_strategy": "degCent", "softmax": True, "scheduler": "CA", "gamma": 0.9}, "gamma"),
+        ({"aggregation_strategy": "degCent", "softmax": True, "scheduler": "osc", "T_mult": 2}, "T_mult"),
+        ({"aggregation_strategy": "degCent", "softmax": True, "scheduler": "osc", "eta_min": 2}, "eta_min"),
         ({"backdoor_node_idx": (1,)}, "backdoor_node_idx"),
         ({"backdoor_proportion": 0.2}, "backdoor_proportion"),
         ({"beta_1": 0.5}, "beta_1"),
@@ -63,7 +71,9 @@ def test_the_flat_form_survives_json():
         ("lr", "nan"), ("lr", "inf"), ("participation", 0), ("participation", 1.1), ("dataset", "nosuch"),
         ("model", "nosuch"), ("optimizer", "nosuch"), ("aggregation_strategy", "nosuch"), ("eval_every", 0),
         ("eval_every", "round"), ("init", "zero"), ("seed", -1), ("threads", 0), ("checkpoint_minutes", 0),
-        ("batch_size", 0), ("nosuchflag", 1),
+        ("batch_size", 0), ("nosuchflag", 1), ("scheduler", "cosine"), ("gamma", 0), ("gamma", 1.1),
+        ("gamma", "x"), ("eta_min", "inf"), ("T_0", 0), ("T_0", 2.5), ("T_mult", 0), ("T_mult", "1.5"),
+        ("self_weight", 0), ("self_weight", 1), ("self_weight", "nan"),
     ],
 )  # fmt: skip
 def test_a_value_that_cannot_be_right_is_refused_by_flag_and_value(flag, value):
@@ -81,6 +91,13 @@ def test_a_model_that_does_not_fit_the_data_is_refused():
 def test_nesterov_without_momentum_is_refused():
     with pytest.raises(InputError, match="--nesterov: needs --momentum"):
         config.make({"nesterov": True})
+
+
+@pytest.mark.parametrize("name", ["degCent_sim", "betCent_sim"])
+def test_a_strategy_by_similarity_without_softmax_is_refused(name):
+    with pytest.raises(InputError, match=f"--aggregation_strategy: {name} needs --softmax"):
+        config.make({"aggregation_strategy": name})
+    assert "softmax_coeff" in config.make({"aggregation_strategy": name, "softmax": True}).reads()
 
 
 def test_a_field_added_later_changes_no_id_while_it_holds_the_old_numbers(monkeypatch: pytest.MonkeyPatch):

@@ -68,6 +68,17 @@ def test_stopped_after_any_round_and_called_again_it_ends_with_the_same_numbers(
 
 
 @pytest.mark.usefixtures("_weak_links")
+def test_similarity_and_a_schedule_go_on_after_a_stop_as_if_there_was_none(small: Small, tmp_path: Path):
+    own = {"aggregation_strategy": "degCent_sim", "scheduler": "CA", "T_0": 2, "T_mult": 2, "eta_min": -5.0}
+    flags = {**EVERYTHING, **own, "self_weight": 0.2, "rounds": 4}
+    whole = experiment.run(small(**flags, out_dir=tmp_path / "whole"))
+    config = small(**flags, out_dir=tmp_path / "pieces")
+    with pytest.raises(experiment.Stopped):
+        experiment.run(config, stop=_StopAfter(3))
+    assert results.differences(whole, experiment.run(config)) == []
+
+
+@pytest.mark.usefixtures("_weak_links")
 def test_more_rounds_go_on_with_the_same_file(small: Small, tmp_path: Path):
     whole = experiment.run(small(**EVERYTHING, out_dir=tmp_path / "whole"))
     short = experiment.run(small(**{**EVERYTHING, "rounds": 4}, out_dir=tmp_path / "more"))

@@ -82,7 +82,7 @@ SECTIONS: dict[str, type[Section]] = {
 NOT_NUMBERS = set(RunConfig.model_fields) - RunConfig().reads() | {"data_dir"}
 """Fields that never change an experiment's numbers: every experiment reads them."""
 
-LATER: dict[str, Any] = {}
+LATER: dict[str, Any] = {"scheduler": None, "self_weight": None}
 """Fields that were added after version 0.1, with the value that gives the numbers from before: while a field
 holds it, it stays out of an experiment's id, so that old ids and files stay good."""
 

@@ -145,7 +145,7 @@ class _Run:
         return threads
 
     def _result(self, data: NodeData) -> Result:
-        strategy, topology = STRATEGIES[self.plan.config.strategy.aggregation_strategy], self.plan.topology
+        name, topology = self.plan.config.strategy.aggregation_strategy, self.plan.topology
         return Result(
             experiment_id=self.plan.identity.id,
             config=self.plan.config,
@@ -153,8 +153,8 @@ class _Run:
             samples=data.samples,
             label_counts=data.label_counts,
             ood_samples=data.ood_samples,
-            betweenness=topology.n <= 512 or self.plan.config.strategy.aggregation_strategy == "betCent",
-            all_to_all=strategy.complete,
+            betweenness=topology.n <= 512 or name in ("betCent", "betCent_sim"),
+            all_to_all=STRATEGIES[name].complete,
             record=Record(edge_bytes=np.zeros((len(topology.edges), 2), np.int64)),
             segments=self.earlier.segments if self.earlier else [],
         )

@@ -4,6 +4,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from dml.coefficients.strategies import STRATEGIES
 from dml.config import ExperimentConfig
 from dml.errors import InputError
 from dml.results.identity import Identity, identify
@@ -48,8 +49,8 @@ def make(config: ExperimentConfig, topology: Topology | None = None) -> Plan:
         topology: its graph, where it has been read already.
 
     Raises:
-        InputError: the graph cannot be read or made, an OOD node is none of its nodes, or the folder
-            of the results cannot be written.
+        InputError: the graph cannot be read or made, an OOD node is none of its nodes, the strategy is
+            not defined on it, or the folder of the results cannot be written.
     """
     topology = topology or read(config.topology.topology_file, seed=config.run.seed)
     if config.data.backdoor:
@@ -59,6 +60,7 @@ def make(config: ExperimentConfig, topology: Topology | None = None) -> Plan:
                 raise InputError("backdoor_node_idx", node, f"the graph has the nodes 0 to {topology.n - 1}")
         data = config.data.model_copy(update={"backdoor_node_idx": tuple(int(node) for node in nodes)})
         config = config.model_copy(update={"data": data})
+    STRATEGIES[config.strategy.aggregation_strategy].check(topology)
     check_writable(config.run.out_dir)
     identity = identify(config, topology)
     return Plan(config, topology, identity, identity.result(config.run.out_dir))

@@ -42,6 +42,7 @@ class Population:
         X: the matrix, [n, P]; columns ``size ..`` are padding and stay 0.
         modules: n modules whose parameters and float buffers are views into the rows of X.
         size: parameters and float buffers of one model, without the padding.
+        tensors: first column and shape of each parameter, tied ones once and float buffers left out.
     """
 
     def __init__(
@@ -57,6 +58,9 @@ class Population:
         first = self._start(build, seed, 0)
         self._columns = _columns(first)
         self.size = sum(tensor.numel() for tensor in _floats(first))
+        # The parameters stand before the buffers.
+        parameters = zip(self._columns, first.parameters(), strict=False)
+        self.tensors = [(start, shape) for (start, _, shape), _ in parameters]
         width = -(-self.size // ALIGN) * ALIGN
         self.X = torch.zeros(n, width, device=device, dtype=dtype)
         self.modules: list[nn.Module] = []

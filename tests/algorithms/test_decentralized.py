@@ -35,7 +35,8 @@ def algorithm(topology, strategy="unweighted", *, epochs=0, seed=0, **fields):
     # With momentum, so that a round that does not start its optimisers afresh is seen.
     training = TrainingConfig(lr=0.5, batch_size=2, momentum=0.5)
     engine = LoopEngine(population, data, training, True, seed)
-    config = StrategyConfig(aggregation_strategy=strategy, **fields)
+    softmax = STRATEGIES[strategy].needs_softmax
+    config = StrategyConfig(aggregation_strategy=strategy, **{"softmax": softmax, **fields})
     samples = rng.integers(1, 100, size=n)
     return Decentralized(topology, population, engine, config, samples, epochs, seed), population
 
@@ -120,7 +121,9 @@ def test_a_node_that_is_not_selected_is_still_read():
     assert np.array_equal(after[1:], before[1:])
 
 
-@pytest.mark.parametrize("strategy", ["unweighted", "weighted", "random", "degCent", "betCent"])
+@pytest.mark.parametrize(
+    "strategy", ["unweighted", "weighted", "random", "degCent", "betCent", "degCent_sim"]
+)
 def test_a_node_cut_off_keeps_its_model_bit_for_bit(strategy):
     # Node 4 has no link at all; that of 0 and 1 has never yet worked.
     topology = Topology(5, np.array([[0, 1], [2, 3]]), np.array([1e-300, 1.0]), "drawn")
@@ -271,3 +274,19 @@ def test_a_run_that_goes_on_from_a_saved_state_ends_bit_for_bit_the_same():
     for number in (2, 3):
         resumed.advance(number, ignore)
     assert torch.equal(other.X, population.X)
+
+
+def test_a_schedule_reaches_the_coefficients_of_its_round_whoever_came_before():
+    fields = {"softmax": True, "softmax_coeff": 10.0}
+    schedule = {"scheduler": "CA", "T_0": 4, "eta_min": -10.0}
+    scheduled, _ = algorithm(make("star:n=5"), "degCent", **fields, **schedule)
+    everybody = np.ones(5, bool)
+    # Rounds 0, 2 and 4 have s = 10, 0 and, after the restart, 10; asked for out of order.
+    for number, s in ((4, 10.0), (2, 0.0), (0, 10.0)):
+        constant, _ = algorithm(make("star:n=5"), "degCent", **{**fields, "softmax_coeff": s})
+        np.testing.assert_allclose(
+            scheduled.coefficients(number, everybody).toarray(),
+            constant.coefficients(number, everybody).toarray(),
+            rtol=0,
+            atol=1e-14,
+        )

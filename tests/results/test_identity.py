@@ -47,6 +47,7 @@ def test_the_folder_of_the_results_changes_no_id(tmp_path):
         {"init": "same"},
         {"aggregation_strategy": "weighted"},
         {"participation": 0.5},
+        {"self_weight": 0.5},
         {"backdoor": False},
         {"backdoor_node_idx": (1,)},
         {"backdoor_proportion": 0.2},
@@ -95,6 +96,46 @@ def test_an_id_is_known_for_good():
 
 
 KNOWN = "f0f42a97e44d"
+
+
+@pytest.mark.parametrize(
+    ("flags", "known"),
+    [
+        ({"aggregation_strategy": "degCent", "softmax": True, "backdoor": True}, "0f2f8e9693a2"),
+        (
+            {
+                "topology_file": "chain:n=5",
+                "aggregation_strategy": "betCent",
+                "softmax": True,
+                "softmax_coeff": 4.0,
+                "participation": 0.5,
+                "seed": 2,
+            },
+            "798ee74ded5e",
+        ),
+        ({"topology_file": "star:n=5", "aggregation_strategy": "random"}, "ef753573c3e3"),
+        ({"topology_file": "star:n=5", "aggregation_strategy": "test_agg"}, "74de17a529af"),
+    ],
+)
+def test_ids_of_version_0_1_are_those_of_today(tmp_path, flags, known):
+    """Computed before there were schedules and self weights, which these experiments could read."""
+    flags = {"topology_file": "barabasi_albert:n=12,m=2,seed=3", **flags}
+    assert plan.make(config.make({**flags, "out_dir": tmp_path})).identity.id == known
+
+
+def test_each_schedule_has_an_id_of_its_own(tmp_path):
+    schedules = [
+        {},
+        {"scheduler": "exp"},
+        {"scheduler": "exp", "gamma": 0.9},
+        {"scheduler": "CA"},
+        {"scheduler": "CA", "eta_min": -5.0},
+        {"scheduler": "CA", "T_0": 10},
+        {"scheduler": "CA", "T_mult": 2},
+        {"scheduler": "osc"},
+    ]
+    soft = {"aggregation_strategy": "degCent", "softmax": True}
+    assert len({_id(tmp_path, **soft, **flags) for flags in schedules}) == len(schedules)
 
 
 def test_the_name_says_what_was_run(tmp_path):

@@ -1,5 +1,6 @@
 """Tables of many experiments against sums done by hand."""
 
+import json
 import math
 import statistics
 
@@ -102,6 +103,29 @@ def test_variants_of_a_strategy_are_labelled_where_there_are_several(made_up):
     files = [made_up("degCent"), made_up("degCent", **soft), made_up("random", **soft), made_up("weighted")]
     table = tables.summarise(tables.collect(files))
     assert sorted(table["strategy"]) == ["degCent s=5", "degCent sum", "random", "weighted"]
+
+
+def test_schedules_are_variants_that_share_the_baseline(made_up):
+    soft = {"softmax": True, "softmax_coeff": 10.0}
+    annealed = {**soft, "scheduler": "CA", "T_0": 8}
+    files = [made_up("unweighted", auc=3), made_up("degCent", auc=4, **soft)]
+    files += [made_up("degCent", auc=5, **annealed), made_up("degCent", auc=6, **annealed, eta_min=-5.0)]
+    table = tables.summarise(tables.collect(files)).set_index("strategy")
+    assert table["over_unweighted"].drop("unweighted").to_dict() == {
+        "degCent s=10": 1,
+        "degCent s=10 CA eta_min=1 T_0=8 T_mult=1": 2,
+        "degCent s=10 CA eta_min=-5 T_0=8 T_mult=1": 3,
+    }
+
+
+def test_a_file_from_before_a_field_was_added_stands_among_new_ones(made_up):
+    old, new = (made_up("degCent", seed=seed, softmax=True) for seed in (0, 1))
+    with h5py.File(old, "r+") as file:
+        config = json.loads(file.attrs["config"])
+        del config["scheduler"], config["self_weight"]
+        file.attrs["config"] = json.dumps(config)
+        assert not {"scheduler", "self_weight"} & set(json.loads(file.attrs["reads"]))
+    assert _row(tables.summarise(tables.collect([old, new])), strategy="degCent")["runs"] == 2
 
 
 def test_diverged_runs_are_counted_and_not_averaged(made_up):

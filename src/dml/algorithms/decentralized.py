@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from dml import randomness
 from dml.coefficients.config import StrategyConfig
-from dml.coefficients.strategies import STRATEGIES, Context
+from dml.coefficients.similarity import cosine_similarity
+from dml.coefficients.strategies import STRATEGIES, Context, with_self_weight
 from dml.population import Population
 from dml.topology import Topology
 from dml.training.loop import LoopEngine
@@ -107,13 +108,20 @@ class Decentralized:
             works = (self._edge < 0) | (draw < self._topology.weights[self._edge])
             receiver, sender = receiver[works], sender[works]
         indptr = np.concatenate([[0], np.cumsum(np.bincount(receiver, minlength=n))])
-        softmax = self._config.softmax_coeff if self._config.softmax else None
-        ctx = Context(self._topology, indptr, sender, number, self._samples, softmax, self._seed)
+        softmax = self._config.softmax_at(number)
+        ctx = Context(
+            self._topology, indptr, sender, number, self._samples, softmax, self._seed, self._similarity
+        )
         C = self._strategy.coefficients(ctx)
+        if self._config.self_weight is not None:
+            C = with_self_weight(C, self._config.self_weight)
         if selected.all():
             return C
         takes_part = selected.astype(np.float64)
         return (diags_array(takes_part) @ C + diags_array(1 - takes_part)).tocsr()
+
+    def _similarity(self, receiver: NDArray[np.int64], sender: NDArray[np.int64]) -> NDArray[np.float64]:
+        return cosine_similarity(self._population.X, self._population.tensors, receiver, sender)
 
     def _traffic(self, selected: NDArray[np.bool_]) -> Traffic:
         """Node j sends its model to each taking-part i that would use it, whether or not the link worked."""

@@ -1,7 +1,8 @@
 """The part of an experiment's configuration that says how models are aggregated."""
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
+from dml.coefficients.schedules import SCHEDULES
 from dml.coefficients.strategies import STRATEGIES
 from dml.section import Section
 
@@ -16,6 +17,24 @@ class StrategyConfig(Section):
         False, description="coefficients are the softmax of the scores; otherwise scores over their sum"
     )
     softmax_coeff: float = Field(10.0, description="s in softmax(s x score); read with --softmax")
+    scheduler: str | None = Field(
+        None,
+        description="how s changes from round to round: " + ", ".join(SCHEDULES) + " (default: it stays)",
+    )
+    gamma: float = Field(0.95, gt=0, le=1, description="factor on s a round under exp")
+    eta_min: float = Field(
+        1.0, description="what s never gets below in size under exp, and what it anneals to under CA"
+    )
+    T_0: int = Field(
+        66, ge=1, description="rounds until the first restart of CA, or between changes of sign under osc"
+    )
+    T_mult: int = Field(1, ge=1, description="factor on the rounds between restarts of CA, at each restart")
+    self_weight: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="weight of a node's own model, the others' scaled to the rest (default: the strategy's)",
+    )
     participation: float = Field(1.0, gt=0, le=1, description="share of the nodes that take part in a round")
 
     @field_validator("aggregation_strategy")
@@ -25,7 +44,37 @@ class StrategyConfig(Section):
             raise ValueError("no such strategy; there are: " + ", ".join(STRATEGIES))
         return name
 
+    @field_validator("scheduler")
+    @classmethod
+    def _known_schedule(cls, name: str | None) -> str | None:
+        if name is not None and name not in SCHEDULES:
+            raise ValueError("no such schedule; there are: " + ", ".join(SCHEDULES))
+        return name
+
+    @model_validator(mode="after")
+    def _has_softmax(self) -> "StrategyConfig":
+        if STRATEGIES[self.aggregation_strategy].needs_softmax and not self.softmax:
+            raise ValueError(
+                f"--aggregation_strategy {self.aggregation_strategy} needs --softmax, to whose s it gives "
+                "a sign"
+            )
+        return self
+
     def reads(self) -> set[str]:
         """The fields that change this experiment's numbers."""
-        fields = {"aggregation_strategy", "participation"} | STRATEGIES[self.aggregation_strategy].reads
-        return fields | ({"softmax_coeff"} if self.softmax and "softmax" in fields else set())
+        strategy = STRATEGIES[self.aggregation_strategy]
+        fields = {"aggregation_strategy", "participation"} | strategy.reads
+        fields |= {"self_weight"} if strategy.exchanges else set()
+        if self.softmax and "softmax" in fields:
+            fields |= {"softmax_coeff", "scheduler"}
+            fields |= SCHEDULES[self.scheduler].reads if self.scheduler else set()
+        return fields
+
+    def softmax_at(self, number: int) -> float | None:
+        """s of a round, or None to divide by the sum of the scores."""
+        if not self.softmax or self.scheduler is None:
+            return self.softmax_coeff if self.softmax else None
+        schedule = SCHEDULES[self.scheduler]
+        return schedule.at(
+            self.softmax_coeff, number, **{flag: getattr(self, flag) for flag in schedule.reads}
+        )

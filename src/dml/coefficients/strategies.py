@@ -6,23 +6,34 @@ itself and the neighbours whose links work in this round. A score c_j of every n
     C_ij = exp(s c_j) / sum_k exp(s c_k)     with --softmax, s = --softmax_coeff
     C_ij = c_j / sum_k c_k                   without
 
-with k over N(i) (arXiv 2505.11760, section 3). A row whose scores sum to nothing is uniform.
+with k over N(i) (arXiv 2505.11760, section 3). A row whose scores sum to nothing is uniform. The ``_sim``
+strategies give s a sign of its own in each row i, by the neighbour whose model is least like that of i.
 A new strategy is one function and one line of ``STRATEGIES``.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dml import randomness
+from dml.coefficients.centrality import CENTRALITIES, centrality
+from dml.coefficients.centrality import check as check_centrality
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
     from dml.topology import Topology
+
+
+Similarity = Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.float64]]
+"""How alike the models of pairs of nodes are: receivers [k] and senders [k] to values [k]."""
+
+EQUALLY_ALIKE = 1e-12
+"""Similarities that differ by no more are a tie: less than this is rounding, and may differ by machine."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +48,7 @@ class Context:
         samples: training samples a node, [n].
         softmax: s of the softmax over scores in this round, or None to divide by the sum.
         seed: the experiment's seed.
+        similarity: of models as they are now; computed when it is called.
     """
 
     topology: "Topology"
@@ -46,16 +58,25 @@ class Context:
     samples: NDArray[np.int64]
     softmax: float | None
     seed: int
+    similarity: Similarity
 
 
-def by_score(ctx: Context, scores: NDArray[np.float64], softmax: float | None) -> "csr_array":
-    """Coefficients from one score a node; every neighbourhood holds at least its own node."""
+def by_score(
+    ctx: Context, scores: NDArray[np.float64], softmax: float | NDArray[np.float64] | None
+) -> "csr_array":
+    """Coefficients from one score a node; every neighbourhood holds at least its own node.
+
+    Args:
+        ctx: the round.
+        scores: c, [n].
+        softmax: s, for all rows or one a row, [n]; None to divide by the sum.
+    """
     from scipy.sparse import csr_array
 
     starts, sizes = ctx.indptr[:-1], np.diff(ctx.indptr)
     c = scores[ctx.indices]
     if softmax is not None:
-        c = softmax * c
+        c = np.repeat(np.broadcast_to(softmax, len(sizes)), sizes) * c
         c = np.exp(c - np.repeat(np.maximum.reduceat(c, starts), sizes))
     totals = np.add.reduceat(c, starts)
     empty = np.repeat(totals <= 0, sizes)
@@ -91,6 +112,79 @@ def betweenness_centrality(ctx: Context) -> "csr_array":
     return by_score(ctx, ctx.topology.betweenness, ctx.softmax)
 
 
+def by_centrality(ctx: Context, name: str) -> "csr_array":
+    """Scores are a centrality of :mod:`dml.coefficients.centrality`."""
+    return by_score(ctx, centrality(ctx.topology, name), ctx.softmax)
+
+
+def by_score_and_similarity(ctx: Context, scores: NDArray[np.float64]) -> "csr_array":
+    """The softmax of scores with a sign of s for each row.
+
+        k(i) = argmin over j in N(i), j != i, of similarity(i, j)        the lower index of several
+        s_i = -|s| if c_k(i) < c_i else +|s|
+
+    So a node turns to its less central neighbours where one of those has learned something else.
+    """
+    assert ctx.softmax is not None, "the configuration asks for it"
+    sizes = np.diff(ctx.indptr)
+    starts, receiver = ctx.indptr[:-1], np.repeat(np.arange(len(sizes)), sizes)
+    other = receiver != ctx.indices
+    alike = np.full(len(receiver), np.inf)
+    alike[other] = ctx.similarity(receiver[other], ctx.indices[other])
+    # A model that is no longer finite is like no other.
+    alike[np.isnan(alike)] = -np.inf
+    least = np.repeat(np.minimum.reduceat(alike, starts), sizes) + EQUALLY_ALIKE
+    place = np.where(alike <= least, np.arange(len(alike)), len(alike))
+    k = ctx.indices[np.minimum.reduceat(place, starts)]
+    s = abs(ctx.softmax)
+    return by_score(ctx, scores, np.where(scores[k] < scores, -s, s))
+
+
+def degree_similarity(ctx: Context) -> "csr_array":
+    """Scores are the degree centrality, with the sign of s by similarity."""
+    return by_score_and_similarity(ctx, ctx.topology.degree / (ctx.topology.n - 1))
+
+
+def betweenness_similarity(ctx: Context) -> "csr_array":
+    """Scores are the betweenness centrality, with the sign of s by similarity."""
+    return by_score_and_similarity(ctx, ctx.topology.betweenness)
+
+
+def metropolis_hastings(ctx: Context) -> "csr_array":
+    """W_ij = 1/(1 + max(d_i, d_j)) for neighbours, W_ii = the rest of the row: Metropolis-Hastings weights.
+
+    Symmetric and doubly stochastic, so it keeps the mean of all models (Xiao, Boyd, Lall 2005). For that a
+    link counts, in the degrees d as in W, only in a round in which it works in both directions.
+    """
+    from scipy.sparse import csr_array, diags_array
+
+    n = ctx.topology.n
+    heard = csr_array((np.ones(len(ctx.indices)), ctx.indices, ctx.indptr), shape=(n, n))
+    both = heard.multiply(heard.T).tocoo()
+    i, j = both.row[both.row != both.col], both.col[both.row != both.col]
+    d = np.bincount(i, minlength=n)
+    W = csr_array((1 / (1 + np.maximum(d[i], d[j])), (i, j)), shape=(n, n))
+    return (W + diags_array(1 - W.sum(axis=1))).tocsr()
+
+
+def with_self_weight(C: "csr_array", w: float) -> "csr_array":
+    """C_ii = w, and the rest of each row scaled to 1 - w; every row stores its own node's entry.
+
+    A rest that sums to nothing is uniform over the neighbours; a row of its own node alone stays as it is.
+    """
+    from scipy.sparse import csr_array
+
+    sizes = np.diff(C.indptr)
+    receiver = np.repeat(np.arange(len(sizes)), sizes)
+    own, alone = C.indices == receiver, sizes == 1
+    rest = np.where(own, 0.0, C.data)
+    totals = np.add.reduceat(rest, C.indptr[:-1])
+    rest = np.where(totals[receiver] > 0, rest, 1.0)
+    totals = np.where(totals > 0, totals, np.maximum(sizes - 1, 1))
+    new = np.where(own, w, (1 - w) * rest / totals[receiver])
+    return csr_array((np.where(alone[receiver], C.data, new), C.indices, C.indptr), shape=C.shape)
+
+
 def identity(ctx: Context) -> "csr_array":
     """C = I: nothing is aggregated."""
     from scipy.sparse import csr_array
@@ -115,12 +209,16 @@ class Strategy:
         reads: flags of the strategy section that it reads.
         complete: it replaces the graph by the complete graph (the FL baseline).
         exchanges: nodes use each other's models, so models are sent.
+        needs_softmax: it is defined with --softmax alone.
+        check: raises InputError if it is not defined on a graph.
     """
 
     coefficients: Callable[[Context], "csr_array"]
     reads: frozenset[str] = field(default=frozenset())
     complete: bool = False
     exchanges: bool = True
+    needs_softmax: bool = False
+    check: Callable[["Topology"], None] = lambda topology: None
 
 
 _SOFTMAX = frozenset({"softmax"})
@@ -132,6 +230,15 @@ STRATEGIES: dict[str, Strategy] = {
     "random": Strategy(random, _SOFTMAX),
     "degCent": Strategy(degree_centrality, _SOFTMAX),
     "betCent": Strategy(betweenness_centrality, _SOFTMAX),
+    "metropolis_hastings": Strategy(metropolis_hastings),
+    "degCent_sim": Strategy(degree_similarity, _SOFTMAX, needs_softmax=True),
+    "betCent_sim": Strategy(betweenness_similarity, _SOFTMAX, needs_softmax=True),
+    **{
+        name: Strategy(
+            partial(by_centrality, name=name), _SOFTMAX, check=partial(check_centrality, name=name)
+        )
+        for name in CENTRALITIES
+    },
     "test_agg": Strategy(identity, exchanges=False),
     "scale_agg": Strategy(shrink, exchanges=False),
 }

@@ -112,6 +112,10 @@ def _plans(sweep: SweepConfig, fixed: Mapping[str, Any]) -> Iterator[Plan]:
                 topology = graph(text, seed)
                 nodes = topology.most_connected(min(preset.ood_ranks, topology.n))
                 for strategy in sweep.strategies or preset.strategies:
+                    try:
+                        STRATEGIES[strategy].check(topology)
+                    except InputError as error:
+                        raise InputError("strategies", error.value, error.right) from None
                     on = nodes[:1] if STRATEGIES[strategy].complete else nodes
                     common = {
                         **fixed,

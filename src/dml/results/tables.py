@@ -21,6 +21,8 @@ BASELINE = "unweighted"
 _KEYS = ["settings", "topology", "strategy"]
 _FACTORS = {"topology_file", "aggregation_strategy", "softmax", "softmax_coeff", "seed", "backdoor"}
 _FACTORS |= {"backdoor_node_idx", "backdoor_proportion"}
+_SCHEDULE = ("gamma", "eta_min", "T_0", "T_mult")
+_FACTORS |= {"scheduler", *_SCHEDULE}
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,9 @@ def _row(path: Path, found: dict[str, Any]) -> dict[str, Any]:
         variant = ""
         if "softmax" in reads:
             variant = f"s={config['softmax_coeff']:g}" if config["softmax"] else "sum"
+        if "scheduler" in reads:
+            own = [f"{flag}={config[flag]:g}" for flag in _SCHEDULE if flag in reads]
+            variant = " ".join([variant, config["scheduler"], *own])
         return {
             "settings": json.dumps(settings, sort_keys=True),
             "topology": found["topology_family"],

@@ -98,7 +98,7 @@ class Result:
             "numbers_version": NUMBERS_VERSION,
             "experiment_id": self.experiment_id,
             "config": json.dumps(self.config.flat()),
-            "reads": json.dumps(sorted(self.config.reads())),
+            "reads": json.dumps(sorted(self.config.decides())),
             "status": self.status,
             "rounds_done": record.rounds,
             "graph_id": self.topology.graph_id,

@@ -1,0 +1,74 @@
+"""How alike two nodes' models are: the measure of the ``_sim`` strategies (arXiv 2505.11760, their code).
+
+For a parameter tensor w of shape [R, K, ..] the cosines are along its second dimension, one for each place
+(r, ..) of the others: of a matrix's rows, of a convolution over its input channels. A vector is a column,
+[R, 1], and so its cosines are products of signs; a number is [1, 1]. Then
+
+    similarity(i, j) = mean over tensors of the mean over places of cos(w_i[r, :, ..], w_j[r, :, ..])
+
+The cosine of a vector of zeros with anything is 0. With u = w / |w| along K, the mean over a tensor's places
+is the dot product of u_i and u_j, all entries as one vector, divided by the number of places.
+"""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+CHUNK_BYTES = 4 << 20
+"""Size of what is normalised or multiplied at once: small beside X, and no larger than a shared cache."""
+
+
+@torch.no_grad()
+def cosine_similarity(
+    X: Tensor,
+    tensors: Sequence[tuple[int, torch.Size]],
+    receiver: NDArray[np.int64],
+    sender: NDArray[np.int64],
+) -> NDArray[np.float64]:
+    """The similarity of the models of each pair of nodes, in double precision.
+
+    Args:
+        X: the models, [n, P].
+        tensors: first column and shape of each parameter tensor, as ``Population.tensors``.
+        receiver: one node of each pair, [k].
+        sender: the other, [k].
+
+    Returns:
+        Values in [-1, 1], [k]; NaN where a model is not finite.
+    """
+    n = len(X)
+    # Similarity has no direction: a pair that comes both ways is computed once.
+    pairs, back = np.unique(
+        np.minimum(receiver, sender) * n + np.maximum(receiver, sender), return_inverse=True
+    )
+    i, j = (torch.from_numpy(nodes).to(X.device) for nodes in np.divmod(pairs, n))
+    result = torch.zeros(len(pairs), dtype=torch.float64, device=X.device)
+    filled = [(start, shape) for start, shape in tensors if shape.numel()]
+    for start, shape in filled:
+        rows, width, rest = _as_rows(shape)
+        row = width * rest
+        share = 1 / (rows * rest * len(filled))
+        step = max(1, CHUNK_BYTES // (8 * n * row))
+        for first in range(0, rows, step):
+            count = min(step, rows - first)
+            columns = X[:, start + first * row : start + (first + count) * row]
+            w = columns.double().reshape(n, count, width, rest)
+            length = torch.linalg.vector_norm(w, dim=2, keepdim=True)
+            u = torch.where(length == 0, 0.0, w / length).reshape(n, -1)
+            for part in torch.split(torch.arange(len(pairs), device=X.device), _at_once(u)):
+                result[part] += (u[i[part]] * u[j[part]]).sum(1) * share
+    return result.cpu().numpy()[back]
+
+
+def _as_rows(shape: torch.Size) -> tuple[int, int, int]:
+    """A tensor's shape as [R, K, rest]."""
+    rows, width, *rest = (*shape, 1, 1)[: max(2, len(shape))]
+    return rows, width, math.prod(rest)
+
+
+def _at_once(u: Tensor) -> int:
+    return max(1, CHUNK_BYTES // (8 * u.shape[1]))
