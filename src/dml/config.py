@@ -12,7 +12,8 @@ from pydantic import Field, ValidationError
 from pydantic.fields import FieldInfo
 
 from dml.coefficients.config import StrategyConfig
-from dml.data.config import DATASETS, DataConfig
+from dml.data.config import DATASETS, PRESETS, DataConfig, known
+from dml.data.images import spec_of
 from dml.errors import InputError
 from dml.models.registry import MODELS
 from dml.section import Section
@@ -75,7 +76,9 @@ SECTIONS: dict[str, type[Section]] = {
 NOT_NUMBERS = set(RunConfig.model_fields) - RunConfig().reads() | {"data_dir"}
 """Fields that never change an experiment's numbers: every experiment reads them."""
 
-LATER: dict[str, Any] = {}
+LATER: dict[str, Any] = {
+    "augment": False,
+}
 """Fields that were added after version 0.1, with the value that gives the numbers from before: while a field
 holds it, it stays out of an experiment's id, so that old ids and files stay good."""
 
@@ -131,10 +134,12 @@ def make(given: Mapping[str, Any], *, drop_unread: bool = False) -> ExperimentCo
         InputError: an unknown flag, a value that cannot be right, or a flag that nothing reads.
     """
     flags = dict(given)
-    dataset = DATASETS.get(str(flags.get("dataset", "digits")))
+    preset = PRESETS.get(str(flags.get("dataset")), {})
+    named = {"dataset": preset.get("dataset", flags.get("dataset", "digits"))}
+    dataset = known(str(named["dataset"]))
     defaults = dict(dataset.defaults) if dataset else {}
     optimizer = OPTIMIZERS.get(str(flags.get("optimizer", defaults.get("optimizer", "sgd"))))
-    values = defaults | (dict(optimizer.defaults) if optimizer else {}) | flags
+    values = defaults | (dict(optimizer.defaults) if optimizer else {}) | dict(preset) | flags | named
     parts = {}
     for name, section in SECTIONS.items():
         own = {flag: values.pop(flag) for flag in section.model_fields if flag in values}
@@ -165,7 +170,7 @@ def from_flat(flat: Mapping[str, Any]) -> ExperimentConfig:
 
 
 def _check_fit(config: ExperimentConfig) -> None:
-    model, data = MODELS[config.training.model], DATASETS[config.data.dataset]
+    model, data = MODELS[config.training.model], spec_of(config.data.dataset, config.data.data_dir)
     if not model.fits(data.shape):
         shape = " x ".join(map(str, data.shape))
         fitting = ", ".join(name for name, spec in MODELS.items() if spec.fits(data.shape))

@@ -94,7 +94,7 @@ class _Run:
     def __init__(self, plan: Plan, earlier: reader.Loaded | None) -> None:
         config, topology, seed = plan.config, plan.topology, plan.config.run.seed
         self.plan, self.earlier = plan, earlier
-        dataset = load(config.data.dataset, config.data.data_dir, seed)
+        dataset = load(config.data.dataset, config.data.data_dir, seed, augmented=config.data.augment)
         if topology.n > len(dataset.train_y):
             size = len(dataset.train_y)
             raise InputError(

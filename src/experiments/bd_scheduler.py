@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 from dml import command_line
+from dml.data import images
 from dml.errors import DamagedFileError, InputError
 from dml.parallel import sites, sweep
 from dml.plan import check_writable
@@ -39,6 +40,8 @@ def main() -> int:
 
         print(forecast(plans, int(options.get("workers", site.options.get("workers", ("1", ""))[0])), folder))
         return 0
+    if plans:
+        images.check_there((p.config.data.dataset for p in plans), plans[0].config.data.data_dir)
     # A folder of its own: Parsl's search for a free number is no match for two schedulers at once.
     config = site.config(options, folder / ".parsl" / f"{socket.gethostname()}-{os.getpid()}")
     try:

@@ -9,6 +9,8 @@ from pydantic import Field, field_validator
 
 from dml.section import Section
 
+Scale = tuple[tuple[float, ...], tuple[float, ...]]
+
 
 @dataclass(frozen=True)
 class DatasetSpec:
@@ -19,12 +21,45 @@ class DatasetSpec:
         labels: number of classes.
         defaults: flags whose default this data set decides (learning rate, model ..).
         reads: flags of :class:`DataConfig` that this data set alone reads.
+        sizes: how many training and test samples it has.
+        images: it is kept as files of images in ``--data_dir`` (:mod:`dml.data.images`).
+        scale: mean and standard deviation of a channel (or of each) that turn pixels in [0, 1] into inputs.
+        augmented_scale: the same with ``--augment``.
+        fingerprint: of the content, where the name alone does not tell it.
     """
 
     shape: tuple[int, ...]
     labels: int
     defaults: Mapping[str, object]
     reads: frozenset[str] = frozenset()
+    sizes: tuple[int, int] = (0, 0)
+    images: bool = False
+    scale: Scale = ((0.0,), (1.0,))
+    augmented_scale: Scale = ((0.0,), (1.0,))
+    fingerprint: str | None = None
+
+
+_MNIST = {"model": "mnist_mlp", "optimizer": "sgd", "lr": 0.01, "batch_size": 64, "epochs": 5}
+_CIFAR = {"optimizer": "adam", "lr": 1e-4, "batch_size": 64, "epochs": 5}
+_HALF: Scale = ((0.5,), (0.5,))
+_CIFAR_STATISTICS: Scale = ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010))
+
+
+def _mnist() -> DatasetSpec:
+    return DatasetSpec((1, 28, 28), 10, _MNIST, sizes=(60_000, 10_000), images=True)
+
+
+def _cifar(labels: int, model: str) -> DatasetSpec:
+    return DatasetSpec(
+        shape=(3, 32, 32),
+        labels=labels,
+        defaults=_CIFAR | {"model": model},
+        reads=frozenset({"augment"}),
+        sizes=(50_000, 10_000),
+        images=True,
+        scale=_HALF,
+        augmented_scale=_CIFAR_STATISTICS,
+    )
 
 
 DATASETS: dict[str, DatasetSpec] = {
@@ -41,8 +76,46 @@ DATASETS: dict[str, DatasetSpec] = {
             "sample_alpha": 1000.0,
             "ood_test_proportion": 0.5,
         },
+        sizes=(1437, 360),
     ),
+    "mnist": _mnist(),
+    "fmnist": _mnist(),
+    "cifar10": _cifar(10, "cnn"),
+    "cifar100": _cifar(100, "vgg16"),
 }
+
+PRESETS: dict[str, Mapping[str, object]] = {
+    "cifar10_augment": {"dataset": "cifar10", "augment": True, "model": "cnn"},
+    "cifar10_dropout": {"dataset": "cifar10", "model": "cnn_dropout"},
+    "cifar10_vgg": {"dataset": "cifar10", "model": "vgg16"},
+    "cifar10_augment_vgg": {"dataset": "cifar10", "augment": True, "model": "vgg16"},
+    "cifar10_resnet18": {"dataset": "cifar10", "model": "resnet18"},
+    "cifar10_mobile": {"dataset": "cifar10", "model": "mobilenetv2"},
+    "cifar10_vit": {"dataset": "cifar10", "model": "vit"},
+    "cifar100_vgg": {"dataset": "cifar100", "model": "vgg16"},
+}
+"""The published names that stand for a data set, its augmentation and a model."""
+
+FOLDER = DatasetSpec(
+    shape=(),
+    labels=0,
+    defaults={"model": "mlp", "optimizer": "sgd", "lr": 0.01, "batch_size": 64, "epochs": 5},
+    reads=frozenset({"augment"}),
+    images=True,
+)
+"""A folder of the user's own; shape, labels and sizes are read from it (``images.spec_of``)."""
+
+
+def known(name: str) -> DatasetSpec | None:
+    """What is known of a data set by its name alone; None for a name that is neither one's nor a folder's."""
+    if name in DATASETS:
+        return DATASETS[name]
+    return FOLDER if os.sep in name or Path(name).is_dir() else None
+
+
+def absolute(name: str) -> str:
+    """The name of a data set for a process of another working directory: a folder by its absolute path."""
+    return name if name in DATASETS else str(Path(name).expanduser().absolute())
 
 
 def _default_data_dir() -> Path:
@@ -52,7 +125,12 @@ def _default_data_dir() -> Path:
 class DataConfig(Section):
     """Which data each node holds, and where the out-of-distribution (OOD) data are."""
 
-    dataset: str = Field("digits", description="the data set: " + ", ".join(DATASETS))
+    dataset: str = Field(
+        "digits",
+        description="the data set: "
+        + ", ".join([*DATASETS, *PRESETS])
+        + ", or a folder of images: train*.parquet and test*.parquet, or train/<class>/ and test/<class>/",
+    )
     data_dir: Path = Field(
         default_factory=_default_data_dir, description="folder of the data sets, or $DML_DATA"
     )
@@ -79,6 +157,9 @@ class DataConfig(Section):
     ood_test_proportion: float = Field(
         0.1, gt=0, lt=1, description="share of the test data that becomes the OOD test set"
     )
+    augment: bool = Field(
+        False, description="training images are cropped at random (padding 4) and flipped, anew in each pass"
+    )
     shuffle: bool = Field(
         True,
         description="a new batch order every epoch; otherwise the published fixed order, triggered data last",
@@ -87,8 +168,10 @@ class DataConfig(Section):
     @field_validator("dataset")
     @classmethod
     def _known(cls, name: str) -> str:
-        if name not in DATASETS:
-            raise ValueError("no such data set; there are: " + ", ".join(DATASETS))
+        if known(name) is None:
+            raise ValueError(
+                "no such data set; there are: " + ", ".join([*DATASETS, *PRESETS]) + ", or name a folder"
+            )
         return name
 
     @field_validator("backdoor_node_idx")
@@ -103,5 +186,5 @@ class DataConfig(Section):
     def reads(self) -> set[str]:
         """The fields that change this experiment's numbers."""
         fields = {"dataset", "label_alpha", "sample_alpha", "backdoor", "many_to_one"}
-        fields |= {"ood_test_proportion", "shuffle"} | DATASETS[self.dataset].reads
+        fields |= {"ood_test_proportion", "shuffle"} | (known(self.dataset) or FOLDER).reads
         return fields | ({"backdoor_node_idx", "backdoor_proportion"} if self.backdoor else set())

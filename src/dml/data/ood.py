@@ -102,7 +102,7 @@ def place(
     for node, part in enumerate(parts):
         y = data.train_y[part]
         if node not in ood_nodes:
-            xs.append(data.train_x[part])
+            xs.append(data.train(part))
             ys.append(y)
             continue
         if len(part) < 2:
@@ -116,7 +116,7 @@ def place(
         rng = randomness.generator(seed, "trigger", node)
         chosen = spread_over_labels(y, data.labels, k, rng)
         clean = np.setdiff1d(np.arange(len(part)), chosen)
-        x = data.train_x[part]
+        x = data.train(part)
         xs.append(np.concatenate([x[clean], add_trigger(x[chosen])]))
         ys.append(np.concatenate([y[clean], target_labels(y[chosen], data.labels, config.many_to_one)]))
         triggered[node] = k
@@ -131,9 +131,9 @@ def cut_test_set(data: Dataset, config: DataConfig, seed: int) -> TestSets:
     clean = np.setdiff1d(np.arange(size), chosen)
     own = data.test_y[chosen]
     return TestSets(
-        data.test_x[clean],
+        data.test(clean),
         data.test_y[clean],
-        add_trigger(data.test_x[chosen]),
+        add_trigger(data.test(chosen)),
         target_labels(own, data.labels, config.many_to_one),
         own,
     )
