@@ -78,6 +78,7 @@ NOT_NUMBERS = set(RunConfig.model_fields) - RunConfig().reads() | {"data_dir"}
 
 LATER: dict[str, Any] = {
     "augment": False,
+    "prox_coeff": 0.0,
 }
 """Fields that were added after version 0.1, with the value that gives the numbers from before: while a field
 holds it, it stays out of an experiment's id, so that old ids and files stay good."""

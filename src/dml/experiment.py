@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from dml import accelerators, room
 from dml import plan as planning
-from dml.algorithms.decentralized import Decentralized
+from dml.algorithms.decentralized import Decentralized, neighbours
 from dml.coefficients.strategies import STRATEGIES
 from dml.config import ExperimentConfig
 from dml.data.load import load
@@ -29,6 +29,7 @@ from dml.results.record import FINAL, Record, first_difference
 from dml.results.writer import COMPLETE, DIVERGED, RUNNING, Result
 from dml.training.evaluate import Evaluator
 from dml.training.loop import LoopEngine
+from dml.training.proximal import Proximal
 
 SMALL_MODEL = 1_000_000
 """Parameters under which a second thread costs more than it brings."""
@@ -118,10 +119,15 @@ class _Run:
         self.population = Population(
             build, topology.n, seed, same=config.training.init == "same", device=device
         )
-        engine = LoopEngine(self.population, data, config.training, config.data.shuffle, seed)
+        mu = config.training.prox_coeff if config.training.train else 0.0
+        complete = STRATEGIES[config.strategy.aggregation_strategy].complete
+        proximal = Proximal(self.population, neighbours(topology, complete), mu) if mu else None
+        engine = LoopEngine(
+            self.population, data, config.training, config.data.shuffle, seed, proximal=proximal
+        )
         self.evaluate = Evaluator(self.population, cut_test_set(dataset, config.data, seed), dataset.labels)
         self.algorithm = Decentralized(
-            topology, self.population, engine, config.strategy, data.samples, plan.epochs, seed
+            topology, self.population, engine, config.strategy, data.samples, plan.epochs, seed, mu > 0
         )
         self.result = self._result(data)
         self._restore()
