@@ -79,6 +79,9 @@ NOT_NUMBERS = set(RunConfig.model_fields) - RunConfig().reads() | {"data_dir"}
 LATER: dict[str, Any] = {
     "augment": False,
     "prox_coeff": 0.0,
+    "ood_kind": "trigger",
+    "random_bd": False,
+    "random_data_placement": True,
 }
 """Fields that were added after version 0.1, with the value that gives the numbers from before: while a field
 holds it, it stays out of an experiment's id, so that old ids and files stay good."""
@@ -172,6 +175,13 @@ def from_flat(flat: Mapping[str, Any]) -> ExperimentConfig:
 
 def _check_fit(config: ExperimentConfig) -> None:
     model, data = MODELS[config.training.model], spec_of(config.data.dataset, config.data.data_dir)
+    if config.data.ood_kind == "rotated" and (len(data.shape) != 3 or data.shape[1] != data.shape[2]):
+        raise InputError(
+            "ood_kind", "rotated", f"needs square images, and those of {config.data.dataset} are not"
+        )
+    if config.data.ood_kind == "heldout_class" and config.data.ood_class >= data.labels:
+        right = f"{config.data.dataset} has the classes 0 to {data.labels - 1}"
+        raise InputError("ood_class", config.data.ood_class, right)
     if not model.fits(data.shape):
         shape = " x ".join(map(str, data.shape))
         fitting = ", ".join(name for name, spec in MODELS.items() if spec.fits(data.shape))

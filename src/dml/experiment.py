@@ -17,7 +17,7 @@ from dml.coefficients.strategies import STRATEGIES
 from dml.config import ExperimentConfig
 from dml.data.load import load
 from dml.data.ood import NodeData, cut_test_set, place
-from dml.data.partition import partition
+from dml.data.placement import share_out
 from dml.errors import DamagedFileError, InputError
 from dml.models.registry import build as build_model
 from dml.plan import Plan
@@ -96,20 +96,9 @@ class _Run:
         config, topology, seed = plan.config, plan.topology, plan.config.run.seed
         self.plan, self.earlier = plan, earlier
         dataset = load(config.data.dataset, config.data.data_dir, seed, augmented=config.data.augment)
-        if topology.n > len(dataset.train_y):
-            size = len(dataset.train_y)
-            raise InputError(
-                "topology_file", topology.source, f"has {topology.n} nodes for {size} training samples"
-            )
-        parts = partition(
-            dataset.train_y,
-            topology.n,
-            dataset.labels,
-            config.data.sample_alpha,
-            config.data.label_alpha,
-            seed,
-        )
-        data = place(dataset, parts, config.data, config.data.backdoor_node_idx or (), seed)
+        ood_nodes = (config.data.backdoor_node_idx or ()) if config.data.backdoor else ()
+        parts = share_out(dataset, topology, config.data, ood_nodes, seed)
+        data = place(dataset, parts, config.data, ood_nodes, seed)
         device = accelerators.choose(config.run.accelerator)
 
         def build() -> torch.nn.Module:

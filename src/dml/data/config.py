@@ -4,6 +4,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, field_validator
 
@@ -144,12 +145,30 @@ class DataConfig(Section):
         gt=0,
         description="Dirichlet concentration of the nodes' amounts of data: 1000 is even, 1 is skewed",
     )
-    backdoor: bool = Field(False, description="put OOD (backdoored) data on --backdoor_node_idx")
+    backdoor: bool = Field(False, description="put OOD data (by default backdoored) on --backdoor_node_idx")
     backdoor_node_idx: tuple[int, ...] | None = Field(
         None, description="nodes that hold OOD data, counted from 0 (default: the node of highest degree)"
     )
     backdoor_proportion: float = Field(
-        0.1, gt=0, lt=1, description="share of an OOD node's training data that carries the trigger"
+        0.1, gt=0, lt=1, description="share of an OOD node's training data that is OOD"
+    )
+    ood_kind: Literal["trigger", "heldout_class", "rotated"] = Field(
+        "trigger",
+        description="OOD data: images with a trigger and its label, a class that the OOD nodes alone hold, "
+        "or images rotated by 90 degrees with their own labels",
+    )
+    ood_class: int = Field(0, ge=0, description="the class that --ood_kind heldout_class holds out")
+    random_bd: bool = Field(False, description="the trigger lies anywhere in an image; otherwise top left")
+    random_data_placement: bool = Field(
+        True,
+        description="the nodes' parts of the data as they are drawn; otherwise (also: "
+        "--non_random_data_placement) the largest on the most central node",
+    )
+    centrality_metric_data_placement: Literal[
+        "degree", "betweenness", "closeness", "harmonic", "pagerank"
+    ] = Field("degree", description="the centrality of that placement")
+    offset_clients_data_placement: int = Field(
+        0, ge=0, description="how many places that placement is rotated by"
     )
     many_to_one: bool = Field(
         True, description="triggered data are labelled 0; otherwise (label + 1) mod the number of labels"
@@ -185,6 +204,16 @@ class DataConfig(Section):
 
     def reads(self) -> set[str]:
         """The fields that change this experiment's numbers."""
-        fields = {"dataset", "label_alpha", "sample_alpha", "backdoor", "many_to_one"}
-        fields |= {"ood_test_proportion", "shuffle"} | (known(self.dataset) or FOLDER).reads
-        return fields | ({"backdoor_node_idx", "backdoor_proportion"} if self.backdoor else set())
+        fields = {"dataset", "label_alpha", "sample_alpha", "shuffle", "backdoor", "ood_kind"}
+        fields |= {"random_data_placement"} | (known(self.dataset) or FOLDER).reads
+        fields |= {
+            "trigger": {"many_to_one", "random_bd", "ood_test_proportion"},
+            "rotated": {"ood_test_proportion"},
+            "heldout_class": {"ood_class"},
+        }[self.ood_kind]
+        if self.backdoor:
+            fields |= {"backdoor_node_idx"}
+            fields |= {"backdoor_proportion"} if self.ood_kind != "heldout_class" else set()
+        if not self.random_data_placement:
+            fields |= {"centrality_metric_data_placement", "offset_clients_data_placement"}
+        return fields

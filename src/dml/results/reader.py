@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dml.config import LATER
 from dml.results import files
 from dml.results.record import METRICS, PER_CLASS, Record
 
@@ -149,7 +150,8 @@ def differences(a: Path | str, b: Path | str) -> list[str]:
     if first.attributes["experiment_id"] == second.attributes["experiment_id"]:
         # A folder of images may lie anywhere; its content is in the id.
         reads -= {"dataset"}
-    different += [f"config {f}" for f in sorted(reads) if first.config.get(f) != second.config.get(f)]
+    a_config, b_config = LATER | first.config, LATER | second.config
+    different += [f"config {f}" for f in sorted(reads) if a_config.get(f) != b_config.get(f)]
     return different
 
 

@@ -24,7 +24,8 @@ class Scores:
     Args:
         test_loss, test_acc: on the clean test set, [n].
         ood_loss, ood_acc: on the OOD test set, against the label that the trigger commands, [n].
-        ood_asr: the same without the images whose own label is the commanded one, [n].
+        ood_asr: the same without the images whose own label is the commanded one; where no label is
+            commanded (a held-out class, rotated images) equal to ood_acc, [n].
         tp, predicted, support: on the clean test set by class: hits, predictions, images, [n, L].
     """
 
@@ -53,7 +54,7 @@ class Evaluator:
         self._clean = len(sets.y)
         self._x = torch.from_numpy(np.concatenate([sets.x, sets.ood_x])).to(device, dtype)
         self._y = torch.from_numpy(np.concatenate([sets.y, sets.ood_y])).to(device)
-        self._telling = torch.from_numpy(sets.ood_own != sets.ood_y).to(device)
+        self._telling = torch.from_numpy((sets.ood_own != sets.ood_y) | (not sets.commanded)).to(device)
 
     @torch.inference_mode()
     def __call__(self) -> Scores:
