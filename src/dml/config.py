@@ -79,6 +79,7 @@ NOT_NUMBERS = set(RunConfig.model_fields) - RunConfig().reads() | {"data_dir"}
 LATER: dict[str, Any] = {
     "augment": False,
     "prox_coeff": 0.0,
+    "train_test_val": None,
     "ood_kind": "trigger",
     "random_bd": False,
     "random_data_placement": True,

@@ -18,6 +18,7 @@ from dml.config import ExperimentConfig
 from dml.data.load import load
 from dml.data.ood import NodeData, cut_test_set, place
 from dml.data.placement import share_out
+from dml.data.splits import split
 from dml.errors import DamagedFileError, InputError
 from dml.models.registry import build as build_model
 from dml.plan import Plan
@@ -97,7 +98,16 @@ class _Run:
         self.plan, self.earlier = plan, earlier
         dataset = load(config.data.dataset, config.data.data_dir, seed, augmented=config.data.augment)
         ood_nodes = (config.data.backdoor_node_idx or ()) if config.data.backdoor else ()
-        parts = share_out(dataset, topology, config.data, ood_nodes, seed)
+        shares = config.data.train_test_val or (1.0,)
+        parts = share_out(dataset, topology, config.data, ood_nodes, seed, least=len(shares))
+        local = {}
+        if config.data.train_test_val:
+            cut = split(parts, dataset.train_y, dataset.labels, shares, seed)
+            parts = cut.pop("train")
+            local = {
+                f"local_{name}_acc": [(dataset.train(s), dataset.train_y[s]) for s in samples]
+                for name, samples in cut.items()
+            }
         data = place(dataset, parts, config.data, ood_nodes, seed)
         device = accelerators.choose(config.run.accelerator)
 
@@ -114,7 +124,8 @@ class _Run:
         engine = LoopEngine(
             self.population, data, config.training, config.data.shuffle, seed, proximal=proximal
         )
-        self.evaluate = Evaluator(self.population, cut_test_set(dataset, config.data, seed), dataset.labels)
+        sets = cut_test_set(dataset, config.data, seed)
+        self.evaluate = Evaluator(self.population, sets, dataset.labels, local)
         self.algorithm = Decentralized(
             topology, self.population, engine, config.strategy, data.samples, plan.epochs, seed, mu > 0
         )

@@ -145,6 +145,11 @@ class DataConfig(Section):
         gt=0,
         description="Dirichlet concentration of the nodes' amounts of data: 1000 is even, 1 is skewed",
     )
+    train_test_val: tuple[float, ...] | None = Field(
+        None,
+        description="cut each node's data by label into these shares: training and test, or training, "
+        "validation and test (the last is the test share)",
+    )
     backdoor: bool = Field(False, description="put OOD data (by default backdoored) on --backdoor_node_idx")
     backdoor_node_idx: tuple[int, ...] | None = Field(
         None, description="nodes that hold OOD data, counted from 0 (default: the node of highest degree)"
@@ -193,6 +198,15 @@ class DataConfig(Section):
             )
         return name
 
+    @field_validator("train_test_val")
+    @classmethod
+    def _shares(cls, shares: tuple[float, ...] | None) -> tuple[float, ...] | None:
+        if shares is not None and (
+            len(shares) not in (2, 3) or min(shares) <= 0 or abs(sum(shares) - 1) > 1e-6
+        ):
+            raise ValueError("must be 2 or 3 shares above 0 whose sum is 1")
+        return shares
+
     @field_validator("backdoor_node_idx")
     @classmethod
     def _nodes(cls, nodes: tuple[int, ...] | None) -> tuple[int, ...] | None:
@@ -205,7 +219,7 @@ class DataConfig(Section):
     def reads(self) -> set[str]:
         """The fields that change this experiment's numbers."""
         fields = {"dataset", "label_alpha", "sample_alpha", "shuffle", "backdoor", "ood_kind"}
-        fields |= {"random_data_placement"} | (known(self.dataset) or FOLDER).reads
+        fields |= {"train_test_val", "random_data_placement"} | (known(self.dataset) or FOLDER).reads
         fields |= {
             "trigger": {"many_to_one", "random_bd", "ood_test_proportion"},
             "rotated": {"ood_test_proportion"},

@@ -64,8 +64,15 @@ class Loaded:
             "epoch": np.repeat(self.arrays["metrics/epoch"], n),
             "node": np.tile(np.arange(n, dtype=np.int32), rows),
         }
-        columns |= {name: self.arrays[f"metrics/{name}"].ravel() for name in METRICS}
+        columns |= {name: self.arrays[f"metrics/{name}"].ravel() for name in self.metrics}
         return pd.DataFrame(columns)
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """The metrics that were measured: those of every experiment, then those that this one alone has."""
+        there = [name.removeprefix("metrics/") for name in self.arrays if name.startswith("metrics/")]
+        more = {name for name in there if "/" not in name} - {"round", "epoch", *METRICS}
+        return (*METRICS, *sorted(more))
 
     def record(self) -> Record:
         """What was measured, to go on from."""
@@ -74,7 +81,7 @@ class Loaded:
             edge_bytes=a["communication/edge_bytes"],
             round=[int(r) for r in a["metrics/round"]],
             epoch=[int(e) for e in a["metrics/epoch"]],
-            metrics={name: list(a[f"metrics/{name}"]) for name in METRICS},
+            metrics={name: list(a[f"metrics/{name}"]) for name in self.metrics},
             per_class={name: list(a[f"metrics/per_class/{name}"]) for name in PER_CLASS},
             bytes_sent=list(a["communication/bytes_sent"]),
             round_s=[float(s) for s in a["time/round_s"]],
