@@ -28,6 +28,7 @@ from dml.results.checkpoint import Checkpoint
 from dml.results.lock import locked
 from dml.results.record import FINAL, Record, first_difference
 from dml.results.writer import COMPLETE, DIVERGED, RUNNING, Result
+from dml.training.augment import Augmentation
 from dml.training.evaluate import Evaluator
 from dml.training.loop import LoopEngine
 from dml.training.proximal import Proximal
@@ -121,8 +122,12 @@ class _Run:
         mu = config.training.prox_coeff if config.training.train else 0.0
         complete = STRATEGIES[config.strategy.aggregation_strategy].complete
         proximal = Proximal(self.population, neighbours(topology, complete), mu) if mu else None
+        augmentation = None
+        if config.data.augment:
+            fixed = data.ood_samples if config.data.ood_kind == "trigger" else np.zeros_like(data.ood_samples)
+            augmentation = Augmentation(data.index, fixed, dataset.black, seed)
         engine = LoopEngine(
-            self.population, data, config.training, config.data.shuffle, seed, proximal=proximal
+            self.population, data, config.training, config.data.shuffle, seed, proximal, augmentation
         )
         sets = cut_test_set(dataset, config.data, seed)
         self.evaluate = Evaluator(self.population, sets, dataset.labels, local)

@@ -43,6 +43,12 @@ class Dataset:
         """Some of the test inputs, [k, channels, height, width]."""
         return self._inputs(self.test_x[samples])
 
+    @property
+    def black(self) -> NDArray[np.float32]:
+        """A pixel of value 0 as an input, [channels]."""
+        pixel = np.zeros((1, self.train_x.shape[1], 1, 1), self.train_x.dtype)
+        return self._inputs(pixel)[0, :, 0, 0]
+
     def _inputs(self, x: NDArray[Any]) -> NDArray[np.float32]:
         """(x / 255 - mean) / std by channel."""
         if self.scale is None:

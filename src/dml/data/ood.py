@@ -7,7 +7,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,12 +30,14 @@ class NodeData:
         x, y: inputs and labels, a list of n arrays; OOD samples come last.
         label_counts: own labels, before any trigger, [n, L].
         ood_samples: how many samples are OOD, [n].
+        index: which training sample of the data set each one is, a list of n arrays.
     """
 
     x: list[NDArray[np.float32]]
     y: list[NDArray[np.int64]]
     label_counts: NDArray[np.int64]
     ood_samples: NDArray[np.int64]
+    index: list[NDArray[np.int64]] = field(default_factory=list)
 
     @property
     def samples(self) -> NDArray[np.int64]:
@@ -157,12 +159,13 @@ def place(
     """
     counts = np.array([np.bincount(data.train_y[part], minlength=data.labels) for part in parts], np.int64)
     triggered = np.zeros(len(parts), np.int64)
-    xs, ys = [], []
+    xs, ys, index = [], [], []
     for node, part in enumerate(parts):
         y = data.train_y[part]
         if node not in ood_nodes:
             xs.append(data.train(part))
             ys.append(y)
+            index.append(part)
             continue
         if config.ood_kind == "heldout_class":
             chosen = np.flatnonzero(y == config.ood_class)
@@ -182,8 +185,9 @@ def place(
         ood_x, ood_y = turned_ood(x[chosen], y[chosen], part[chosen], data.labels, config, seed, test=False)
         xs.append(np.concatenate([x[clean], ood_x]))
         ys.append(np.concatenate([y[clean], ood_y]))
+        index.append(np.concatenate([part[clean], part[chosen]]))
         triggered[node] = len(chosen)
-    return NodeData(xs, ys, counts, triggered)
+    return NodeData(xs, ys, counts, triggered, index)
 
 
 def cut_test_set(data: Dataset, config: DataConfig, seed: int) -> TestSets:

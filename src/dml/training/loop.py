@@ -9,6 +9,7 @@ from dml import randomness
 from dml.data.ood import NodeData
 from dml.population import Population
 from dml.training import optimizers
+from dml.training.augment import Augmentation
 from dml.training.config import TrainingConfig
 from dml.training.proximal import Proximal
 
@@ -23,6 +24,7 @@ class LoopEngine:
         shuffle: a new batch order in every pass, keyed by (seed, node, pass).
         seed: the experiment's seed.
         proximal: a term of the loss that draws towards the neighbours; None without one.
+        augmentation: changes training images anew in each pass; None without.
 
     Attributes:
         passes: passes that each node has made over its data, [n]; part of a checkpoint.
@@ -36,10 +38,12 @@ class LoopEngine:
         shuffle: bool,
         seed: int,
         proximal: Proximal | None = None,
+        augmentation: Augmentation | None = None,
     ) -> None:
         device, dtype = population.X.device, population.X.dtype
         self._population, self._training = population, training
-        self._shuffle, self._seed, self._proximal = shuffle, seed, proximal
+        self._shuffle, self._seed = shuffle, seed
+        self._proximal, self._augmentation = proximal, augmentation
         self._x = [torch.from_numpy(x).to(device, dtype) for x in data.x]
         self._y = [torch.from_numpy(y).to(device) for y in data.y]
         self._parameters = [population.parameters(node) for node in range(len(self._x))]
@@ -75,14 +79,20 @@ class LoopEngine:
         """Trains one node for one pass; the sum of the losses and the number of hits, [2] float64."""
         module, parameters = self._population.modules[node], self._parameters[node]
         optimizer, x, y = self._optimizers[node], self._x[node], self._y[node]
+        moves = None
+        if self._augmentation:
+            moves = self._augmentation.draw(node, int(self.passes[node])).to(x.device)
         if self._shuffle:
             rng = randomness.generator(self._seed, "batch order", node, int(self.passes[node]))
             order = torch.from_numpy(rng.permutation(len(y))).to(x.device)
             x, y = x[order], y[order]
+            moves = None if moves is None else moves[order]
         module.train()
         outputs, losses = [], []
         size = self._training.batch_size
-        for xb, yb in zip(torch.split(x, size), torch.split(y, size), strict=True):
+        for batch, (xb, yb) in enumerate(zip(torch.split(x, size), torch.split(y, size), strict=True)):
+            if self._augmentation and moves is not None:
+                xb = self._augmentation.apply(xb, moves[batch * size : (batch + 1) * size])
             logits = module(xb)
             loss = functional.cross_entropy(logits, yb)
             # The last step's gradients are dropped only now: the heap, which would shrink at once if they
