@@ -99,7 +99,8 @@ def default_of(flag: str, info: FieldInfo) -> str:
     """The default of a flag, as the help prints it."""
     by_dataset = [f"{name} {spec.defaults[flag]}" for name, spec in DATASETS.items() if flag in spec.defaults]
     if by_dataset:
-        return ", ".join(by_dataset)
+        rest = [] if len(by_dataset) == len(DATASETS) else [f"else {info.default}"]
+        return ", ".join(by_dataset + rest)
     by_optimizer = [
         f"{name} {spec.defaults[flag]}" for name, spec in OPTIMIZERS.items() if flag in spec.defaults
     ]

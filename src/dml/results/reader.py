@@ -148,12 +148,12 @@ def differences(a: Path | str, b: Path | str) -> list[str]:
         if not name.startswith("time/") and not _equal(first.arrays[name], second.arrays[name]):
             different.append(name)
     # How the graph was given (as a file, as its generator) changes no number.
-    skip = {"segments", "config", "topology_source", "topology_family"}
+    skip = {"segments", "config", "reads", "topology_source", "topology_family"}
     for name in sorted((set(first.attributes) | set(second.attributes)) - skip):
         x, y = first.attributes.get(name), second.attributes.get(name)
         if x != y and not (isinstance(x, float) and isinstance(y, float) and np.isnan(x) and np.isnan(y)):
             different.append(name)
-    reads = set(json.loads(first.attributes["reads"])) - {"topology_file"}
+    reads = {f for file in (first, second) for f in json.loads(file.attributes["reads"])} - {"topology_file"}
     if first.attributes["experiment_id"] == second.attributes["experiment_id"]:
         # A folder of images may lie anywhere; its content is in the id.
         reads -= {"dataset"}
