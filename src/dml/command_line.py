@@ -17,6 +17,9 @@ from dml.errors import DamagedFileError, InputError, UnwritableFileError
 
 _NOT_GIVEN = "\0"
 
+PUBLISHED = {"--non_random_data_placement": "--no_random_data_placement"}
+"""Published names of switches, and ours."""
+
 
 def _scalar_metavar(annotation: Any) -> str:
     """How the help names a value of this type."""
@@ -84,7 +87,8 @@ def parse(
         flat = Annotated[group, tyro.conf.OmitArgPrefixes]
         groups.append((section, flat, dataclasses.field(default_factory=group)))
     flags_class: Any = dataclasses.make_dataclass("Flags", groups)
-    parsed = tyro.cli(flags_class, args=list(argv), prog=prog, description=description, use_underscores=True)
+    argv = [PUBLISHED.get("--" + word[2:].replace("-", "_"), word) for word in argv]
+    parsed = tyro.cli(flags_class, args=argv, prog=prog, description=description, use_underscores=True)
     words = {word.split("=")[0].replace("-", "_") for word in argv if word.startswith("--")}
     given: dict[str, Any] = {}
     for section in sections:

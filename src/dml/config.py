@@ -13,7 +13,8 @@ from pydantic import Field, ValidationError
 from pydantic.fields import FieldInfo
 
 from dml.coefficients.config import StrategyConfig
-from dml.data.config import DATASETS, DataConfig
+from dml.data.config import DATASETS, PRESETS, DataConfig, known
+from dml.data.images import spec_of
 from dml.errors import InputError
 from dml.models.registry import MODELS
 from dml.section import MAX_COUNT, Section, UserPath
@@ -82,7 +83,16 @@ SECTIONS: dict[str, type[Section]] = {
 NOT_NUMBERS = set(RunConfig.model_fields) - RunConfig().reads() | {"data_dir"}
 """Fields that never change an experiment's numbers: every experiment reads them."""
 
-LATER: dict[str, Any] = {"scheduler": None, "self_weight": None}
+LATER: dict[str, Any] = {
+    "scheduler": None,
+    "self_weight": None,
+    "augment": False,
+    "prox_coeff": 0.0,
+    "train_test_val": None,
+    "ood_kind": "trigger",
+    "random_bd": False,
+    "random_data_placement": True,
+}
 """Fields that were added after version 0.1, with the value that gives the numbers from before: while a field
 holds it, it stays out of an experiment's id, so that old ids and files stay good."""
 
@@ -98,7 +108,8 @@ def default_of(flag: str, info: FieldInfo) -> str:
     """The default of a flag, as the help prints it."""
     by_dataset = [f"{name} {spec.defaults[flag]}" for name, spec in DATASETS.items() if flag in spec.defaults]
     if by_dataset:
-        return ", ".join(by_dataset)
+        rest = [] if len(by_dataset) == len(DATASETS) else [f"else {info.default}"]
+        return ", ".join(by_dataset + rest)
     by_optimizer = [
         f"{name} {spec.defaults[flag]}" for name, spec in OPTIMIZERS.items() if flag in spec.defaults
     ]
@@ -138,10 +149,12 @@ def make(given: Mapping[str, Any], *, drop_unread: bool = False) -> ExperimentCo
         InputError: an unknown flag, a value that cannot be right, or a flag that nothing reads.
     """
     flags = dict(given)
-    dataset = DATASETS.get(str(flags.get("dataset", "digits")))
+    preset = PRESETS.get(str(flags.get("dataset")), {})
+    named = {"dataset": preset.get("dataset", flags.get("dataset", "digits"))}
+    dataset = known(str(named["dataset"]))
     defaults = dict(dataset.defaults) if dataset else {}
     optimizer = OPTIMIZERS.get(str(flags.get("optimizer", defaults.get("optimizer", "sgd"))))
-    values = defaults | (dict(optimizer.defaults) if optimizer else {}) | flags
+    values = defaults | (dict(optimizer.defaults) if optimizer else {}) | dict(preset) | flags | named
     parts = {}
     for name, section in SECTIONS.items():
         own = {flag: values.pop(flag) for flag in section.model_fields if flag in values}
@@ -172,7 +185,14 @@ def from_flat(flat: Mapping[str, Any]) -> ExperimentConfig:
 
 
 def _check_fit(config: ExperimentConfig) -> None:
-    model, data = MODELS[config.training.model], DATASETS[config.data.dataset]
+    model, data = MODELS[config.training.model], spec_of(config.data.dataset, config.data.data_dir)
+    if config.data.ood_kind == "rotated" and (len(data.shape) != 3 or data.shape[1] != data.shape[2]):
+        raise InputError(
+            "ood_kind", "rotated", f"needs square images, and those of {config.data.dataset} are not"
+        )
+    if config.data.ood_kind == "heldout_class" and config.data.ood_class >= data.labels:
+        right = f"{config.data.dataset} has the classes 0 to {data.labels - 1}"
+        raise InputError("ood_class", config.data.ood_class, right)
     if not model.fits(data.shape):
         shape = " x ".join(map(str, data.shape))
         fitting = ", ".join(name for name, spec in MODELS.items() if spec.fits(data.shape))

@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 
 from dml import accelerators, room
 from dml import plan as planning
-from dml.algorithms.decentralized import Decentralized
+from dml.algorithms.decentralized import Decentralized, neighbours
 from dml.coefficients.strategies import STRATEGIES
 from dml.config import ExperimentConfig
 from dml.data.load import load
 from dml.data.ood import NodeData, cut_test_set, place
-from dml.data.partition import partition
+from dml.data.placement import share_out
+from dml.data.splits import split
 from dml.errors import DamagedFileError, InputError
 from dml.models.registry import build as build_model
 from dml.plan import Plan
@@ -28,8 +29,10 @@ from dml.results.checkpoint import Checkpoint
 from dml.results.lock import locked
 from dml.results.record import FINAL, Record, first_difference
 from dml.results.writer import COMPLETE, DIVERGED, RUNNING, Result
+from dml.training.augment import Augmentation
 from dml.training.evaluate import Evaluator
 from dml.training.loop import LoopEngine
+from dml.training.proximal import Proximal
 
 SMALL_MODEL = 1_000_000
 """Parameters under which a second thread costs more than it brings."""
@@ -103,21 +106,19 @@ class _Run:
     def __init__(self, plan: Plan, earlier: reader.Loaded | None) -> None:
         config, topology, seed = plan.config, plan.topology, plan.config.run.seed
         self.plan, self.earlier = plan, earlier
-        dataset = load(config.data.dataset, config.data.data_dir, seed)
-        if topology.n > len(dataset.train_y):
-            size = len(dataset.train_y)
-            raise InputError(
-                "topology_file", topology.source, f"has {topology.n} nodes for {size} training samples"
-            )
-        parts = partition(
-            dataset.train_y,
-            topology.n,
-            dataset.labels,
-            config.data.sample_alpha,
-            config.data.label_alpha,
-            seed,
-        )
-        data = place(dataset, parts, config.data, config.data.backdoor_node_idx or (), seed)
+        dataset = load(config.data.dataset, config.data.data_dir, seed, augmented=config.data.augment)
+        ood_nodes = (config.data.backdoor_node_idx or ()) if config.data.backdoor else ()
+        shares = config.data.train_test_val or (1.0,)
+        parts = share_out(dataset, topology, config.data, ood_nodes, seed, least=len(shares))
+        local = {}
+        if config.data.train_test_val:
+            cut = split(parts, dataset.train_y, dataset.labels, shares, seed)
+            parts = cut.pop("train")
+            local = {
+                f"local_{name}_acc": [(dataset.train(s), dataset.train_y[s]) for s in samples]
+                for name, samples in cut.items()
+            }
+        data = place(dataset, parts, config.data, ood_nodes, seed)
         device = accelerators.choose(config.run.accelerator)
 
         def build() -> torch.nn.Module:
@@ -127,10 +128,20 @@ class _Run:
         self.population = Population(
             build, topology.n, seed, same=config.training.init == "same", device=device
         )
-        engine = LoopEngine(self.population, data, config.training, config.data.shuffle, seed)
-        self.evaluate = Evaluator(self.population, cut_test_set(dataset, config.data, seed), dataset.labels)
+        mu = config.training.prox_coeff if config.training.train else 0.0
+        complete = STRATEGIES[config.strategy.aggregation_strategy].complete
+        proximal = Proximal(self.population, neighbours(topology, complete), mu) if mu else None
+        augmentation = None
+        if config.data.augment:
+            fixed = data.ood_samples if config.data.ood_kind == "trigger" else np.zeros_like(data.ood_samples)
+            augmentation = Augmentation(data.index, fixed, dataset.black, seed)
+        engine = LoopEngine(
+            self.population, data, config.training, config.data.shuffle, seed, proximal, augmentation
+        )
+        sets = cut_test_set(dataset, config.data, seed)
+        self.evaluate = Evaluator(self.population, sets, dataset.labels, local)
         self.algorithm = Decentralized(
-            topology, self.population, engine, config.strategy, data.samples, plan.epochs, seed
+            topology, self.population, engine, config.strategy, data.samples, plan.epochs, seed, mu > 0
         )
         self.result = self._result(data)
         self._restore()

@@ -29,6 +29,7 @@ def check(build: Callable[[], torch.nn.Module], plan: Plan) -> int:
     size = sum(t.numel() for t in [*model.parameters(), *model.buffers()])
     training = plan.config.training
     states = {"sgd": 1 if training.momentum else 0}.get(training.optimizer, 2) if training.train else 0
+    states += 1 if training.train and training.prox_coeff else 0
     population = 4 * size * plan.topology.n
     needed, free = population * (1 + states), psutil.virtual_memory().available
     if needed > free:

@@ -16,6 +16,7 @@ from pathlib import Path
 from types import FrameType
 
 from dml import command_line
+from dml.data import images
 from dml.errors import InputError
 from dml.parallel import sites, sweep
 from dml.plan import check_writable
@@ -43,6 +44,8 @@ def main() -> int:
         workers = {"workers": site.options.get("workers", ("1", ""))[0]} | options
         print(forecast(plans, sites.whole_number(workers, "workers"), folder))
         return 0
+    if plans:
+        images.check_there((p.config.data.dataset for p in plans), plans[0].config.data.data_dir)
     # A folder of its own: Parsl's search for a free number is no match for two schedulers at once.
     run_dir = site.run_dir(folder / ".parsl" / f"{socket.gethostname()}-{os.getpid()}")
     site.config(options, run_dir)  # whether one can be made at all, before anything is written

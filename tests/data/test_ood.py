@@ -198,3 +198,66 @@ def test_the_test_sets_are_keyed_by_the_seed():
     first, again, other = (set(identity(cut_test_set(data, DataConfig(), s).ood_x)) for s in (0, 0, 1))
     assert first == again
     assert first != other
+
+
+def test_a_trigger_at_a_random_place_is_keyed_by_its_sample():
+    data = dataset(np.random.default_rng(0), 300, 300, 5, side=12, channels=3)
+    data.train_x[:, 0, -1, -1] = np.arange(300) / 1000
+    flags = DataConfig(backdoor=True, backdoor_proportion=0.9, random_bd=True)
+
+    def corners(x):
+        """Where the patch lies, found in the picture."""
+        found = {}
+        for image in x:
+            rows, columns = np.nonzero(image[0] == 5.0)
+            assert len(rows) == 4
+            r, c = rows.min(), columns.min()
+            assert (image[0, r : r + 2, c : c + 2] == 5).all()
+            assert (image[1:, r : r + 2, c : c + 2] == 0).all()
+            found[float(image[1, 5, 5]), float(image[2, 9, 9])] = (int(r), int(c))
+        return found
+
+    whole = place(data, [np.arange(300)], flags, (0,), 7)
+    half = place(data, [np.arange(150), np.arange(150, 300)], flags, (1,), 7)
+    first = corners(whole.x[0][-270:])
+    second = corners(half.x[1][-135:])
+    both = set(first) & set(second)
+    assert len(both) > 100
+    assert all(first[image] == second[image] for image in both)
+    places = np.array(list(first.values()))
+    assert places.min() == 0
+    assert places.max() == 10
+    assert len(set(map(tuple, places.tolist()))) > 80
+    # Test images have places of their own.
+    assert corners(cut_test_set(data, flags, 7).ood_x) != first
+    other = corners(place(data, [np.arange(300)], flags, (0,), 8).x[0][-270:])
+    assert any(first[image] != other[image] for image in set(first) & set(other))
+
+
+def test_rotated_images_keep_their_labels():
+    data = dataset(np.random.default_rng(0), 40, 30, 5)
+    flags = DataConfig(backdoor=True, ood_kind="rotated", backdoor_proportion=0.25)
+    nodes = place(data, [np.arange(20), np.arange(20, 40)], flags, (1,), 0)
+    assert nodes.ood_samples.tolist() == [0, 5]
+    for x, y in zip(nodes.x[1][-5:], nodes.y[1][-5:], strict=True):
+        # The last pixel, which says who it is, has gone to the top right: a quarter turn to the left.
+        who = int(x[0, 0, -1])
+        original = data.train_x[who, 0]
+        assert all(x[0, 7 - c, r] == original[r, c] for r in range(8) for c in range(8))
+        assert y == data.train_y[who]
+    sets = cut_test_set(data, flags, 0)
+    assert not sets.commanded
+    assert np.array_equal(sets.ood_y, sets.ood_own)
+    assert len(sets.y) + len(sets.ood_y) == 30
+
+
+def test_the_test_images_of_a_held_out_class_are_the_ood_test_set():
+    data = dataset(np.random.default_rng(0), 40, 30, 5)
+    sets = cut_test_set(data, DataConfig(ood_kind="heldout_class", ood_class=2), 0)
+    assert set(sets.ood_y) == {2}
+    assert 2 not in sets.y
+    assert np.array_equal(sets.ood_x, data.test_x[data.test_y == 2])
+    assert len(sets.y) + len(sets.ood_y) == 30
+    data.test_y[data.test_y == 2] = 1
+    with pytest.raises(InputError, match="--ood_class 2: none of the test images"):
+        cut_test_set(data, DataConfig(ood_kind="heldout_class", ood_class=2), 0)

@@ -93,9 +93,13 @@ def test_an_id_is_known_for_good():
     """Files of old versions are found by it: where it changes, every result of every user is orphaned."""
     experiment = config.make({"topology_file": "chain:n=3"})
     assert identify(experiment, make("chain:n=3")).id == KNOWN
+    flags = {"backdoor": True, "backdoor_node_idx": (3, 7), "many_to_one": False, "label_alpha": 1}
+    flags |= {"aggregation_strategy": "degCent", "softmax": True, "optimizer": "adam"}
+    graph = "barabasi_albert:n=33,m=2,seed=0"
+    assert identify(config.make({**flags, "topology_file": graph}), make(graph)).id == KNOWN_OOD
 
 
-KNOWN = "f0f42a97e44d"
+KNOWN, KNOWN_OOD = "f0f42a97e44d", "b6ff7441efa1"
 
 
 @pytest.mark.parametrize(

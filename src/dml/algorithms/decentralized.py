@@ -58,6 +58,7 @@ class Decentralized:
         strategy: which coefficients, and who takes part.
         samples: training samples a node, [n].
         epochs: local epochs a round; 0 trains nothing.
+        exchanges_before: models are also sent at the start of a round, for a proximal term.
         seed: the experiment's seed.
     """
 
@@ -70,10 +71,12 @@ class Decentralized:
         samples: NDArray[np.int64],
         epochs: int,
         seed: int,
+        exchanges_before: bool = False,
     ) -> None:
         self._topology, self._population, self._engine = topology, population, engine
         self._config, self._strategy = strategy, STRATEGIES[strategy.aggregation_strategy]
         self._samples, self._epochs, self._seed = samples, epochs, seed
+        self._models = int(self._strategy.exchanges) + exchanges_before
         self._receiver, self._sender, self._edge = _messages(topology, self._strategy.complete)
 
     def advance(self, number: int, after_epoch: AfterEpoch) -> Traffic:
@@ -127,9 +130,9 @@ class Decentralized:
         """Node j sends its model to each taking-part i that would use it, whether or not the link worked."""
         n, edges = self._topology.n, self._topology.edges
         per_edge = np.zeros((len(edges), 2), np.int64)
-        if not self._strategy.exchanges:
+        if not self._models:
             return Traffic(np.zeros(n, np.int64), per_edge)
-        size = self._population.size * BYTES_PER_NUMBER
+        size = self._models * self._population.size * BYTES_PER_NUMBER
         used = selected[self._receiver] & (self._receiver != self._sender)
         sent = np.bincount(self._sender[used], minlength=n).astype(np.int64) * size
         on_edge = used & (self._edge >= 0)
@@ -144,6 +147,14 @@ class Decentralized:
     def load_state(self, state: dict[str, NDArray[np.int64]]) -> None:
         """Goes on from what :meth:`state` returned."""
         self._engine.passes[:] = state["passes"]
+
+
+def neighbours(topology: Topology, complete: bool) -> list[NDArray[np.int64]]:
+    """The other nodes whose models each node may use, n arrays."""
+    receiver, sender, _ = _messages(topology, complete)
+    others = receiver != sender
+    ends = np.cumsum(np.bincount(receiver[others], minlength=topology.n))[:-1]
+    return np.split(sender[others], ends)
 
 
 def _messages(

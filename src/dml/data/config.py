@@ -4,10 +4,13 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, field_validator
 
-from dml.section import Section
+from dml.section import Section, UserPath
+
+Scale = tuple[tuple[float, ...], tuple[float, ...]]
 
 
 @dataclass(frozen=True)
@@ -19,12 +22,45 @@ class DatasetSpec:
         labels: number of classes.
         defaults: flags whose default this data set decides (learning rate, model ..).
         reads: flags of :class:`DataConfig` that this data set alone reads.
+        sizes: how many training and test samples it has.
+        images: it is kept as files of images in ``--data_dir`` (:mod:`dml.data.images`).
+        scale: mean and standard deviation of a channel (or of each) that turn pixels in [0, 1] into inputs.
+        augmented_scale: the same with ``--augment``.
+        fingerprint: of the content, where the name alone does not tell it.
     """
 
     shape: tuple[int, ...]
     labels: int
     defaults: Mapping[str, object]
     reads: frozenset[str] = frozenset()
+    sizes: tuple[int, int] = (0, 0)
+    images: bool = False
+    scale: Scale = ((0.0,), (1.0,))
+    augmented_scale: Scale = ((0.0,), (1.0,))
+    fingerprint: str | None = None
+
+
+_MNIST = {"model": "mnist_mlp", "optimizer": "sgd", "lr": 0.01, "batch_size": 64, "epochs": 5}
+_CIFAR = {"optimizer": "adam", "lr": 1e-4, "batch_size": 64, "epochs": 5}
+_HALF: Scale = ((0.5,), (0.5,))
+_CIFAR_STATISTICS: Scale = ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010))
+
+
+def _mnist() -> DatasetSpec:
+    return DatasetSpec((1, 28, 28), 10, _MNIST, sizes=(60_000, 10_000), images=True)
+
+
+def _cifar(labels: int, model: str) -> DatasetSpec:
+    return DatasetSpec(
+        shape=(3, 32, 32),
+        labels=labels,
+        defaults=_CIFAR | {"model": model},
+        reads=frozenset({"augment"}),
+        sizes=(50_000, 10_000),
+        images=True,
+        scale=_HALF,
+        augmented_scale=_CIFAR_STATISTICS,
+    )
 
 
 DATASETS: dict[str, DatasetSpec] = {
@@ -41,24 +77,68 @@ DATASETS: dict[str, DatasetSpec] = {
             "sample_alpha": 1000.0,
             "ood_test_proportion": 0.5,
         },
+        sizes=(1437, 360),
     ),
+    "mnist": _mnist(),
+    "fmnist": _mnist(),
+    "cifar10": _cifar(10, "cnn"),
+    "cifar100": _cifar(100, "vgg16"),
 }
+
+PRESETS: dict[str, Mapping[str, object]] = {
+    "cifar10_augment": {"dataset": "cifar10", "augment": True, "model": "cnn"},
+    "cifar10_dropout": {"dataset": "cifar10", "model": "cnn_dropout"},
+    "cifar10_vgg": {"dataset": "cifar10", "model": "vgg16"},
+    "cifar10_augment_vgg": {"dataset": "cifar10", "augment": True, "model": "vgg16"},
+    "cifar10_resnet18": {"dataset": "cifar10", "model": "resnet18"},
+    "cifar10_mobile": {"dataset": "cifar10", "model": "mobilenetv2"},
+    "cifar10_vit": {"dataset": "cifar10", "model": "vit"},
+    "cifar100_vgg": {"dataset": "cifar100", "model": "vgg16"},
+}
+"""The published names that stand for a data set, its augmentation and a model."""
+
+FOLDER = DatasetSpec(
+    shape=(),
+    labels=0,
+    defaults={"model": "mlp", "optimizer": "sgd", "lr": 0.01, "batch_size": 64, "epochs": 5},
+    reads=frozenset({"augment"}),
+    images=True,
+)
+"""A folder of the user's own; shape, labels and sizes are read from it (``images.spec_of``)."""
+
+
+def known(name: str) -> DatasetSpec | None:
+    """What is known of a data set by its name alone; None for a name that is neither one's nor a folder's."""
+    if name in DATASETS:
+        return DATASETS[name]
+    return FOLDER if os.sep in name or Path(name).is_dir() else None
+
+
+def absolute(name: str) -> str:
+    """The name of a data set for a process of another working directory: a folder by its absolute path."""
+    return name if name in DATASETS else str(Path(name).expanduser().absolute())
 
 
 MAX_ALPHA = 1e9
 """Far beyond it Dirichlet draws overflow; shares differ by 1 in 30,000 there already."""
 
 
-def _default_data_dir() -> Path:
-    return Path(os.environ.get("DML_DATA") or "~/.cache/distributed_ml")
+def default_data_dir() -> Path:
+    """Where data sets are kept unless the user says otherwise."""
+    return Path(os.path.expanduser(os.environ.get("DML_DATA") or "~/.cache/distributed_ml"))
 
 
 class DataConfig(Section):
     """Which data each node holds, and where the out-of-distribution (OOD) data are."""
 
-    dataset: str = Field("digits", description="the data set: " + ", ".join(DATASETS))
-    data_dir: Path = Field(
-        default_factory=_default_data_dir, description="folder of the data sets, or $DML_DATA"
+    dataset: str = Field(
+        "digits",
+        description="the data set: "
+        + ", ".join([*DATASETS, *PRESETS])
+        + ", or a folder of images: train*.parquet and test*.parquet, or train/<class>/ and test/<class>/",
+    )
+    data_dir: UserPath = Field(
+        default_factory=default_data_dir, description="folder of the data sets, or $DML_DATA"
     )
     label_alpha: float = Field(
         100.0,
@@ -72,18 +152,44 @@ class DataConfig(Section):
         le=MAX_ALPHA,
         description="Dirichlet concentration of the nodes' amounts of data: 1000 is even, 1 is skewed",
     )
-    backdoor: bool = Field(False, description="put OOD (backdoored) data on --backdoor_node_idx")
+    train_test_val: tuple[float, ...] | None = Field(
+        None,
+        description="cut each node's data by label into these shares: training and test, or training, "
+        "validation and test (the last is the test share)",
+    )
+    backdoor: bool = Field(False, description="put OOD data (by default backdoored) on --backdoor_node_idx")
     backdoor_node_idx: tuple[int, ...] | None = Field(
         None, description="nodes that hold OOD data, counted from 0 (default: the node of highest degree)"
     )
     backdoor_proportion: float = Field(
-        0.1, gt=0, lt=1, description="share of an OOD node's training data that carries the trigger"
+        0.1, gt=0, lt=1, description="share of an OOD node's training data that is OOD"
+    )
+    ood_kind: Literal["trigger", "heldout_class", "rotated"] = Field(
+        "trigger",
+        description="OOD data: images with a trigger and its label, a class that the OOD nodes alone hold, "
+        "or images rotated by 90 degrees with their own labels",
+    )
+    ood_class: int = Field(0, ge=0, description="the class that --ood_kind heldout_class holds out")
+    random_bd: bool = Field(False, description="the trigger lies anywhere in an image; otherwise top left")
+    random_data_placement: bool = Field(
+        True,
+        description="the nodes' parts of the data as they are drawn; otherwise (also: "
+        "--non_random_data_placement) the largest on the most central node",
+    )
+    centrality_metric_data_placement: Literal[
+        "degree", "betweenness", "closeness", "harmonic", "pagerank"
+    ] = Field("degree", description="the centrality of that placement")
+    offset_clients_data_placement: int = Field(
+        0, ge=0, description="how many places that placement is rotated by"
     )
     many_to_one: bool = Field(
         True, description="triggered data are labelled 0; otherwise (label + 1) mod the number of labels"
     )
     ood_test_proportion: float = Field(
         0.1, gt=0, lt=1, description="share of the test data that becomes the OOD test set"
+    )
+    augment: bool = Field(
+        False, description="training images are cropped at random (padding 4) and flipped, anew in each pass"
     )
     shuffle: bool = Field(
         True,
@@ -93,9 +199,20 @@ class DataConfig(Section):
     @field_validator("dataset")
     @classmethod
     def _known(cls, name: str) -> str:
-        if name not in DATASETS:
-            raise ValueError("no such data set; there are: " + ", ".join(DATASETS))
+        if known(name) is None:
+            raise ValueError(
+                "no such data set; there are: " + ", ".join([*DATASETS, *PRESETS]) + ", or name a folder"
+            )
         return name
+
+    @field_validator("train_test_val")
+    @classmethod
+    def _shares(cls, shares: tuple[float, ...] | None) -> tuple[float, ...] | None:
+        if shares is not None and (
+            len(shares) not in (2, 3) or min(shares) <= 0 or abs(sum(shares) - 1) > 1e-6
+        ):
+            raise ValueError("must be 2 or 3 shares above 0 whose sum is 1")
+        return shares
 
     @field_validator("backdoor_node_idx")
     @classmethod
@@ -108,6 +225,16 @@ class DataConfig(Section):
 
     def reads(self) -> set[str]:
         """The fields that change this experiment's numbers."""
-        fields = {"dataset", "label_alpha", "sample_alpha", "backdoor", "many_to_one"}
-        fields |= {"ood_test_proportion", "shuffle"} | DATASETS[self.dataset].reads
-        return fields | ({"backdoor_node_idx", "backdoor_proportion"} if self.backdoor else set())
+        fields = {"dataset", "label_alpha", "sample_alpha", "shuffle", "backdoor", "ood_kind"}
+        fields |= {"train_test_val", "random_data_placement"} | (known(self.dataset) or FOLDER).reads
+        fields |= {
+            "trigger": {"many_to_one", "random_bd", "ood_test_proportion"},
+            "rotated": {"ood_test_proportion"},
+            "heldout_class": {"ood_class"},
+        }[self.ood_kind]
+        if self.backdoor:
+            fields |= {"backdoor_node_idx"}
+            fields |= {"backdoor_proportion"} if self.ood_kind != "heldout_class" else set()
+        if not self.random_data_placement:
+            fields |= {"centrality_metric_data_placement", "offset_clients_data_placement"}
+        return fields

@@ -4,11 +4,14 @@ import os
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dml import randomness
+from dml.data import images
+from dml.data.config import FOLDER, Scale, known
 
 TEST_SHARE_OF_DIGITS = 360
 """Test images of digits: 360 of 1,797, a fifth."""
@@ -19,27 +22,70 @@ class Dataset:
     """A data set in memory.
 
     Args:
-        train_x, test_x: float32, [N, channels, height, width].
+        train_x, test_x: float32, or uint8 pixels that may lie on disk, [N, channels, height, width].
         train_y, test_y: int64 labels, [N].
         labels: number of classes L; labels are 0 .. L - 1.
+        scale: what turns pixels into inputs; None where they are inputs already.
     """
 
-    train_x: NDArray[np.float32]
+    train_x: NDArray[Any]
     train_y: NDArray[np.int64]
-    test_x: NDArray[np.float32]
+    test_x: NDArray[Any]
     test_y: NDArray[np.int64]
     labels: int
+    scale: Scale | None = None
+
+    def train(self, samples: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Some of the training inputs, [k, channels, height, width]."""
+        return self._inputs(self.train_x[samples])
+
+    def test(self, samples: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Some of the test inputs, [k, channels, height, width]."""
+        return self._inputs(self.test_x[samples])
+
+    @property
+    def black(self) -> NDArray[np.float32]:
+        """A pixel of value 0 as an input, [channels]."""
+        pixel = np.zeros((1, self.train_x.shape[1], 1, 1), self.train_x.dtype)
+        return self._inputs(pixel)[0, :, 0, 0]
+
+    def _inputs(self, x: NDArray[Any]) -> NDArray[np.float32]:
+        """(x / 255 - mean) / std by channel."""
+        if self.scale is None:
+            return x
+        mean, std = (np.array(values, np.float32)[:, None, None] for values in self.scale)
+        result = x.astype(np.float32)
+        result /= 255
+        if mean.any() or (std != 1).any():
+            result -= mean
+            result /= std
+        return result
 
 
-def load(name: str, data_dir: Path, seed: int) -> Dataset:
-    """A data set of ``DATASETS``, cut into training and test data by the seed.
+def load(name: str, data_dir: Path, seed: int, *, augmented: bool = False) -> Dataset:
+    """A data set by its name, or a folder, cut into training and test data by the seed.
 
     Args:
         name: of the data set.
         data_dir: folder of the data sets; ``~`` stands for the home folder.
         seed: the experiment's seed.
+        augmented: with augmentation, which has input scales of its own.
+
+    Raises:
+        InputError: it is not there, or damaged.
     """
-    return _LOADERS[name](Path(os.path.expanduser(data_dir)), seed)
+    if name in _LOADERS:
+        return _LOADERS[name](Path(os.path.expanduser(data_dir)), seed)
+    kept = images.load(name, data_dir)
+    spec = known(name) or FOLDER
+    return Dataset(
+        kept.train_x,
+        kept.train_y,
+        kept.test_x,
+        kept.test_y,
+        len(kept.classes),
+        spec.augmented_scale if augmented else spec.scale,
+    )
 
 
 def _digits(data_dir: Path, seed: int) -> Dataset:
@@ -55,12 +101,12 @@ def _all_digits(data_dir: Path) -> tuple[NDArray[np.float32], NDArray[np.int64]]
     path = data_dir / "digits.npz"
     try:
         with np.load(path, allow_pickle=False) as file:
-            images, labels = file["images"], file["labels"]
-        if images.shape != (1797, 8, 8) or labels.shape != (1797,):
+            pixels, labels = file["images"], file["labels"]
+        if pixels.shape != (1797, 8, 8) or labels.shape != (1797,):
             raise ValueError(path)
     except (OSError, ValueError, KeyError, EOFError, _bad_zip()):
-        images, labels = _make_digits(path)
-    x = (images.astype(np.float32) / 16)[:, None]
+        pixels, labels = _make_digits(path)
+    x = (pixels.astype(np.float32) / 16)[:, None]
     return x, labels.astype(np.int64)
 
 
@@ -74,16 +120,16 @@ def _make_digits(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     from sklearn.datasets import load_digits
 
     bunch = load_digits()
-    images, labels = bunch.images.astype(np.uint8), bunch.target.astype(np.uint8)
+    pixels, labels = bunch.images.astype(np.uint8), bunch.target.astype(np.uint8)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         beside = path.with_name(f".{path.name}.{os.getpid()}.tmp.npz")
-        np.savez(beside, images=images, labels=labels)
+        np.savez(beside, images=pixels, labels=labels)
         beside.replace(path)
     except OSError:
         # A cache only: where it cannot be written, the next run takes a second longer.
         pass
-    return images, labels
+    return pixels, labels
 
 
 _LOADERS = {"digits": _digits}

@@ -28,12 +28,13 @@ def largest_remainder(quotas: NDArray[np.float64], total: int) -> NDArray[np.int
     return whole
 
 
-def budgets(shares: NDArray[np.float64], total: int) -> NDArray[np.int64]:
-    """Samples a node: largest remainder of share x total, at least 1; the largest give what is missing."""
+def budgets(shares: NDArray[np.float64], total: int, least: int = 1) -> NDArray[np.int64]:
+    """Samples a node: largest remainder of share x total, at least ``least``; the largest give more."""
     result = largest_remainder(shares, total)
-    for node in np.flatnonzero(result == 0):
-        result[np.argmax(result)] -= 1
-        result[node] = 1
+    for node in np.flatnonzero(result < least):
+        while result[node] < least:
+            result[np.argmax(result)] -= 1
+            result[node] += 1
     return result
 
 
@@ -105,9 +106,15 @@ def _until_one_closes(chosen: NDArray[np.int64], left: NDArray[np.int64]) -> int
 
 
 def partition(
-    labels: NDArray[np.int64], n: int, classes: int, sample_alpha: float, label_alpha: float, seed: int
+    labels: NDArray[np.int64],
+    n: int,
+    classes: int,
+    sample_alpha: float,
+    label_alpha: float,
+    seed: int,
+    least: int = 1,
 ) -> list[NDArray[np.int64]]:
-    """The samples of each node, ascending; every sample is on one node, and every node has at least one.
+    """The samples of each node, ascending; every sample is on one node, every node has ``least`` or more.
 
     Args:
         labels: of the training samples, [N].
@@ -116,12 +123,13 @@ def partition(
         sample_alpha: concentration of the nodes' shares.
         label_alpha: concentration of the label mixtures.
         seed: the experiment's seed.
+        least: samples that every node gets at least; n x least is at most N.
     """
     rng = randomness.generator(seed, "partition")
     shares = _dirichlet(rng, sample_alpha, n, 1)[0]
     mixture = _dirichlet(rng, label_alpha, classes, n)
     order = rng.permutation(len(labels))
-    owner = deal(labels[order], budgets(shares, len(labels)), mixture, rng.random(len(labels)))
+    owner = deal(labels[order], budgets(shares, len(labels), least), mixture, rng.random(len(labels)))
     by_owner = np.split(
         order[np.argsort(owner, kind="stable")], np.cumsum(np.bincount(owner, minlength=n))[:-1]
     )

@@ -4,6 +4,8 @@ from pydantic import Field, field_validator
 
 from dml.coefficients.strategies import STRATEGIES
 from dml.data.config import DATASETS
+from dml.data.config import PRESETS as DATASET_PRESETS
+from dml.data.config import known as known_dataset
 from dml.parallel.presets import PRESETS
 from dml.section import MAX_COUNT, Section, UserPath
 
@@ -50,8 +52,9 @@ class SweepConfig(Section):
     @classmethod
     def _known_datasets(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         for name in names:
-            if name not in DATASETS:
-                raise ValueError(f"{name} is no data set; there are: " + ", ".join(DATASETS))
+            if name not in DATASET_PRESETS and known_dataset(name) is None:
+                there = ", ".join([*DATASETS, *DATASET_PRESETS])
+                raise ValueError(f"{name} is no data set; there are: {there}, or name a folder")
         return names
 
     @field_validator("seeds")

@@ -6,8 +6,7 @@ from statistics import median
 
 import torch
 
-from dml.data.config import DATASETS
-from dml.data.load import load
+from dml.data.images import fetch_command, lacking, spec_of
 from dml.errors import DamagedFileError
 from dml.models.registry import build
 from dml.plan import Plan
@@ -57,6 +56,10 @@ def forecast(plans: list[Plan], workers: int, folder: Path) -> str:
     lines = [f"{len(plans)} experiments: " + ", ".join(f"{len(v)} {k}" for k, v in factors.items())]
     lines += [f"done already: {len(done)}; to run: {len(left)}"]
     lines += [f"damaged: {message}" for message in damaged]
+    data_dir = plans[0].config.data.data_dir
+    missing = lacking((plan.config.data.dataset for plan in plans), data_dir)
+    if missing:
+        lines += [f"data missing: {', '.join(missing)}; fetch them with: {fetch_command(missing, data_dir)}"]
     lines += [
         f"time: about {_duration(seconds)} on {workers} workers ({basis})",
         f"disk: about {disk / 1e6:.0f} MB in {folder}",
@@ -71,7 +74,7 @@ def _seconds(path: Path) -> float:
 
 
 def _parameters(plan: Plan) -> int:
-    data = DATASETS[plan.config.data.dataset]
+    data = spec_of(plan.config.data.dataset, plan.config.data.data_dir)
     with torch.device("meta"):
         model = build(plan.config.training.model, data.shape, data.labels)
     return sum(p.numel() for p in model.parameters())
@@ -80,17 +83,17 @@ def _parameters(plan: Plan) -> int:
 def _work(plan: Plan) -> float:
     """Seconds on one core: steps, and a forward pass of each test sample at each measurement."""
     config, n, size = plan.config, plan.topology.n, _parameters(plan)
-    data = load(config.data.dataset, config.data.data_dir, config.run.seed)
-    samples = len(data.train_y)
+    samples, tests = spec_of(config.data.dataset, config.data.data_dir).sizes
     steps = config.run.rounds * plan.epochs * n * math.ceil(samples / n / config.training.batch_size)
     passes = plan.points * n
-    flops = 2 * size * (3 * samples * config.run.rounds * plan.epochs + passes * len(data.test_y))
+    flops = 2 * size * (3 * samples * config.run.rounds * plan.epochs + passes * tests)
     return steps * STEP_S + passes * STEP_S + flops / FLOPS
 
 
 def _disk(plan: Plan) -> int:
     """Bytes of the result file, packed about threefold, and of the checkpoint where it is kept."""
-    n, labels = plan.topology.n, DATASETS[plan.config.data.dataset].labels
+    data = plan.config.data
+    n, labels = plan.topology.n, spec_of(data.dataset, data.data_dir).labels
     rows = (plan.points + 1) * n * 4 * (7 + 3 * labels) // 3
     return rows + 30_000 + (_memory(plan) if plan.config.run.keep_checkpoint else 0)
 

@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from dml.data.config import absolute as absolute_dataset
 from dml.parallel.watch import Scheduler, SchedulerWatch
 
 COMPLETE, DIVERGED, RUNNING = "complete", "diverged", "running"
@@ -48,6 +49,7 @@ def spec(flags: dict[str, Any], scheduler: Scheduler) -> str:
     """
     paths = ["out_dir", "data_dir"] + (["topology_file"] if Path(flags["topology_file"]).exists() else [])
     absolute = {flag: str(Path(flags[flag]).expanduser().absolute()) for flag in paths}
+    absolute["dataset"] = absolute_dataset(flags["dataset"])
     return json.dumps({"flags": flags | absolute, "scheduler": scheduler.to_dict()})
 
 

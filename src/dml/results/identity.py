@@ -2,11 +2,14 @@
 
 import hashlib
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from dml import NUMBERS_VERSION
 from dml.config import ExperimentConfig
+from dml.data.config import DATASETS, absolute
+from dml.data.images import spec_of
 from dml.topology import Topology
 
 NAME_LENGTH = 80
@@ -40,8 +43,9 @@ def identify(config: ExperimentConfig, topology: Topology) -> Identity:
     """The identity of an experiment whose OOD nodes are resolved.
 
     The id is over the fields that the experiment reads, with the graph's edges and weights in place of
-    how it was given. Rounds are not in it, so more rounds go on with the same file; a field that some
-    other experiment reads is not in it either, so a new flag changes no old id.
+    how it was given, and the fingerprint of a folder's images in place of its path. Rounds are not in it,
+    so more rounds go on with the same file; a field that some other experiment reads is not in it either,
+    so a new flag changes no old id.
     """
     decides = config.decides()
     decides["topology_file"] = {
@@ -50,8 +54,12 @@ def identify(config: ExperimentConfig, topology: Topology) -> Identity:
         "weights": [repr(float(w)) for w in topology.weights],
     }
     decides["numbers_version"] = NUMBERS_VERSION
+    data, name = spec_of(config.data.dataset, config.data.data_dir), config.data.dataset
+    if data.fingerprint:
+        decides["dataset"] = f"{name}-{data.fingerprint}" if name in DATASETS else data.fingerprint
+        name = re.sub(r"[^A-Za-z0-9._+-]", "_", Path(absolute(name)).name).lstrip(".-") or "folder"
     text = json.dumps(decides, sort_keys=True, separators=(",", ":"))
-    parts = [config.data.dataset, topology.label, config.strategy.aggregation_strategy]
+    parts = [name, topology.label, config.strategy.aggregation_strategy]
     if config.data.backdoor and config.data.backdoor_node_idx is not None:
         parts.append("ood" + "_".join(map(str, config.data.backdoor_node_idx)))
     parts.append(f"s{config.run.seed}")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dml.config import LATER
 from dml.results import files
 from dml.results.record import METRICS, PER_CLASS, Record
 
@@ -64,8 +65,15 @@ class Loaded:
             "epoch": np.repeat(self.arrays["metrics/epoch"], n),
             "node": np.tile(np.arange(n, dtype=np.int32), rows),
         }
-        columns |= {name: self.arrays[f"metrics/{name}"].ravel() for name in METRICS}
+        columns |= {name: self.arrays[f"metrics/{name}"].ravel() for name in self.metrics}
         return pd.DataFrame(columns)
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """The metrics that were measured: those of every experiment, then those that this one alone has."""
+        there = [name.removeprefix("metrics/") for name in self.arrays if name.startswith("metrics/")]
+        more = {name for name in there if "/" not in name} - {"round", "epoch", *METRICS}
+        return (*METRICS, *sorted(more))
 
     def record(self) -> Record:
         """What was measured, to go on from."""
@@ -74,7 +82,7 @@ class Loaded:
             edge_bytes=a["communication/edge_bytes"],
             round=[int(r) for r in a["metrics/round"]],
             epoch=[int(e) for e in a["metrics/epoch"]],
-            metrics={name: list(a[f"metrics/{name}"]) for name in METRICS},
+            metrics={name: list(a[f"metrics/{name}"]) for name in self.metrics},
             per_class={name: list(a[f"metrics/per_class/{name}"]) for name in PER_CLASS},
             bytes_sent=list(a["communication/bytes_sent"]),
             round_s=[float(s) for s in a["time/round_s"]],
@@ -141,13 +149,17 @@ def differences(a: Path | str, b: Path | str) -> list[str]:
         if not name.startswith("time/") and not _equal(first.arrays[name], second.arrays[name]):
             different.append(name)
     # How the graph was given (as a file, as its generator) changes no number.
-    skip = {"segments", "config", "topology_source", "topology_family"}
+    skip = {"segments", "config", "reads", "topology_source", "topology_family"}
     for name in sorted((set(first.attributes) | set(second.attributes)) - skip):
         x, y = first.attributes.get(name), second.attributes.get(name)
         if x != y and not (isinstance(x, float) and isinstance(y, float) and np.isnan(x) and np.isnan(y)):
             different.append(name)
-    reads = set(json.loads(first.attributes["reads"])) - {"topology_file"}
-    different += [f"config {f}" for f in sorted(reads) if first.config.get(f) != second.config.get(f)]
+    reads = {f for file in (first, second) for f in json.loads(file.attributes["reads"])} - {"topology_file"}
+    if first.attributes["experiment_id"] == second.attributes["experiment_id"]:
+        # A folder of images may lie anywhere; its content is in the id.
+        reads -= {"dataset"}
+    a_config, b_config = LATER | first.config, LATER | second.config
+    different += [f"config {f}" for f in sorted(reads) if a_config.get(f) != b_config.get(f)]
     return different
 
 

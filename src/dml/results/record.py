@@ -58,6 +58,8 @@ class Record:
         self.metrics["train_acc"].append(train_acc)
         for name in METRICS[2:]:
             self.metrics[name].append(getattr(scores, name))
+        for name, values in scores.more.items():
+            self.metrics.setdefault(name, []).append(values)
         for name in PER_CLASS:
             self.per_class[name].append(getattr(scores, name))
 

@@ -25,6 +25,9 @@ def summary(result: Loaded) -> str:
     lines += [_accuracy("IID test set", a["metrics/test_acc"][-1])]
     lines += [_accuracy("OOD test set", a["metrics/ood_acc"][-1])]
     lines += [_accuracy("OOD, target class left out (asr)", a["metrics/ood_asr"][-1])]
+    for name, key in (("own test share", "local_test_acc"), ("own validation share", "local_val_acc")):
+        if f"metrics/{key}" in a:
+            lines += [_accuracy(name, a[f"metrics/{key}"][-1])]
     lines += _by_hops(result)
     points = result.attributes["auc_points"]
     lines += ["", f"{f'AUC over {points} measurements':<34}{'sum':>8}{'a point':>18}"]

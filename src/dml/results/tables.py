@@ -11,6 +11,7 @@ from typing import Any
 
 import pandas as pd
 
+from dml.config import LATER
 from dml.errors import DamagedFileError
 from dml.results import reader
 
@@ -84,7 +85,9 @@ def _row(path: Path, found: dict[str, Any]) -> dict[str, Any]:
     config = found["config"]
     try:
         reads = set(json.loads(found["reads"]))
-        settings = {flag: config[flag] for flag in sorted(reads - _FACTORS)}
+        # Files from before a field was added stand among those that hold its neutral value.
+        told = [f for f in sorted(reads - _FACTORS) if f not in LATER or config[f] != LATER[f]]
+        settings = {flag: config[flag] for flag in told}
         settings |= {
             # A diverged run stands among those that it was to be one of.
             "rounds": config["rounds"] if found["status"] == "diverged" else found["rounds_done"],

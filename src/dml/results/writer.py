@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from dml import NUMBERS_VERSION
 from dml.config import ExperimentConfig
 from dml.results import files
-from dml.results.record import METRICS, PER_CLASS, Record
+from dml.results.record import PER_CLASS, Record
 from dml.topology import Topology
 
 SCHEMA_VERSION = 1
@@ -52,7 +52,7 @@ class Result:
     def write(self, path: Path) -> None:
         """Replaces the file at once."""
         record, n = self.record, len(self.samples)
-        a_row = 4 * n * (len(METRICS) + len(PER_CLASS) * self.label_counts.shape[1])
+        a_row = 4 * n * (len(record.metrics) + len(PER_CLASS) * self.label_counts.shape[1])
         edges = 32 * len(self.topology.edges)
         files.write(path, self._fill, len(record.round) * a_row + record.rounds * 8 * (n + 1) + edges)
 
@@ -77,8 +77,8 @@ class Result:
         n, labels = self.label_counts.shape
         files.put(file, "metrics/round", np.array(record.round, np.int32))
         files.put(file, "metrics/epoch", np.array(record.epoch, np.int32))
-        for name in METRICS:
-            rows = np.array(record.metrics[name], np.float32).reshape(-1, n)
+        for name, values in record.metrics.items():
+            rows = np.array(values, np.float32).reshape(-1, n)
             files.put(file, f"metrics/{name}", rows, **_packed(rows))
         for name in PER_CLASS:
             counts = np.array(record.per_class[name], np.int32).reshape(-1, n, labels)

@@ -43,6 +43,12 @@ class TrainingConfig(Section):
     beta_2: float = Field(0.999, ge=0, lt=1, description="decay of the second moment of adam and adamw")
     weight_decay: float = Field(0.0, ge=0, description="weight decay")
 
+    prox_coeff: float = Field(
+        0.0,
+        ge=0,
+        description="mu of the proximal term: mu/2 x the distances to the neighbours' models of the start",
+    )
+
     @field_validator("model")
     @classmethod
     def _known_model(cls, name: str) -> str:
@@ -67,6 +73,6 @@ class TrainingConfig(Section):
         """The fields that change this experiment's numbers."""
         fields = {"model", "init", "train"}
         if self.train:
-            fields |= {"epochs", "batch_size", "optimizer", "lr", "weight_decay"}
+            fields |= {"epochs", "batch_size", "optimizer", "lr", "weight_decay", "prox_coeff"}
             fields |= OPTIMIZERS[self.optimizer].reads
         return fields

@@ -9,7 +9,9 @@ from dml import randomness
 from dml.data.ood import NodeData
 from dml.population import Population
 from dml.training import optimizers
+from dml.training.augment import Augmentation
 from dml.training.config import TrainingConfig
+from dml.training.proximal import Proximal
 
 
 class LoopEngine:
@@ -21,17 +23,27 @@ class LoopEngine:
         training: optimiser, batch size.
         shuffle: a new batch order in every pass, keyed by (seed, node, pass).
         seed: the experiment's seed.
+        proximal: a term of the loss that draws towards the neighbours; None without one.
+        augmentation: changes training images anew in each pass; None without.
 
     Attributes:
         passes: passes that each node has made over its data, [n]; part of a checkpoint.
     """
 
     def __init__(
-        self, population: Population, data: NodeData, training: TrainingConfig, shuffle: bool, seed: int
+        self,
+        population: Population,
+        data: NodeData,
+        training: TrainingConfig,
+        shuffle: bool,
+        seed: int,
+        proximal: Proximal | None = None,
+        augmentation: Augmentation | None = None,
     ) -> None:
         device, dtype = population.X.device, population.X.dtype
         self._population, self._training = population, training
         self._shuffle, self._seed = shuffle, seed
+        self._proximal, self._augmentation = proximal, augmentation
         self._x = [torch.from_numpy(x).to(device, dtype) for x in data.x]
         self._y = [torch.from_numpy(y).to(device) for y in data.y]
         self._parameters = [population.parameters(node) for node in range(len(self._x))]
@@ -42,12 +54,14 @@ class LoopEngine:
         """Optimisers start afresh in every round (as published)."""
         for optimizer in self._optimizers:
             optimizer.reset()
+        if self._proximal:
+            self._proximal.begin_round()
 
     def epoch(self, nodes: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """One pass of the given nodes over their data.
 
         Returns:
-            The mean loss and the accuracy over the pass, each taken at the step that saw the sample,
+            The mean cross entropy and the accuracy over the pass, each taken at the step that saw the sample,
             [n]; NaN for a node that did not train.
         """
         loss = np.full(len(self._x), np.nan, np.float32)
@@ -65,20 +79,28 @@ class LoopEngine:
         """Trains one node for one pass; the sum of the losses and the number of hits, [2] float64."""
         module, parameters = self._population.modules[node], self._parameters[node]
         optimizer, x, y = self._optimizers[node], self._x[node], self._y[node]
+        moves = None
+        if self._augmentation:
+            moves = self._augmentation.draw(node, int(self.passes[node])).to(x.device)
         if self._shuffle:
             rng = randomness.generator(self._seed, "batch order", node, int(self.passes[node]))
             order = torch.from_numpy(rng.permutation(len(y))).to(x.device)
             x, y = x[order], y[order]
+            moves = None if moves is None else moves[order]
         module.train()
         outputs, losses = [], []
         size = self._training.batch_size
-        for xb, yb in zip(torch.split(x, size), torch.split(y, size), strict=True):
+        for batch, (xb, yb) in enumerate(zip(torch.split(x, size), torch.split(y, size), strict=True)):
+            if self._augmentation and moves is not None:
+                xb = self._augmentation.apply(xb, moves[batch * size : (batch + 1) * size])
             logits = module(xb)
             loss = functional.cross_entropy(logits, yb)
             # The last step's gradients are dropped only now: the heap, which would shrink at once if they
             # went after the step, takes the new ones in their place.
             _drop_gradients(parameters)
             loss.backward()  # type: ignore[no-untyped-call]
+            if self._proximal:
+                self._proximal.add_gradient(node, parameters)
             with torch.no_grad():
                 optimizer.step([p.grad for p in parameters if p.grad is not None])
             outputs.append(logits.detach())

@@ -1,0 +1,106 @@
+"""Which node holds which samples: the partition, each part's place, and a class that OOD nodes alone hold."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dml import randomness
+from dml.data.config import DataConfig
+from dml.data.load import Dataset
+from dml.data.partition import partition
+from dml.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from dml.topology import Topology
+
+
+def share_out(
+    data: Dataset,
+    topology: "Topology",
+    config: DataConfig,
+    ood_nodes: "Sequence[int]",
+    seed: int,
+    least: int = 1,
+) -> list[NDArray[np.int64]]:
+    """The training samples of each node, ascending, n arrays.
+
+    Args:
+        data: the data set.
+        topology: the graph, whose centralities decide where the parts lie.
+        config: Dirichlet concentrations, placement, a held-out class.
+        ood_nodes: nodes that hold OOD data.
+        seed: the experiment's seed.
+        least: samples that every node gets at least.
+
+    Raises:
+        InputError: there are too few samples, or none of the held-out class.
+    """
+    held = np.zeros(len(data.train_y), bool)
+    if config.ood_kind == "heldout_class":
+        held = data.train_y == config.ood_class
+    pool = np.flatnonzero(~held)
+    if topology.n * least > len(pool):
+        raise InputError(
+            "topology_file",
+            topology.source,
+            f"has {topology.n} nodes for {len(pool)} training samples"
+            + (f", and each needs {least}" if least > 1 else ""),
+        )
+    dealt = partition(
+        data.train_y[pool], topology.n, data.labels, config.sample_alpha, config.label_alpha, seed, least
+    )
+    parts = arranged([pool[part] for part in dealt], topology, config)
+    if config.ood_kind == "heldout_class" and ood_nodes:
+        if held.sum() < len(ood_nodes):
+            raise InputError(
+                "ood_class",
+                config.ood_class,
+                f"has {held.sum()} training samples for {len(ood_nodes)} OOD nodes; choose another",
+            )
+        order = randomness.generator(seed, "held-out class").permutation(np.flatnonzero(held))
+        for node, more in zip(ood_nodes, np.array_split(order, len(ood_nodes)), strict=True):
+            parts[node] = np.sort(np.concatenate([parts[node], more]))
+    return parts
+
+
+def arranged(
+    parts: list[NDArray[np.int64]], topology: "Topology", config: DataConfig
+) -> list[NDArray[np.int64]]:
+    """The parts by node: as they were drawn, or the largest on the most central node.
+
+    Nodes by centrality and parts by size, both ascending with ties by lower index, are matched in order; an
+    offset k moves each part k nodes up, and the k largest to the least central ones.
+    """
+    if config.random_data_placement:
+        return parts
+    # Centralities that are equal but for rounding are ties.
+    score = np.round(centrality(topology, config.centrality_metric_data_placement), 12)
+    nodes = np.argsort(score, kind="stable")
+    by_size = np.argsort([len(part) for part in parts], kind="stable")
+    result = list(parts)
+    for node, part in zip(nodes, np.roll(by_size, config.offset_clients_data_placement), strict=True):
+        result[node] = parts[part]
+    return result
+
+
+def centrality(topology: "Topology", metric: str) -> NDArray[np.float64]:
+    """A centrality of each node, [n]."""
+    if metric == "degree":
+        return topology.degree.astype(np.float64)
+    if metric == "betweenness":
+        return topology.betweenness
+    import networkx as nx
+
+    functions = {
+        "closeness": nx.closeness_centrality,
+        "harmonic": nx.harmonic_centrality,
+        "pagerank": nx.pagerank,
+    }
+    # Distances are in hops; a link's probability is no weight.
+    graph = nx.Graph(list(map(tuple, topology.edges.tolist())))
+    graph.add_nodes_from(range(topology.n))
+    found = functions[metric](graph)
+    return np.array([found[node] for node in range(topology.n)], np.float64)
