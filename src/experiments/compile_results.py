@@ -28,7 +28,7 @@ def report(folder: Path) -> int:
             "the call that started them ends them",
             file=sys.stderr,
         )
-    if runs.table.empty:
+    if runs.table.empty and not runs.diverged:
         print(f"no finished experiment in {folder}", file=sys.stderr)
         return 1
     table = tables.summarise(runs)
