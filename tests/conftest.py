@@ -1,6 +1,7 @@
 """What every test may use: scripts as a user calls them, and small experiments."""
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -11,6 +12,11 @@ from scripts import SCRIPTS, Script
 
 from dml import config
 from dml.config import ExperimentConfig
+
+
+# Where the tests are started in the background the shell has them ignore Ctrl-C, and so would the programs
+# that they start and interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)
