@@ -13,7 +13,6 @@ from scripts import SCRIPTS, Script
 from dml import config
 from dml.config import ExperimentConfig
 
-
 # Where the tests are started in the background the shell has them ignore Ctrl-C, and so would the programs
 # that they start and interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
