@@ -35,12 +35,13 @@ bench: .venv/installed
 .venv/installed: .venv/bin/python $(DEPENDENCIES)
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=23.2" "setuptools>=68" wheel
 	$(if $(TORCH_INDEX),$(BIN)/python -m pip install --index-url $(TORCH_INDEX) $(TORCH))
-	$(BIN)/python -m pip install -r requirements.txt
+	@echo "installing into .venv: some minutes, most of it torch"
+	$(BIN)/python -m pip install --quiet -r requirements.txt
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
 	@touch $@
 
 .venv/installed-dev: .venv/installed requirements-dev.txt
-	$(BIN)/python -m pip install -r requirements-dev.txt
+	$(BIN)/python -m pip install --quiet -r requirements-dev.txt
 	@touch $@
 
 clean:

@@ -168,13 +168,26 @@ def make(given: Mapping[str, Any], *, drop_unread: bool = False) -> ExperimentCo
     unread = [flag for flag in flags if flag not in config.reads() | NOT_NUMBERS]
     if unread and not drop_unread:
         about = next(info.description for _, flag, info in fields() if flag == unread[0])
-        raise InputError(
-            unread[0], flags[unread[0]], f"nothing in this experiment reads it, so leave it out ({about})"
-        )
+        remedy = _switch_that_reads(unread[0], flags)
+        right = f"nothing in this experiment reads it: {remedy or 'leave it out'} ({about})"
+        raise InputError(unread[0], flags[unread[0]], right)
     if unread:
         return make({k: v for k, v in flags.items() if k not in unread})
     _check_fit(config)
     return config
+
+
+def _switch_that_reads(flag: str, flags: Mapping[str, Any]) -> str:
+    """What to do with a flag that nothing reads: the switch that would have it read, if there is one."""
+    for _, switch, info in fields():
+        if info.annotation is bool and switch not in flags:
+            try:
+                other = make({**flags, switch: not info.default}, drop_unread=True)
+            except InputError:
+                continue
+            if flag in other.reads():
+                return f"add --{'no_' if info.default else ''}{switch}, or leave it out"
+    return ""
 
 
 def from_flat(flat: Mapping[str, Any]) -> ExperimentConfig:

@@ -28,7 +28,13 @@ SITES = Path(__file__).resolve().parents[2] / "parsl_configs"
 def main() -> int:
     """Parses the flags, runs what is missing of the sweep, prints the table."""
     sweep.refuse_factors(sys.argv[1:])
-    given = command_line.parse(sweep.fields(), sys.argv[1:], prog="bd_scheduler.py", description=DESCRIPTION)
+    given = command_line.parse(
+        sweep.fields(),
+        sys.argv[1:],
+        prog="bd_scheduler.py",
+        description=DESCRIPTION,
+        defaults=sweep.shown_defaults(),
+    )
     own, flags = sweep.make(given)
     site = sites.load_site(own.parsl_config, SITES)
     options = sites.parse_options(own.site_options)

@@ -38,6 +38,15 @@ def fields() -> Iterator[tuple[str, str, FieldInfo]]:
             yield section, flag, info
 
 
+def shown_defaults() -> dict[str, str]:
+    """What the help says of the flags that the presets set."""
+    flags = {flag for preset in PRESETS.values() for flag in preset.fixed}
+    return {
+        flag: ", ".join(f"{name} {p.fixed[flag]}" for name, p in PRESETS.items() if flag in p.fixed)
+        for flag in flags
+    } | {"threads": "1 a worker", "out_dir": "results/<preset>"}
+
+
 def refuse_factors(argv: Sequence[str]) -> None:
     """Raises InputError on a flag of the single run that a sweep varies."""
     for word in argv:
