@@ -8,6 +8,7 @@ from torch.nn import functional
 
 from dml import randomness
 from dml.data.ood import NodeData
+from dml.models.dropout import Dropout
 from dml.population import Population
 from dml.training.config import TrainingConfig
 from dml.training.loop import LoopEngine
@@ -27,6 +28,7 @@ def node_data(sizes=SIZES):
         [rng.integers(3, size=k) for k in sizes],
         np.zeros((len(sizes), 3), np.int64),
         np.zeros(len(sizes), np.int64),
+        np.split(np.arange(sum(sizes)), np.cumsum(sizes)[:-1]),
     )
 
 
@@ -180,3 +182,39 @@ def test_training_uses_dropout_and_moves_batch_statistics():
     assert population.buffers()[0].tolist() == [3]
     assert population.modules[0][3].training
     population.check_views()
+
+
+def with_dropout():
+    return nn.Sequential(
+        nn.Flatten(), Dropout(0.25), nn.Linear(6, 8), nn.ReLU(), Dropout(0.5), nn.Linear(8, 3)
+    ).double()
+
+
+def of_batch_size(size, *, shuffle=True, numbers=None):
+    population = Population(with_dropout, 1, 0, dtype=torch.float64)
+    data = node_data((12,))
+    if numbers is not None:
+        data.numbers[0] = numbers
+    return LoopEngine(population, data, TrainingConfig(batch_size=size, lr=1e-12), shuffle, 0), population
+
+
+def test_a_samples_dropout_mask_does_not_depend_on_batch_and_order():
+    """With next to no learning rate, the loss of an epoch is the sum of its samples' own losses."""
+    engines = [of_batch_size(size, shuffle=shuffle)[0] for size in (1, 5, 12) for shuffle in (True, False)]
+    for _ in range(2):
+        losses = [engine.epoch(np.array([0]))[0][0] for engine in engines]
+        np.testing.assert_allclose(losses, losses[0], rtol=1e-6)
+    # The masks are those of the samples' numbers in the training set.
+    other, _ = of_batch_size(12, numbers=np.arange(100, 112))
+    assert abs(other.epoch(np.array([0]))[0][0] - of_batch_size(12)[0].epoch(np.array([0]))[0][0]) > 1e-3
+
+
+def test_every_pass_has_masks_of_its_own_and_a_resumed_one_goes_on_with_them():
+    went_on, population = of_batch_size(12, shuffle=False)
+    first, second = (went_on.epoch(np.array([0]))[0][0] for _ in range(2))
+    assert abs(first - second) > 1e-3
+    resumed, other = of_batch_size(12, shuffle=False)
+    resumed.passes[0] = 2
+    other.X.copy_(population.X)
+    assert resumed.epoch(np.array([0]))[0][0] == went_on.epoch(np.array([0]))[0][0]
+    assert torch.equal(other.X, population.X)

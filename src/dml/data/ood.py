@@ -25,12 +25,14 @@ class NodeData:
         x, y: inputs and labels, a list of n arrays; triggered samples come last.
         label_counts: own labels, before the trigger, [n, L].
         ood_samples: how many samples carry the trigger, [n].
+        numbers: of the samples in the training set, a list of n arrays; dropout masks are keyed by them.
     """
 
     x: list[NDArray[np.float32]]
     y: list[NDArray[np.int64]]
     label_counts: NDArray[np.int64]
     ood_samples: NDArray[np.int64]
+    numbers: list[NDArray[np.int64]]
 
     @property
     def samples(self) -> NDArray[np.int64]:
@@ -98,12 +100,13 @@ def place(
     """
     counts = np.array([np.bincount(data.train_y[part], minlength=data.labels) for part in parts], np.int64)
     triggered = np.zeros(len(parts), np.int64)
-    xs, ys = [], []
+    xs, ys, numbers = [], [], []
     for node, part in enumerate(parts):
         y = data.train_y[part]
         if node not in ood_nodes:
             xs.append(data.train_x[part])
             ys.append(y)
+            numbers.append(part)
             continue
         if len(part) < 2:
             raise InputError(
@@ -119,8 +122,9 @@ def place(
         x = data.train_x[part]
         xs.append(np.concatenate([x[clean], add_trigger(x[chosen])]))
         ys.append(np.concatenate([y[clean], target_labels(y[chosen], data.labels, config.many_to_one)]))
+        numbers.append(part[np.concatenate([clean, chosen])])
         triggered[node] = k
-    return NodeData(xs, ys, counts, triggered)
+    return NodeData(xs, ys, counts, triggered, numbers)
 
 
 def cut_test_set(data: Dataset, config: DataConfig, seed: int) -> TestSets:

@@ -7,6 +7,7 @@ from torch.nn import functional
 
 from dml import randomness
 from dml.data.ood import NodeData
+from dml.models import dropout
 from dml.population import Population
 from dml.training import optimizers
 from dml.training.config import TrainingConfig
@@ -34,6 +35,8 @@ class LoopEngine:
         self._shuffle, self._seed = shuffle, seed
         self._x = [torch.from_numpy(x).to(device, dtype) for x in data.x]
         self._y = [torch.from_numpy(y).to(device) for y in data.y]
+        self._numbers = data.numbers
+        self._batches = [dropout.attach(module, seed) for module in population.modules]
         self._parameters = [population.parameters(node) for node in range(len(self._x))]
         self._optimizers = [optimizers.make(p, training) for p in self._parameters]
         self.passes = np.zeros(len(self._x), np.int64)
@@ -65,14 +68,18 @@ class LoopEngine:
         """Trains one node for one pass; the sum of the losses and the number of hits, [2] float64."""
         module, parameters = self._population.modules[node], self._parameters[node]
         optimizer, x, y = self._optimizers[node], self._x[node], self._y[node]
+        batch, passes, numbers = self._batches[node], int(self.passes[node]), self._numbers[node]
         if self._shuffle:
-            rng = randomness.generator(self._seed, "batch order", node, int(self.passes[node]))
-            order = torch.from_numpy(rng.permutation(len(y))).to(x.device)
-            x, y = x[order], y[order]
+            rng = randomness.generator(self._seed, "batch order", node, passes)
+            permutation = rng.permutation(len(y))
+            order = torch.from_numpy(permutation).to(x.device)
+            x, y, numbers = x[order], y[order], numbers[permutation]
         module.train()
         outputs, losses = [], []
         size = self._training.batch_size
-        for xb, yb in zip(torch.split(x, size), torch.split(y, size), strict=True):
+        for k, (xb, yb) in enumerate(zip(torch.split(x, size), torch.split(y, size), strict=True)):
+            if batch is not None:
+                batch.passes, batch.samples = passes, numbers[k * size : (k + 1) * size]
             logits = module(xb)
             loss = functional.cross_entropy(logits, yb)
             # The last step's gradients are dropped only now: the heap, which would shrink at once if they
