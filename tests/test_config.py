@@ -28,6 +28,7 @@ def test_the_data_set_and_the_optimiser_decide_defaults():
         ({"beta_1": 0.5}, "beta_1"),
         ({"optimizer": "adam", "momentum": 0.5}, "momentum"),
         ({"train": False, "lr": 0.1}, "lr"),
+        ({"n_layer": 2}, "n_layer"),
     ],
 )
 def test_a_field_that_nothing_reads_is_refused_when_it_was_given(flags, unread):
@@ -74,8 +75,10 @@ def test_a_value_that_cannot_be_right_is_refused_by_flag_and_value(flag, value):
 
 
 def test_a_model_that_does_not_fit_the_data_is_refused():
-    with pytest.raises(InputError, match="mlp fits"):
+    with pytest.raises(InputError, match="there fit: mlp, cnn"):
         config.make({"model": "mnist_mlp"})
+    with pytest.raises(InputError, match="takes sequences of tokens, and digits has 1 x 8 x 8"):
+        config.make({"model": "decoder"})
 
 
 def test_nesterov_without_momentum_is_refused():

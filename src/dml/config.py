@@ -172,5 +172,5 @@ def _check_fit(config: ExperimentConfig) -> None:
         raise InputError(
             "model",
             config.training.model,
-            f"takes {model.takes}, and {config.data.dataset} has {shape}; {fitting} fits",
+            f"takes {model.takes}, and {config.data.dataset} has {shape}; there fit: {fitting}",
         )

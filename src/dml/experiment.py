@@ -112,7 +112,9 @@ class _Run:
         device = accelerators.choose(config.run.accelerator)
 
         def build() -> torch.nn.Module:
-            return build_model(config.training.model, dataset.train_x.shape[1:], dataset.labels)
+            return build_model(
+                config.training.model, dataset.train_x.shape[1:], dataset.labels, config.training.settings()
+            )
 
         threads = self._set_threads(room.check(build, plan))
         self.population = Population(

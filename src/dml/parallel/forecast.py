@@ -70,9 +70,9 @@ def _seconds(path: Path) -> float:
 
 
 def _parameters(plan: Plan) -> int:
-    data = DATASETS[plan.config.data.dataset]
+    data, training = DATASETS[plan.config.data.dataset], plan.config.training
     with torch.device("meta"):
-        model = build(plan.config.training.model, data.shape, data.labels)
+        model = build(training.model, data.shape, data.labels, training.settings())
     return sum(p.numel() for p in model.parameters())
 
 
