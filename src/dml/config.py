@@ -12,7 +12,7 @@ from pydantic import Field, ValidationError
 from pydantic.fields import FieldInfo
 
 from dml.coefficients.config import StrategyConfig
-from dml.data.config import DATASETS, DataConfig
+from dml.data.config import DATASETS, NEXT_TOKEN, DataConfig
 from dml.errors import InputError
 from dml.models.registry import MODELS
 from dml.section import Section
@@ -97,6 +97,8 @@ def default_of(flag: str, info: FieldInfo) -> str:
     ]
     if by_optimizer:
         return ", ".join(by_optimizer)
+    if info.default_factory_takes_validated_data:
+        return "None"
     return str(info.get_default(call_default_factory=True))
 
 
@@ -165,9 +167,9 @@ def from_flat(flat: Mapping[str, Any]) -> ExperimentConfig:
 
 
 def _check_fit(config: ExperimentConfig) -> None:
-    model, data = MODELS[config.training.model], DATASETS[config.data.dataset]
+    model, data = MODELS[config.training.model], config.data.spec()
     if not model.fits(data.shape):
-        shape = " x ".join(map(str, data.shape))
+        shape = " x ".join(map(str, data.shape)) + (" tokens" if data.task == NEXT_TOKEN else "")
         fitting = ", ".join(name for name, spec in MODELS.items() if spec.fits(data.shape))
         raise InputError(
             "model",

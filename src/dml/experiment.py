@@ -94,7 +94,8 @@ class _Run:
     def __init__(self, plan: Plan, earlier: reader.Loaded | None) -> None:
         config, topology, seed = plan.config, plan.topology, plan.config.run.seed
         self.plan, self.earlier = plan, earlier
-        dataset = load(config.data.dataset, config.data.data_dir, seed)
+        dataset = load(config.data.dataset, config.data.data_dir, seed, config.data.settings())
+        classes = config.data.spec().classes
         if topology.n > len(dataset.train_y):
             size = len(dataset.train_y)
             raise InputError(
@@ -113,7 +114,7 @@ class _Run:
 
         def build() -> torch.nn.Module:
             return build_model(
-                config.training.model, dataset.train_x.shape[1:], dataset.labels, config.training.settings()
+                config.training.model, dataset.train_x.shape[1:], classes, config.training.settings()
             )
 
         threads = self._set_threads(room.check(build, plan))
@@ -121,7 +122,7 @@ class _Run:
             build, topology.n, seed, same=config.training.init == "same", device=device
         )
         engine = LoopEngine(self.population, data, config.training, config.data.shuffle, seed)
-        self.evaluate = Evaluator(self.population, cut_test_set(dataset, config.data, seed), dataset.labels)
+        self.evaluate = Evaluator(self.population, cut_test_set(dataset, config.data, seed), classes)
         self.algorithm = Decentralized(
             topology, self.population, engine, config.strategy, data.samples, plan.epochs, seed
         )

@@ -1,5 +1,7 @@
 """Local training, held against a plain PyTorch loop with torch.optim in float64."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +12,7 @@ from dml import randomness
 from dml.data.ood import NodeData
 from dml.models.dropout import Dropout
 from dml.population import Population
+from dml.training import loop
 from dml.training.config import TrainingConfig
 from dml.training.loop import LoopEngine
 
@@ -218,3 +221,46 @@ def test_every_pass_has_masks_of_its_own_and_a_resumed_one_goes_on_with_them():
     other.X.copy_(population.X)
     assert resumed.epoch(np.array([0]))[0][0] == went_on.epoch(np.array([0]))[0][0]
     assert torch.equal(other.X, population.X)
+
+
+class Bigrams(nn.Module):
+    """Says the next token from the present one."""
+
+    def __init__(self):
+        super().__init__()
+        self.table = nn.Embedding(6, 6)
+
+    def forward(self, tokens):
+        return self.table(tokens.long())
+
+
+@pytest.mark.parametrize("kept", [1, 40, 1 << 22])
+def test_next_tokens_are_learnt_at_all_places(monkeypatch, kept):
+    """Loss and accuracy are means over the tokens, those of the smaller last batch included."""
+    monkeypatch.setattr(loop, "KEPT", kept)
+    rng = np.random.default_rng(0)
+    tokens = [rng.integers(6, size=(k, 9)).astype(np.uint8) for k in (7, 4)]
+    data = NodeData(
+        [t[:, :-1] for t in tokens],
+        [t[:, 1:] for t in tokens],
+        np.zeros((2, 1), np.int64),
+        np.zeros(2, np.int64),
+        [np.arange(7), np.arange(4)],
+    )
+    population = Population(Bigrams, 2, 0, dtype=torch.float64)
+    start = population.X[0].clone()
+    trainer = LoopEngine(population, data, TrainingConfig(batch_size=4, lr=0.5), False, 0)
+    loss, accuracy = trainer.epoch(np.array([0, 1]))
+
+    table = start[:36].view(6, 6).clone().requires_grad_()
+    total = hits = 0
+    for batch in (tokens[0][:4], tokens[0][4:]):
+        pairs = [(int(a), int(b)) for row in batch for a, b in itertools.pairwise(row)]
+        losses = [-table[a].log_softmax(0)[b] for a, b in pairs]
+        hits += sum(int(table[a].argmax()) == b for a, b in pairs)
+        total += sum(losses).item()
+        (gradient,) = torch.autograd.grad(sum(losses) / len(losses), table)
+        table = (table - 0.5 * gradient).detach().requires_grad_()
+    torch.testing.assert_close(population.X[0, :36].view(6, 6), table.detach(), rtol=0, atol=1e-12)
+    np.testing.assert_allclose(loss[0], total / (7 * 8), rtol=1e-6)
+    assert accuracy[0] == np.float32(hits / (7 * 8))

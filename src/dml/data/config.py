@@ -2,12 +2,17 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
+from dml.data.tiny_mem import COEFFICIENTS, TOKENS
 from dml.section import Section
+
+CLASSIFICATION, NEXT_TOKEN = "classification", "next token"
+"""What a model is asked about a sample: its label, or at every place the token after it."""
 
 
 @dataclass(frozen=True)
@@ -15,16 +20,32 @@ class DatasetSpec:
     """What is known of a data set before it is loaded.
 
     Args:
-        shape: of one input: channels, height, width.
-        labels: number of classes.
+        shape: of one input: channels, height, width; of a sequence of tokens its length.
+        labels: kinds of samples, by which they are dealt out to the nodes.
         defaults: flags whose default this data set decides (learning rate, model ..).
         reads: flags of :class:`DataConfig` that this data set alone reads.
+        sizes: how many training and test samples it has.
+        task: what a model is asked.
+        tokens: how many there are, where the task is the next one.
     """
 
     shape: tuple[int, ...]
     labels: int
     defaults: Mapping[str, object]
     reads: frozenset[str] = frozenset()
+    sizes: tuple[int, int] = (0, 0)
+    task: str = CLASSIFICATION
+    tokens: int = 0
+
+    @property
+    def classes(self) -> int:
+        """The answers that a model chooses from: its outputs."""
+        return self.tokens if self.task == NEXT_TOKEN else self.labels
+
+    @property
+    def answers(self) -> int:
+        """How many answers a model gives to one sample."""
+        return self.shape[0] - 1 if self.task == NEXT_TOKEN else 1
 
 
 DATASETS: dict[str, DatasetSpec] = {
@@ -41,6 +62,18 @@ DATASETS: dict[str, DatasetSpec] = {
             "sample_alpha": 1000.0,
             "ood_test_proportion": 0.5,
         },
+        sizes=(1437, 360),
+    ),
+    "tiny_mem": DatasetSpec(
+        shape=(150,),
+        labels=5,
+        defaults={"model": "decoder", "optimizer": "adam", "lr": 0.001, "batch_size": 64, "epochs": 5},
+        reads=frozenset(
+            {"task_type", "data_dis", "tiny_mem_num_labels", "num_example", "num_test", "length", "modulo"}
+            | {"max_ctx", "trigger"}
+        ),
+        task=NEXT_TOKEN,
+        tokens=TOKENS,
     ),
 }
 
@@ -83,6 +116,27 @@ class DataConfig(Section):
         True,
         description="a new batch order every epoch; otherwise the published fixed order, triggered data last",
     )
+    task_type: Literal["multiply", "sum"] = Field(
+        "multiply", description="how tiny_mem's numbers follow on each other: c v mod --modulo, or c + v"
+    )
+    data_dis: Literal["evens", "primes"] = Field(
+        "evens", description="the coefficients c of tiny_mem: 2, 4 .. 18, or the first hundred primes"
+    )
+    tiny_mem_num_labels: int = Field(5, ge=1, description="how many of the coefficients tiny_mem takes")
+    num_example: int = Field(5000, ge=2, description="sequences of tiny_mem for each coefficient")
+    num_test: int = Field(
+        default_factory=lambda values: max(1, min(1000, values["num_example"] // 5)),
+        ge=1,
+        description="how many of these are for the test (default: 1000, or a fifth where that is less)",
+    )
+    length: int = Field(20, ge=1, description="numbers in a sequence of tiny_mem")
+    modulo: int = Field(16381, ge=2, lt=2**40, description="of --task_type multiply")
+    max_ctx: int = Field(150, ge=2, description="tokens in a sequence of tiny_mem, padding included")
+    trigger: int = Field(
+        100,
+        ge=0,
+        description="the digits after which a triggered sequence of tiny_mem holds the token 2 alone",
+    )
 
     @field_validator("dataset")
     @classmethod
@@ -100,8 +154,35 @@ class DataConfig(Section):
             raise ValueError("must be one or more different nodes, counted from 0")
         return tuple(sorted(nodes))
 
+    @model_validator(mode="after")
+    def _tiny_mem_fits(self) -> "DataConfig":
+        there = len(COEFFICIENTS[self.data_dis])
+        if self.tiny_mem_num_labels > there:
+            raise ValueError(f"--tiny_mem_num_labels must be at most {there}: {self.data_dis} has no more")
+        if self.num_test >= self.num_example:
+            raise ValueError(f"--num_test must be below --num_example ({self.num_example})")
+        return self
+
+    def spec(self) -> DatasetSpec:
+        """What is known of the data set, with these fields."""
+        spec = DATASETS[self.dataset]
+        if self.dataset != "tiny_mem":
+            return spec
+        labels, test = self.tiny_mem_num_labels, self.num_test
+        sizes = (labels * (self.num_example - test), labels * test)
+        return replace(spec, shape=(self.max_ctx,), labels=labels, sizes=sizes)
+
+    def settings(self) -> dict[str, Any]:
+        """The fields that the data set alone reads, for its loader."""
+        return {flag: getattr(self, flag) for flag in DATASETS[self.dataset].reads}
+
     def reads(self) -> set[str]:
         """The fields that change this experiment's numbers."""
-        fields = {"dataset", "label_alpha", "sample_alpha", "backdoor", "many_to_one"}
-        fields |= {"ood_test_proportion", "shuffle"} | DATASETS[self.dataset].reads
+        spec = DATASETS[self.dataset]
+        fields = {"dataset", "label_alpha", "sample_alpha", "backdoor"}
+        fields |= {"ood_test_proportion", "shuffle"} | spec.reads
+        if spec.task == CLASSIFICATION:
+            fields.add("many_to_one")
+        if self.task_type == "sum":
+            fields.discard("modulo")
         return fields | ({"backdoor_node_idx", "backdoor_proportion"} if self.backdoor else set())

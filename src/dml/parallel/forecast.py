@@ -6,8 +6,6 @@ from statistics import median
 
 import torch
 
-from dml.data.config import DATASETS
-from dml.data.load import load
 from dml.errors import DamagedFileError
 from dml.models.registry import build
 from dml.plan import Plan
@@ -70,27 +68,28 @@ def _seconds(path: Path) -> float:
 
 
 def _parameters(plan: Plan) -> int:
-    data, training = DATASETS[plan.config.data.dataset], plan.config.training
+    data, training = plan.config.data.spec(), plan.config.training
     with torch.device("meta"):
-        model = build(training.model, data.shape, data.labels, training.settings())
+        model = build(training.model, data.shape, data.classes, training.settings())
     return sum(p.numel() for p in model.parameters())
 
 
 def _work(plan: Plan) -> float:
     """Seconds on one core: steps, and a forward pass of each test sample at each measurement."""
     config, n, size = plan.config, plan.topology.n, _parameters(plan)
-    data = load(config.data.dataset, config.data.data_dir, config.run.seed)
-    samples = len(data.train_y)
+    data = config.data.spec()
+    samples, tests = data.sizes
     steps = config.run.rounds * plan.epochs * n * math.ceil(samples / n / config.training.batch_size)
     passes = plan.points * n
-    flops = 2 * size * (3 * samples * config.run.rounds * plan.epochs + passes * len(data.test_y))
+    seen = data.answers * (3 * samples * config.run.rounds * plan.epochs + passes * tests)
+    flops = 2 * size * seen
     return steps * STEP_S + passes * STEP_S + flops / FLOPS
 
 
 def _disk(plan: Plan) -> int:
     """Bytes of the result file, packed about threefold, and of the checkpoint where it is kept."""
-    n, labels = plan.topology.n, DATASETS[plan.config.data.dataset].labels
-    rows = (plan.points + 1) * n * 4 * (7 + 3 * labels) // 3
+    n, classes = plan.topology.n, plan.config.data.spec().classes
+    rows = (plan.points + 1) * n * 4 * (7 + 3 * classes) // 3
     return rows + 30_000 + (_memory(plan) if plan.config.run.keep_checkpoint else 0)
 
 

@@ -11,6 +11,10 @@ from dml.models import dropout
 from dml.population import Population
 from dml.training import optimizers
 from dml.training.config import TrainingConfig
+from dml.training.tensors import inputs
+
+KEPT = 1 << 22
+"""Logits that are kept within a pass before the hits among them are counted: 16 MB."""
 
 
 class LoopEngine:
@@ -30,11 +34,10 @@ class LoopEngine:
     def __init__(
         self, population: Population, data: NodeData, training: TrainingConfig, shuffle: bool, seed: int
     ) -> None:
-        device, dtype = population.X.device, population.X.dtype
         self._population, self._training = population, training
         self._shuffle, self._seed = shuffle, seed
-        self._x = [torch.from_numpy(x).to(device, dtype) for x in data.x]
-        self._y = [torch.from_numpy(y).to(device) for y in data.y]
+        self._x = [inputs(x, population.X) for x in data.x]
+        self._y = [torch.from_numpy(y).to(population.X.device) for y in data.y]
         self._numbers = data.numbers
         self._batches = [dropout.attach(module, seed) for module in population.modules]
         self._parameters = [population.parameters(node) for node in range(len(self._x))]
@@ -50,8 +53,8 @@ class LoopEngine:
         """One pass of the given nodes over their data.
 
         Returns:
-            The mean loss and the accuracy over the pass, each taken at the step that saw the sample,
-            [n]; NaN for a node that did not train.
+            The mean loss and the accuracy over the answers (labels, or next tokens) of the pass, each taken
+            at the step that saw the sample, [n]; NaN for a node that did not train.
         """
         loss = np.full(len(self._x), np.nan, np.float32)
         accuracy = loss.copy()
@@ -59,8 +62,8 @@ class LoopEngine:
         if sums:
             # Read once for all nodes: on an accelerator each reading waits for the device.
             total = torch.stack(sums).cpu().numpy()
-            size = np.array([len(self._y[node]) for node in nodes])
-            loss[nodes], accuracy[nodes] = total[:, 0] / size, total[:, 1] / size
+            answers = np.array([self._y[node].numel() for node in nodes])
+            loss[nodes], accuracy[nodes] = total[:, 0] / answers, total[:, 1] / answers
         self.passes[nodes] += 1
         return loss, accuracy
 
@@ -75,13 +78,16 @@ class LoopEngine:
             order = torch.from_numpy(permutation).to(x.device)
             x, y, numbers = x[order], y[order], numbers[permutation]
         module.train()
-        outputs, losses = [], []
+        outputs: list[torch.Tensor] = []
+        losses, hits, counted = [], [], 0
         size = self._training.batch_size
         for k, (xb, yb) in enumerate(zip(torch.split(x, size), torch.split(y, size), strict=True)):
+            stop = min((k + 1) * size, len(y))
             if batch is not None:
-                batch.passes, batch.samples = passes, numbers[k * size : (k + 1) * size]
-            logits = module(xb)
-            loss = functional.cross_entropy(logits, yb)
+                batch.passes, batch.samples = passes, numbers[k * size : stop]
+            # One row an answer: of a sequence, one for each place.
+            logits = module(xb).flatten(0, -2)
+            loss = functional.cross_entropy(logits, yb.flatten().long())
             # The last step's gradients are dropped only now: the heap, which would shrink at once if they
             # went after the step, takes the new ones in their place.
             _drop_gradients(parameters)
@@ -89,11 +95,13 @@ class LoopEngine:
             with torch.no_grad():
                 optimizer.step([p.grad for p in parameters if p.grad is not None])
             outputs.append(logits.detach())
-            losses.append(loss.detach() * len(yb))
+            losses.append(loss.detach() * len(logits))
+            if stop == len(y) or len(outputs) * logits.numel() >= KEPT:
+                hits.append((torch.cat(outputs).argmax(1) == y[counted:stop].flatten()).sum())
+                counted, outputs = stop, []
         # One model's worth at a time, not one for each node.
         _drop_gradients(parameters)
-        hits = (torch.cat(outputs).argmax(1) == y).sum()
-        return torch.stack([torch.stack(losses).double().sum(), hits.double()])
+        return torch.stack([torch.stack(losses).double().sum(), torch.stack(hits).sum().double()])
 
 
 def _drop_gradients(parameters: list[torch.Tensor]) -> None:
