@@ -257,7 +257,7 @@ def test_defaults_and_what_is_read():
 def test_what_cannot_be_right_is_refused(flags, flag, right):
     with pytest.raises(InputError) as refusal:
         config.make({"dataset": "tiny_mem", **flags})
-    assert refusal.value.flag == flag
+    assert (refusal.value.flag, refusal.value.value) == (flag, flags[flag])
     assert right in refusal.value.right
 
 

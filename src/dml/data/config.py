@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from dml.data.tiny_mem import COEFFICIENTS, TOKENS
 from dml.section import Section
@@ -154,14 +154,20 @@ class DataConfig(Section):
             raise ValueError("must be one or more different nodes, counted from 0")
         return tuple(sorted(nodes))
 
-    @model_validator(mode="after")
-    def _tiny_mem_fits(self) -> "DataConfig":
-        there = len(COEFFICIENTS[self.data_dis])
-        if self.tiny_mem_num_labels > there:
-            raise ValueError(f"--tiny_mem_num_labels must be at most {there}: {self.data_dis} has no more")
-        if self.num_test >= self.num_example:
-            raise ValueError(f"--num_test must be below --num_example ({self.num_example})")
-        return self
+    @field_validator("tiny_mem_num_labels")
+    @classmethod
+    def _coefficients(cls, count: int, earlier: ValidationInfo) -> int:
+        kind = earlier.data.get("data_dis", "primes")
+        if count > len(COEFFICIENTS[kind]):
+            raise ValueError(f"must be at most {len(COEFFICIENTS[kind])}: {kind} has no more")
+        return count
+
+    @field_validator("num_test")
+    @classmethod
+    def _leaves_some(cls, count: int, earlier: ValidationInfo) -> int:
+        if count >= earlier.data.get("num_example", count + 1):
+            raise ValueError("must be below --num_example, which is " + str(earlier.data["num_example"]))
+        return count
 
     def spec(self) -> DatasetSpec:
         """What is known of the data set, with these fields."""
