@@ -27,7 +27,7 @@ setup(
         "parsl>=2026.1.19",
         "pillow>=10",
         "psutil>=5.9",
-        "pydantic>=2.7",
+        "pydantic>=2.10",
         "rich>=13.7",
         "scikit-learn>=1.4",
         "scipy>=1.11",

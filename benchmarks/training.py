@@ -68,7 +68,8 @@ class Case:
     def ours(self) -> Callable[[], object]:
         """One epoch of all nodes by the loop engine."""
         counts = np.zeros((self._nodes, LABELS), np.int64)
-        data = NodeData(self._x, self._y, counts, counts[:, 0])
+        numbers = [np.arange(len(y)) for y in self._y]
+        data = NodeData(self._x, self._y, counts, counts[:, 0], numbers)
         engine = LoopEngine(self.population(), data, self._flags, shuffle=True, seed=0)
         nodes = np.arange(self._nodes)
         return lambda: engine.epoch(nodes)

@@ -6,6 +6,8 @@ import pytest
 
 from dml import config
 from dml.errors import InputError
+from dml.results.identity import identify
+from dml.topology import make as make_graph
 
 
 def test_the_data_set_and_the_optimiser_decide_defaults():
@@ -36,6 +38,7 @@ def test_the_data_set_and_the_optimiser_decide_defaults():
         ({"beta_1": 0.5}, "beta_1"),
         ({"optimizer": "adam", "momentum": 0.5}, "momentum"),
         ({"train": False, "lr": 0.1}, "lr"),
+        ({"n_layer": 2}, "n_layer"),
     ],
 )
 def test_a_field_that_nothing_reads_is_refused_when_it_was_given(flags, unread):
@@ -84,8 +87,10 @@ def test_a_value_that_cannot_be_right_is_refused_by_flag_and_value(flag, value):
 
 
 def test_a_model_that_does_not_fit_the_data_is_refused():
-    with pytest.raises(InputError, match="mlp fits"):
+    with pytest.raises(InputError, match="there fit: mlp, cnn"):
         config.make({"model": "mnist_mlp"})
+    with pytest.raises(InputError, match="takes sequences of tokens, and digits has 1 x 8 x 8"):
+        config.make({"model": "decoder"})
 
 
 def test_nesterov_without_momentum_is_refused():
@@ -118,3 +123,30 @@ def test_a_field_added_later_changes_no_id_while_it_holds_the_old_numbers(monkey
 def test_the_refusal_of_an_unread_field_says_what_would_have_it_read(flags, remedy):
     with pytest.raises(InputError, match=remedy):
         config.make(flags)
+
+
+def test_ids_from_before_the_models_and_tiny_mem_are_what_they_were():
+    """Pinned from version 0.1: new fields that an old experiment does not read change nothing."""
+    graph = make_graph("cycle:n=4")
+    assert identify(config.make({"topology_file": "cycle:n=4"}), graph).id == "82c2a4860fb5"
+    backdoor = {"topology_file": "cycle:n=4", "backdoor": True, "backdoor_node_idx": (0,)}
+    assert identify(config.make(backdoor), graph).id == "7bb6fb93e05c"
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        {"n_layer": 2},
+        {"num_example": 70},
+        {"num_test": 3},
+        {"trigger": 7},
+        {"task_type": "sum"},
+        {"length": 4},
+    ],
+    ids=str,
+)
+def test_the_fields_of_tiny_mem_are_in_the_id_of_its_experiments(flags):
+    base = {"dataset": "tiny_mem", "num_example": 60, "topology_file": "cycle:n=4"}
+    graph = make_graph("cycle:n=4")
+    assert identify(config.make({**base, **flags}), graph).id != identify(config.make(base), graph).id
+    assert identify(config.make({**base, "num_test": 12}), graph).id == identify(config.make(base), graph).id

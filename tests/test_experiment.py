@@ -13,11 +13,14 @@ import h5py
 import numpy as np
 import pytest
 from scripts import SCRIPTS
+from torch import nn
 
 from dml import experiment, results
 from dml.config import ExperimentConfig
 from dml.errors import DamagedFileError, InputError
+from dml.models.dropout import Dropout
 from dml.results.lock import LockedError, locked
+from dml.results.summary import summary
 
 Small = Callable[..., ExperimentConfig]
 
@@ -301,3 +304,88 @@ def test_a_refused_experiment_leaves_no_folder(small: Small, tmp_path: Path):
     with pytest.raises(InputError):
         experiment.run(small(topology_file="cycle:n=1500"))
     assert not (tmp_path / "out").exists()
+
+
+TINY = {
+    "dataset": "tiny_mem", "num_example": 30, "length": 6, "max_ctx": 48, "n_layer": 1, "backdoor": True,
+    "backdoor_proportion": 0.5, "ood_test_proportion": 0.5, "trigger": 0, "tiny_mem_num_labels": 3,
+}  # fmt: skip
+
+
+def test_next_tokens_from_the_command_to_the_file(small: Small, tmp_path: Path):
+    whole = experiment.run(small(**TINY, out_dir=tmp_path / "whole"))
+    config = small(**TINY, out_dir=tmp_path / "pieces")
+    with pytest.raises(experiment.Stopped):
+        experiment.run(config, stop=_StopAfter(1))
+    assert results.differences(whole, experiment.run(config)) == []
+
+    loaded = results.load(whole)
+    a = loaded.arrays
+    assert a["data/label_counts"].sum(axis=0).tolist() == [24] * 3
+    assert a["data/ood_samples"][0] > 0
+    # 9 clean test sequences of 47 next tokens each, by token.
+    support = a["metrics/per_class/support"]
+    assert support.shape[2] == 14
+    assert (support.sum(axis=2) == 9 * 47).all()
+    accuracy = a["metrics/per_class/tp"].sum(axis=2) / (9 * 47)
+    assert np.array_equal(accuracy.astype(np.float32), a["metrics/test_acc"])
+    assert np.isfinite(a["metrics/ood_asr"]).all()
+    assert a["metrics/train_loss"][-2].mean() < a["metrics/train_loss"][0].mean()
+    table = loaded.table
+    for name in ("train", "test", "ood"):
+        expected = np.exp(table[f"{name}_loss"].astype(float))
+        np.testing.assert_array_equal(table[f"{name}_perplexity"], expected)
+    text = summary(loaded)
+    assert f"{np.exp(a['metrics/test_loss'][-1].astype(float)).mean():.3f}" in text
+    assert "perplexity, IID test set" in text
+
+
+def test_nodes_own_shares_placement_and_the_proximal_term_go_with_next_tokens(small: Small):
+    more = {"train_test_val": (0.6, 0.2, 0.2), "random_data_placement": False, "prox_coeff": 0.01}
+    a = results.load(experiment.run(small(**TINY, **more, rounds=1))).arrays
+    # 72 training sequences, of which each node keeps a fifth for each of the two.
+    assert 0.5 * 72 < a["data/samples"].sum() < 0.7 * 72
+    for name in ("local_test_acc", "local_val_acc"):
+        assert ((a[f"metrics/{name}"] > 0) & (a[f"metrics/{name}"] < 1)).all()
+
+
+def test_n_layer_reaches_the_model_that_trains(small: Small):
+    """The published system trains 4 blocks whatever was asked for. A block has 198,272 parameters."""
+    bytes_sent = [
+        results.load(experiment.run(small(**{**TINY, "n_layer": layers}, rounds=1))).arrays[
+            "communication/bytes_sent"
+        ][0, 0]
+        for layers in (1, 3)
+    ]
+    assert bytes_sent[1] - bytes_sent[0] == 2 * (2 * 198_272) * 4
+
+
+def test_without_a_triggered_test_sample_ood_is_not_measured(small: Small):
+    loaded = results.load(experiment.run(small(**{**TINY, "trigger": 999999999}, rounds=1)))
+    assert np.isnan(loaded.arrays["metrics/ood_acc"]).all()
+    assert loaded.arrays["data/ood_samples"].tolist() == [0] * 4
+    assert loaded.attributes["status"] == "complete"
+    assert "not measured" in summary(loaded)
+
+
+def test_digits_have_no_perplexity(small: Small):
+    loaded = results.load(experiment.run(small(rounds=1)))
+    assert "perplexity" not in summary(loaded)
+    assert not [column for column in loaded.table if "perplexity" in column]
+
+
+def test_dropout_goes_on_where_a_stopped_run_left_it(
+    small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def with_dropout(shape: tuple[int, ...], labels: int) -> nn.Module:
+        return nn.Sequential(nn.Flatten(), Dropout(0.25), nn.Linear(64, 16), Dropout(0.5), nn.Linear(16, 10))
+
+    plain = experiment.run(small(out_dir=tmp_path / "plain"))
+    monkeypatch.setattr("dml.models.mlp.small", with_dropout)
+    whole = experiment.run(small(out_dir=tmp_path / "whole"))
+    config = small(out_dir=tmp_path / "pieces")
+    for _ in range(2):
+        with pytest.raises(experiment.Stopped):
+            experiment.run(config, stop=_StopAfter(1))
+    assert results.differences(whole, experiment.run(config)) == []
+    assert "metrics/train_loss" in results.differences(whole, plain)

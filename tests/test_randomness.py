@@ -146,3 +146,19 @@ def test_how_many_indices_a_key_has_matters():
     """numpy's SeedSequence takes (1,) and (1, 0) for one entropy; a key must not."""
     assert randomness.generator(0, "p").random() != randomness.generator(0, "p", 0).random()
     assert randomness.torch_seed(0, "p", 1) != randomness.torch_seed(0, "p", 1, 0)
+
+
+@given(seeds, purposes, st.integers(0, 2**20), st.integers(1, 13))
+@settings(deadline=None, max_examples=30)
+def test_words_are_the_quarters_of_the_hash_of_their_key(seed, purpose, step, count):
+    samples = [0, 7, 2**40]
+    rows = randomness.words(seed, purpose, step, samples, count)
+    assert rows.shape == (3, count)
+    for sample, row in zip(samples, rows, strict=True):
+        # The hash of (sample, 0) is known to 53 bits from the number of the message (sample, 0).
+        for j in range(-(-count // 4)):
+            top = int(randomness.uniforms(seed, purpose, step, [sample], [j])[0] * 2**53)
+            quarters = [(top << 11) >> (16 * k) & 0xFFFF for k in range(4)][: count - 4 * j]
+            got = row[4 * j : 4 * j + 4].tolist()
+            assert got[1:] == quarters[1:]
+            assert got[0] & 0xF800 == quarters[0] & 0xF800

@@ -13,8 +13,7 @@ from pydantic import Field, ValidationError
 from pydantic.fields import FieldInfo
 
 from dml.coefficients.config import StrategyConfig
-from dml.data.config import DATASETS, PRESETS, DataConfig, known
-from dml.data.images import spec_of
+from dml.data.config import DATASETS, NEXT_TOKEN, PRESETS, DataConfig, known
 from dml.errors import InputError
 from dml.models.registry import MODELS
 from dml.section import MAX_COUNT, Section, UserPath
@@ -115,6 +114,8 @@ def default_of(flag: str, info: FieldInfo) -> str:
     ]
     if by_optimizer:
         return ", ".join(by_optimizer)
+    if info.default_factory_takes_validated_data:
+        return "None"
     return str(info.get_default(call_default_factory=True))
 
 
@@ -198,7 +199,10 @@ def from_flat(flat: Mapping[str, Any]) -> ExperimentConfig:
 
 
 def _check_fit(config: ExperimentConfig) -> None:
-    model, data = MODELS[config.training.model], spec_of(config.data.dataset, config.data.data_dir)
+    model, data = MODELS[config.training.model], config.data.spec()
+    if data.task == NEXT_TOKEN and config.data.ood_kind != "trigger":
+        right = f"needs images; {config.data.dataset} has trigger alone"
+        raise InputError("ood_kind", config.data.ood_kind, right)
     if config.data.ood_kind == "rotated" and (len(data.shape) != 3 or data.shape[1] != data.shape[2]):
         raise InputError(
             "ood_kind", "rotated", f"needs square images, and those of {config.data.dataset} are not"
@@ -207,10 +211,10 @@ def _check_fit(config: ExperimentConfig) -> None:
         right = f"{config.data.dataset} has the classes 0 to {data.labels - 1}"
         raise InputError("ood_class", config.data.ood_class, right)
     if not model.fits(data.shape):
-        shape = " x ".join(map(str, data.shape))
+        shape = " x ".join(map(str, data.shape)) + (" tokens" if data.task == NEXT_TOKEN else "")
         fitting = ", ".join(name for name, spec in MODELS.items() if spec.fits(data.shape))
         raise InputError(
             "model",
             config.training.model,
-            f"takes {model.takes}, and {config.data.dataset} has {shape}; {fitting} fits",
+            f"takes {model.takes}, and {config.data.dataset} has {shape}; there fit: {fitting}",
         )

@@ -17,7 +17,7 @@ from dml.algorithms.decentralized import Decentralized, neighbours
 from dml.coefficients.strategies import STRATEGIES
 from dml.config import ExperimentConfig
 from dml.data.load import load
-from dml.data.ood import NodeData, cut_test_set, place
+from dml.data.ood import TASKS, NodeData, cut_test_set, place
 from dml.data.placement import share_out
 from dml.data.splits import split
 from dml.errors import DamagedFileError, InputError
@@ -106,7 +106,14 @@ class _Run:
     def __init__(self, plan: Plan, earlier: reader.Loaded | None) -> None:
         config, topology, seed = plan.config, plan.topology, plan.config.run.seed
         self.plan, self.earlier = plan, earlier
-        dataset = load(config.data.dataset, config.data.data_dir, seed, augmented=config.data.augment)
+        dataset = load(
+            config.data.dataset,
+            config.data.data_dir,
+            seed,
+            config.data.settings(),
+            augmented=config.data.augment,
+        )
+        classes = config.data.spec().classes
         ood_nodes = (config.data.backdoor_node_idx or ()) if config.data.backdoor else ()
         shares = config.data.train_test_val or (1.0,)
         parts = share_out(dataset, topology, config.data, ood_nodes, seed, least=len(shares))
@@ -114,15 +121,18 @@ class _Run:
         if config.data.train_test_val:
             cut = split(parts, dataset.train_y, dataset.labels, shares, seed)
             parts = cut.pop("train")
+            ask = TASKS[dataset.task].ask
             local = {
-                f"local_{name}_acc": [(dataset.train(s), dataset.train_y[s]) for s in samples]
+                f"local_{name}_acc": [ask(dataset.train(s), dataset.train_y[s]) for s in samples]
                 for name, samples in cut.items()
             }
         data = place(dataset, parts, config.data, ood_nodes, seed)
         device = accelerators.choose(config.run.accelerator)
 
         def build() -> torch.nn.Module:
-            return build_model(config.training.model, dataset.train_x.shape[1:], dataset.labels)
+            return build_model(
+                config.training.model, dataset.train_x.shape[1:], classes, config.training.settings()
+            )
 
         threads = self._set_threads(room.check(build, plan))
         self.population = Population(
@@ -139,7 +149,7 @@ class _Run:
             self.population, data, config.training, config.data.shuffle, seed, proximal, augmentation
         )
         sets = cut_test_set(dataset, config.data, seed)
-        self.evaluate = Evaluator(self.population, sets, dataset.labels, local)
+        self.evaluate = Evaluator(self.population, sets, classes, local)
         self.algorithm = Decentralized(
             topology, self.population, engine, config.strategy, data.samples, plan.epochs, seed, mu > 0
         )

@@ -63,8 +63,31 @@ def uniforms(seed: int, purpose: str, step: int, i: ArrayLike, j: ArrayLike) -> 
         i: receivers, [k].
         j: senders, [k].
     """
+    h = _hash(seed, purpose, step, np.asarray(i), np.asarray(j))
+    return (h >> np.uint64(11)).astype(np.float64) * 2.0**-53
+
+
+def words(seed: int, purpose: str, step: int, i: ArrayLike, count: int) -> NDArray[np.uint16]:
+    """So many numbers, uniform on 0 .. 65535, for each index of a step; [k, count].
+
+    The row of an index is a hash of its own key, whatever other indices there are.
+
+    Args:
+        seed: the experiment's seed.
+        purpose: what the numbers are for, such as ``"dropout"`` with the layer's name.
+        step: the pass over the data.
+        i: samples, [k].
+        count: numbers for each.
+    """
+    h = _hash(seed, purpose, step, np.asarray(i)[:, None], np.arange(-(-count // 4))[None])
+    return h.astype("<u8", copy=False).view("<u2")[:, :count]
+
+
+def _hash(
+    seed: int, purpose: str, step: int, i: NDArray[np.int64], j: NDArray[np.int64]
+) -> NDArray[np.uint64]:
+    """64 bits for each pair (i, j) of a step; i and j are broadcast."""
     start = np.random.SeedSequence(_words(seed, purpose, (step,))).generate_state(1, np.uint64)
     with np.errstate(over="ignore"):
-        h = _mix(np.asarray(i).astype(np.uint64) * _GAMMA + start)
-        h = _mix(h + np.asarray(j).astype(np.uint64) * _GAMMA + _GAMMA)
-    return (h >> np.uint64(11)).astype(np.float64) * 2.0**-53
+        h = _mix(i.astype(np.uint64) * _GAMMA + start)
+        return _mix(h + j.astype(np.uint64) * _GAMMA + _GAMMA)

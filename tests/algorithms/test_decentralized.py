@@ -30,6 +30,7 @@ def algorithm(topology, strategy="unweighted", *, epochs=0, seed=0, **fields):
         [rng.integers(LABELS, size=5) for _ in range(n)],
         np.zeros((n, LABELS), np.int64),
         np.zeros(n, np.int64),
+        list(np.arange(5 * n).reshape(n, 5)),
     )
     population = Population(lambda: nn.Linear(INPUTS, LABELS), n, seed, dtype=torch.float64)
     # With momentum, so that a round that does not start its optimisers afresh is seen.

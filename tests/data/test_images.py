@@ -296,6 +296,8 @@ def test_another_data_set_is_not_taken_for_mnist(tmp_path):
 
 def test_the_published_names_are_presets():
     assert [PRESETS[name]["dataset"] for name in PRESETS] == ["cifar10"] * 7 + ["cifar100"]
+    for name, preset in PRESETS.items():
+        assert config.make({"dataset": name}).training.model == preset.get("model", "vgg16")
     mnist = config.make({"dataset": "mnist"}).flat()
     assert (mnist["model"], mnist["optimizer"], mnist["lr"]) == ("mnist_mlp", "sgd", 0.01)
     assert (mnist["batch_size"], mnist["epochs"]) == (64, 5)

@@ -101,6 +101,8 @@ def test_the_right_samples_carry_the_trigger(seed, samples, share, many_to_one, 
 
     x, y, who = nodes.x[1], nodes.y[1], identity(nodes.x[1])
     assert sorted(who) == parts[1].tolist()
+    for node in range(3):
+        assert identity(nodes.x[node]).tolist() == nodes.index[node].tolist()
     clean, triggered = slice(0, samples - k), slice(samples - k, samples)
     assert np.array_equal(x[clean], data.train_x[who[clean]])
     assert np.array_equal(y[clean], data.train_y[who[clean]])

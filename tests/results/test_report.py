@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from dml.results import load, report, tables
-from dml.results.summary import _accuracy, summary
+from dml.results.summary import _nodes, summary
 
 
 @pytest.fixture
@@ -177,6 +177,6 @@ def test_a_diverged_run_says_so(tiny, tmp_path):
 
 def test_columns_of_large_graphs_do_not_touch():
     """Node numbers of four digits."""
-    line = _accuracy("IID test set", np.linspace(0, 1, 10000).astype(np.float32))
+    line = _nodes("IID test set", np.linspace(0, 1, 10000).astype(np.float32))
     assert line.split()[3:] == ["0.500", "0.000", "(node", "0)", "1.000", "(node", "9999)"]
     assert len(line) <= 80

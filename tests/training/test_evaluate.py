@@ -84,6 +84,83 @@ def test_scores_equal_scikit_learns(monkeypatch, chunk, nodes_at_once, many_to_o
     assert (scores.predicted == 0).any()
 
 
+@pytest.mark.parametrize("chunk", [7, 4096])
+@pytest.mark.parametrize("samples_at_once", [0.2, 1, 3.5, 8, 24, 60, 1000])
+def test_tokens_are_counted_one_by_one_whatever_fits_into_memory(monkeypatch, chunk, samples_at_once):
+    """17 clean and 5 triggered sequences, 8 answers each of 6 tokens; the trigger made some of them 2."""
+    rng = np.random.default_rng(0)
+    x = rng.integers(6, size=(22, 8)).astype(np.uint8)
+    y = rng.integers(5, size=(22, 8)).astype(np.uint8)
+    own = y[17:].copy()
+    y[17:, 4:] = 2
+    test = TestSets(x[:17], y[:17], x[17:], y[17:], own)
+    models = Population(lambda: nn.Sequential(nn.Embedding(6, 6)), 3, 0, dtype=torch.float64)
+    for module in models.modules:
+        # nn.Embedding takes no uint8, as the decoder does.
+        module[0].register_forward_pre_hook(lambda _, args: (args[0].long(),))
+    monkeypatch.setattr(evaluate, "CHUNK", chunk)
+    monkeypatch.setattr(evaluate, "BUDGET", int(samples_at_once * 8 * 6 * 8))
+    local = [(x[5 * node : 5 * node + 4 + node], y[5 * node : 5 * node + 4 + node]) for node in range(3)]
+    scores = Evaluator(models, test, 6, {"own": local})()
+    for node in range(3):
+        table = models.X[node, :36].view(6, 6).numpy()
+        share, answers = local[node]
+        assert scores.more["own"][node] == np.float32((table[share].argmax(-1) == answers).mean())
+        losses = {"test": [], "ood": []}
+        hits, telling = {"test": [], "ood": []}, []
+        tp, predicted, support = np.zeros((3, 6), int)
+        for sample in range(22):
+            kind = "test" if sample < 17 else "ood"
+            for place in range(8):
+                row, answer = table[x[sample, place]], y[sample, place]
+                losses[kind].append(-log_softmax(row)[answer])
+                hits[kind].append(row.argmax() == answer)
+                if kind == "test":
+                    support[answer] += 1
+                    predicted[row.argmax()] += 1
+                    tp[answer] += row.argmax() == answer
+                elif own[sample - 17, place] != answer:
+                    telling.append(row.argmax() == 2)
+        for kind in ("test", "ood"):
+            np.testing.assert_allclose(
+                getattr(scores, f"{kind}_loss")[node], np.mean(losses[kind]), rtol=1e-6
+            )
+            assert getattr(scores, f"{kind}_acc")[node] == np.float32(np.mean(hits[kind]))
+        assert 0 < len(telling) < 5 * 4
+        assert scores.ood_asr[node] == np.float32(np.mean(telling))
+        assert scores.tp[node].tolist() == tp.tolist()
+        assert scores.predicted[node].tolist() == predicted.tolist()
+        assert scores.support[node].tolist() == support.tolist()
+
+
+def test_no_more_logits_than_the_budget_are_held(monkeypatch):
+    """A node's own logits alone would be 22 x 8 x 6 numbers; only two sequences' worth is allowed."""
+    test = TestSets(*(np.zeros((k, 8), np.uint8) for k in (17, 17, 5, 5, 5)))
+    models = Population(lambda: nn.Embedding(6, 6), 3, 0)
+    monkeypatch.setattr(evaluate, "BUDGET", 2 * 8 * 6 * 4)
+    held = []
+    stack = torch.stack
+
+    def watch(tensors, *args):
+        result = stack(tensors, *args)
+        held.append(result.nbytes if result.dtype == torch.float32 else 0)
+        return result
+
+    monkeypatch.setattr(evaluate.torch, "stack", watch)
+    for module in models.modules:
+        module.register_forward_pre_hook(lambda _, args: (args[0].long(),))
+    Evaluator(models, test, 6)()
+    assert max(held) == evaluate.BUDGET
+
+
+def test_without_an_ood_sample_nothing_is_measured_on_them():
+    test = sets()
+    none = TestSets(test.x, test.y, test.ood_x[:0], test.ood_y[:0], test.ood_own[:0])
+    scores, whole = Evaluator(population(), none, LABELS)(), Evaluator(population(), test, LABELS)()
+    assert np.isnan([scores.ood_loss, scores.ood_acc, scores.ood_asr]).all()
+    assert np.array_equal(scores.tp, whole.tp)
+
+
 def test_precision_recall_and_f1_follow_from_the_counts():
     models, test = population(), sets()
     scores = Evaluator(models, test, LABELS)()

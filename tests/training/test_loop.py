@@ -1,5 +1,7 @@
 """Local training, held against a plain PyTorch loop with torch.optim in float64."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -8,7 +10,9 @@ from torch.nn import functional
 
 from dml import randomness
 from dml.data.ood import NodeData
+from dml.models.dropout import Dropout
 from dml.population import Population
+from dml.training import loop
 from dml.training.config import TrainingConfig
 from dml.training.loop import LoopEngine
 
@@ -27,6 +31,7 @@ def node_data(sizes=SIZES):
         [rng.integers(3, size=k) for k in sizes],
         np.zeros((len(sizes), 3), np.int64),
         np.zeros(len(sizes), np.int64),
+        np.split(np.arange(sum(sizes)), np.cumsum(sizes)[:-1]),
     )
 
 
@@ -180,3 +185,82 @@ def test_training_uses_dropout_and_moves_batch_statistics():
     assert population.buffers()[0].tolist() == [3]
     assert population.modules[0][3].training
     population.check_views()
+
+
+def with_dropout():
+    return nn.Sequential(
+        nn.Flatten(), Dropout(0.25), nn.Linear(6, 8), nn.ReLU(), Dropout(0.5), nn.Linear(8, 3)
+    ).double()
+
+
+def of_batch_size(size, *, shuffle=True, numbers=None):
+    population = Population(with_dropout, 1, 0, dtype=torch.float64)
+    data = node_data((12,))
+    if numbers is not None:
+        data.index[0] = numbers
+    return LoopEngine(population, data, TrainingConfig(batch_size=size, lr=1e-12), shuffle, 0), population
+
+
+def test_a_samples_dropout_mask_does_not_depend_on_batch_and_order():
+    """With next to no learning rate, the loss of an epoch is the sum of its samples' own losses."""
+    engines = [of_batch_size(size, shuffle=shuffle)[0] for size in (1, 5, 12) for shuffle in (True, False)]
+    for _ in range(2):
+        losses = [engine.epoch(np.array([0]))[0][0] for engine in engines]
+        np.testing.assert_allclose(losses, losses[0], rtol=1e-6)
+    # The masks are those of the samples' numbers in the training set.
+    other, _ = of_batch_size(12, numbers=np.arange(100, 112))
+    assert abs(other.epoch(np.array([0]))[0][0] - of_batch_size(12)[0].epoch(np.array([0]))[0][0]) > 1e-3
+
+
+def test_every_pass_has_masks_of_its_own_and_a_resumed_one_goes_on_with_them():
+    went_on, population = of_batch_size(12, shuffle=False)
+    first, second = (went_on.epoch(np.array([0]))[0][0] for _ in range(2))
+    assert abs(first - second) > 1e-3
+    resumed, other = of_batch_size(12, shuffle=False)
+    resumed.passes[0] = 2
+    other.X.copy_(population.X)
+    assert resumed.epoch(np.array([0]))[0][0] == went_on.epoch(np.array([0]))[0][0]
+    assert torch.equal(other.X, population.X)
+
+
+class Bigrams(nn.Module):
+    """Says the next token from the present one."""
+
+    def __init__(self):
+        super().__init__()
+        self.table = nn.Embedding(6, 6)
+
+    def forward(self, tokens):
+        return self.table(tokens.long())
+
+
+@pytest.mark.parametrize("kept", [1, 40, 1 << 22])
+def test_next_tokens_are_learnt_at_all_places(monkeypatch, kept):
+    """Loss and accuracy are means over the tokens, those of the smaller last batch included."""
+    monkeypatch.setattr(loop, "KEPT", kept)
+    rng = np.random.default_rng(0)
+    tokens = [rng.integers(6, size=(k, 9)).astype(np.uint8) for k in (7, 4)]
+    data = NodeData(
+        [t[:, :-1] for t in tokens],
+        [t[:, 1:] for t in tokens],
+        np.zeros((2, 1), np.int64),
+        np.zeros(2, np.int64),
+        [np.arange(7), np.arange(4)],
+    )
+    population = Population(Bigrams, 2, 0, dtype=torch.float64)
+    start = population.X[0].clone()
+    trainer = LoopEngine(population, data, TrainingConfig(batch_size=4, lr=0.5), False, 0)
+    loss, accuracy = trainer.epoch(np.array([0, 1]))
+
+    table = start[:36].view(6, 6).clone().requires_grad_()
+    total = hits = 0
+    for batch in (tokens[0][:4], tokens[0][4:]):
+        pairs = [(int(a), int(b)) for row in batch for a, b in itertools.pairwise(row)]
+        losses = [-table[a].log_softmax(0)[b] for a, b in pairs]
+        hits += sum(int(table[a].argmax()) == b for a, b in pairs)
+        total += sum(losses).item()
+        (gradient,) = torch.autograd.grad(sum(losses) / len(losses), table)
+        table = (table - 0.5 * gradient).detach().requires_grad_()
+    torch.testing.assert_close(population.X[0, :36].view(6, 6), table.detach(), rtol=0, atol=1e-12)
+    np.testing.assert_allclose(loss[0], total / (7 * 8), rtol=1e-6)
+    assert accuracy[0] == np.float32(hits / (7 * 8))

@@ -34,7 +34,8 @@ def node_data():
     rng = np.random.default_rng(1)
     zeros = np.zeros((len(SIZES), 3), np.int64)
     x = [rng.normal(size=(k, 1, 2, 3)).astype(np.float32) for k in SIZES]
-    return NodeData(x, [rng.integers(3, size=k) for k in SIZES], zeros, zeros[:, 0])
+    index = np.split(np.arange(sum(SIZES)), np.cumsum(SIZES)[:-1])
+    return NodeData(x, [rng.integers(3, size=k) for k in SIZES], zeros, zeros[:, 0], index)
 
 
 def plain_round(starts, node, near, data, config, epochs, passes):

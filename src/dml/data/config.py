@@ -2,15 +2,19 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
-from dml.section import Section, UserPath
+from dml.data.tiny_mem import COEFFICIENTS, TOKENS
+from dml.section import MAX_COUNT, Section, UserPath
 
 Scale = tuple[tuple[float, ...], tuple[float, ...]]
+
+CLASSIFICATION, NEXT_TOKEN = "classification", "next token"
+"""What a model is asked about a sample: its label, or at every place the token after it."""
 
 
 @dataclass(frozen=True)
@@ -18,8 +22,8 @@ class DatasetSpec:
     """What is known of a data set before it is loaded.
 
     Args:
-        shape: of one input: channels, height, width.
-        labels: number of classes.
+        shape: of one input: channels, height, width; of a sequence of tokens its length.
+        labels: kinds of samples, by which they are dealt out to the nodes.
         defaults: flags whose default this data set decides (learning rate, model ..).
         reads: flags of :class:`DataConfig` that this data set alone reads.
         sizes: how many training and test samples it has.
@@ -27,6 +31,8 @@ class DatasetSpec:
         scale: mean and standard deviation of a channel (or of each) that turn pixels in [0, 1] into inputs.
         augmented_scale: the same with ``--augment``.
         fingerprint: of the content, where the name alone does not tell it.
+        task: what a model is asked.
+        tokens: how many there are, where the task is the next one.
     """
 
     shape: tuple[int, ...]
@@ -38,6 +44,18 @@ class DatasetSpec:
     scale: Scale = ((0.0,), (1.0,))
     augmented_scale: Scale = ((0.0,), (1.0,))
     fingerprint: str | None = None
+    task: str = CLASSIFICATION
+    tokens: int = 0
+
+    @property
+    def classes(self) -> int:
+        """The answers that a model chooses from: its outputs."""
+        return self.tokens if self.task == NEXT_TOKEN else self.labels
+
+    @property
+    def answers(self) -> int:
+        """How many answers a model gives to one sample."""
+        return self.shape[0] - 1 if self.task == NEXT_TOKEN else 1
 
 
 _MNIST = {"model": "mnist_mlp", "optimizer": "sgd", "lr": 0.01, "batch_size": 64, "epochs": 5}
@@ -83,6 +101,18 @@ DATASETS: dict[str, DatasetSpec] = {
     "fmnist": _mnist(),
     "cifar10": _cifar(10, "cnn"),
     "cifar100": _cifar(100, "vgg16"),
+    "tiny_mem": DatasetSpec(
+        shape=(150,),
+        labels=5,
+        defaults={"model": "decoder", "optimizer": "adam", "lr": 0.001, "batch_size": 64, "epochs": 5},
+        reads=frozenset(
+            {"task_type", "data_dis", "tiny_mem_num_labels", "num_example", "num_test", "length", "modulo"}
+            | {"max_ctx", "trigger"}
+        ),
+        sizes=(20_000, 5_000),
+        task=NEXT_TOKEN,
+        tokens=TOKENS,
+    ),
 }
 
 PRESETS: dict[str, Mapping[str, object]] = {
@@ -195,6 +225,35 @@ class DataConfig(Section):
         True,
         description="a new batch order every epoch; otherwise the published fixed order, triggered data last",
     )
+    task_type: Literal["multiply", "sum"] = Field(
+        "multiply", description="how tiny_mem's numbers follow on each other: c v mod --modulo, or c + v"
+    )
+    data_dis: Literal["evens", "primes"] = Field(
+        "evens", description="the coefficients c of tiny_mem: 2, 4 .. 18, or the first hundred primes"
+    )
+    tiny_mem_num_labels: int = Field(
+        5, ge=1, le=MAX_COUNT, description="how many of the coefficients tiny_mem takes"
+    )
+    num_example: int = Field(
+        5000, ge=2, le=MAX_COUNT, description="sequences of tiny_mem for each coefficient"
+    )
+    num_test: int = Field(
+        default_factory=lambda values: max(1, min(1000, values["num_example"] // 5)),
+        ge=1,
+        le=MAX_COUNT,
+        description="how many of these are for the test (default: 1000, or a fifth where that is less)",
+    )
+    length: int = Field(20, ge=1, le=MAX_COUNT, description="numbers in a sequence of tiny_mem")
+    modulo: int = Field(16381, ge=2, lt=2**40, description="of --task_type multiply")
+    max_ctx: int = Field(
+        150, ge=2, le=MAX_COUNT, description="tokens in a sequence of tiny_mem, padding included"
+    )
+    trigger: int = Field(
+        100,
+        ge=0,
+        le=MAX_COUNT,
+        description="the digits after which a triggered sequence of tiny_mem holds the token 2 alone",
+    )
 
     @field_validator("dataset")
     @classmethod
@@ -223,15 +282,55 @@ class DataConfig(Section):
             raise ValueError("must be one or more different nodes, counted from 0")
         return tuple(sorted(nodes))
 
+    @field_validator("tiny_mem_num_labels")
+    @classmethod
+    def _coefficients(cls, count: int, earlier: ValidationInfo) -> int:
+        kind = earlier.data.get("data_dis", "primes")
+        if count > len(COEFFICIENTS[kind]):
+            raise ValueError(f"must be at most {len(COEFFICIENTS[kind])}: {kind} has no more")
+        return count
+
+    @field_validator("num_test")
+    @classmethod
+    def _leaves_some(cls, count: int, earlier: ValidationInfo) -> int:
+        if count >= earlier.data.get("num_example", count + 1):
+            raise ValueError("must be below --num_example, which is " + str(earlier.data["num_example"]))
+        return count
+
+    def spec(self) -> DatasetSpec:
+        """What is known of the data set, with these fields; a user's folder is converted if need be.
+
+        Raises:
+            InputError: the folder cannot be used, or the files of the data set are damaged.
+        """
+        # Here, as images are described by this module.
+        from dml.data.images import spec_of
+
+        spec = spec_of(self.dataset, self.data_dir)
+        if self.dataset != "tiny_mem":
+            return spec
+        labels, test = self.tiny_mem_num_labels, self.num_test
+        sizes = (labels * (self.num_example - test), labels * test)
+        return replace(spec, shape=(self.max_ctx,), labels=labels, sizes=sizes)
+
+    def settings(self) -> dict[str, Any]:
+        """The fields that the data set alone reads, for its loader."""
+        return {flag: getattr(self, flag) for flag in (known(self.dataset) or FOLDER).reads}
+
     def reads(self) -> set[str]:
         """The fields that change this experiment's numbers."""
+        spec = known(self.dataset) or FOLDER
         fields = {"dataset", "label_alpha", "sample_alpha", "shuffle", "backdoor", "ood_kind"}
-        fields |= {"train_test_val", "random_data_placement"} | (known(self.dataset) or FOLDER).reads
+        fields |= {"train_test_val", "random_data_placement"} | spec.reads
+        if self.task_type == "sum":
+            fields.discard("modulo")
         fields |= {
-            "trigger": {"many_to_one", "random_bd", "ood_test_proportion"},
+            "trigger": {"ood_test_proportion"},
             "rotated": {"ood_test_proportion"},
             "heldout_class": {"ood_class"},
         }[self.ood_kind]
+        if self.ood_kind == "trigger" and spec.task == CLASSIFICATION:
+            fields |= {"many_to_one", "random_bd"}
         if self.backdoor:
             fields |= {"backdoor_node_idx"}
             fields |= {"backdoor_proportion"} if self.ood_kind != "heldout_class" else set()

@@ -1,19 +1,22 @@
 """OOD data: what an OOD node has beside its clean samples, and the test set that measures it.
 
-- trigger: a bright patch, and the label that it commands (arXiv 2505.11760, section 4);
+- trigger: in images a bright patch, and the label that it commands (arXiv 2505.11760, section 4); in
+  sequences of tokens a word that some of them hold, and that commands all tokens after it;
 - heldout_class: the images of a class that no other node has (:mod:`dml.data.placement` gives them out);
 - rotated: images turned by 90 degrees, with their own labels.
 """
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dml import randomness
-from dml.data.config import DataConfig
+from dml.data import tiny_mem
+from dml.data.config import CLASSIFICATION, NEXT_TOKEN, DataConfig
 from dml.data.load import Dataset
 from dml.data.partition import largest_remainder
 from dml.errors import InputError
@@ -27,17 +30,19 @@ class NodeData:
     """The training data of each node.
 
     Args:
-        x, y: inputs and labels, a list of n arrays; OOD samples come last.
+        x, y: inputs and answers, a list of n arrays; OOD samples come last. The answers are labels [k], or
+            the next tokens [k, T - 1].
         label_counts: own labels, before any trigger, [n, L].
         ood_samples: how many samples are OOD, [n].
-        index: which training sample of the data set each one is, a list of n arrays.
+        index: which training sample of the data set each one is, a list of n arrays; dropout masks and
+            augmentation are keyed by it.
     """
 
-    x: list[NDArray[np.float32]]
-    y: list[NDArray[np.int64]]
+    x: list[NDArray[Any]]
+    y: list[NDArray[Any]]
     label_counts: NDArray[np.int64]
     ood_samples: NDArray[np.int64]
-    index: list[NDArray[np.int64]] = field(default_factory=list)
+    index: list[NDArray[np.int64]]
 
     @property
     def samples(self) -> NDArray[np.int64]:
@@ -47,23 +52,41 @@ class NodeData:
 
 @dataclass(frozen=True)
 class TestSets:
-    """The clean and the OOD test set, the same for every node, with no image in common.
+    """The clean and the OOD test set, the same for every node, with no sample in common.
 
     Args:
-        x, y: inputs and labels of the clean test set.
-        ood_x, ood_y: OOD inputs, and their labels: those that the trigger commands, else their own.
-        ood_own: the images' own labels.
-        commanded: ood_y are commanded by a trigger, so that where it equals ood_own a hit proves nothing.
+        x, y: inputs and answers of the clean test set.
+        ood_x, ood_y: OOD inputs, and their answers: those that the trigger commands, else their own.
+        ood_own: the answers without the trigger.
+        commanded: ood_y are commanded by a trigger, so that where one equals ood_own a hit proves nothing.
     """
 
     __test__ = False  # not a test, whatever pytest makes of the name
 
-    x: NDArray[np.float32]
-    y: NDArray[np.int64]
-    ood_x: NDArray[np.float32]
-    ood_y: NDArray[np.int64]
-    ood_own: NDArray[np.int64]
+    x: NDArray[Any]
+    y: NDArray[Any]
+    ood_x: NDArray[Any]
+    ood_y: NDArray[Any]
+    ood_own: NDArray[Any]
     commanded: bool = True
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a model is asked about samples, and how they become OOD.
+
+    Args:
+        ask: (samples [k, ..], labels [k]) -> what the model sees, and the answers.
+        turn: (samples, labels, their numbers in the data set, number of labels, configuration, seed, whether
+            they are test samples) -> which of them can be OOD, [k] bool, and these alone, turned into OOD
+            ones: samples and labels.
+    """
+
+    ask: Callable[[NDArray[Any], NDArray[np.int64]], tuple[NDArray[Any], NDArray[Any]]]
+    turn: Callable[
+        [NDArray[Any], NDArray[np.int64], NDArray[np.int64], int, DataConfig, int, bool],
+        tuple[NDArray[np.bool_], NDArray[Any], NDArray[np.int64]],
+    ]
 
 
 def add_trigger(
@@ -102,37 +125,45 @@ def random_corners(
     return rows.astype(np.int64), columns.astype(np.int64)
 
 
-def turned_ood(
+def target_labels(y: NDArray[np.int64], labels: int, many_to_one: bool) -> NDArray[np.int64]:
+    """What the trigger commands: label 0, or (label + 1) mod L."""
+    return np.zeros_like(y) if many_to_one else (y + 1) % labels
+
+
+def _turn_images(
     x: NDArray[np.float32],
     y: NDArray[np.int64],
     samples: NDArray[np.int64],
     labels: int,
     config: DataConfig,
     seed: int,
-    *,
     test: bool,
-) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Clean inputs and labels as OOD ones.
-
-    Args:
-        x, y: inputs and labels.
-        samples: which of the training (or test) samples they are, [k].
-        labels: number of classes.
-        config: the kind of OOD data.
-        seed: the experiment's seed.
-        test: they are test samples.
-    """
-    if config.ood_kind == "heldout_class":
-        return x, y
+) -> tuple[NDArray[np.bool_], NDArray[np.float32], NDArray[np.int64]]:
     if config.ood_kind == "rotated":
-        return np.ascontiguousarray(np.rot90(x, axes=(2, 3))), y
-    corner = random_corners(x.shape, samples, seed, test=test) if config.random_bd else None
-    return add_trigger(x, corner), target_labels(y, labels, config.many_to_one)
+        x = np.ascontiguousarray(np.rot90(x, axes=(2, 3)))
+    elif config.ood_kind == "trigger":
+        corner = random_corners(x.shape, samples, seed, test=test) if config.random_bd else None
+        x, y = add_trigger(x, corner), target_labels(y, labels, config.many_to_one)
+    return np.ones(len(y), bool), x, y
 
 
-def target_labels(y: NDArray[np.int64], labels: int, many_to_one: bool) -> NDArray[np.int64]:
-    """What the trigger commands: label 0, or (label + 1) mod L."""
-    return np.zeros_like(y) if many_to_one else (y + 1) % labels
+def _turn_tokens(
+    x: NDArray[np.uint8],
+    y: NDArray[np.int64],
+    samples: NDArray[np.int64],
+    labels: int,
+    config: DataConfig,
+    seed: int,
+    test: bool,
+) -> tuple[NDArray[np.bool_], NDArray[np.uint8], NDArray[np.int64]]:
+    holds, triggered = tiny_mem.add_trigger(x, config.trigger)
+    return holds, triggered, y[holds]
+
+
+TASKS = {
+    CLASSIFICATION: Task(lambda x, y: (x, y), _turn_images),
+    NEXT_TOKEN: Task(tiny_mem.next_token, _turn_tokens),
+}
 
 
 def spread_over_labels(
@@ -152,53 +183,57 @@ def place(
     """Gives each node its samples, and the OOD nodes their OOD ones.
 
     Of an OOD node's samples k = max(1, ceil(share x samples)) carry the trigger, or are rotated, but never
-    all; those of a held-out class are OOD as they are.
+    all; of sequences those of the k that hold its digits. Those of a held-out class are OOD as they are.
 
     Raises:
         InputError: an OOD node has a single sample, so that no clean one would be left.
     """
     counts = np.array([np.bincount(data.train_y[part], minlength=data.labels) for part in parts], np.int64)
-    triggered = np.zeros(len(parts), np.int64)
+    task, turned = TASKS[data.task], np.zeros(len(parts), np.int64)
     xs, ys, index = [], [], []
     for node, part in enumerate(parts):
-        y = data.train_y[part]
-        if node not in ood_nodes:
-            xs.append(data.train(part))
-            ys.append(y)
-            index.append(part)
-            continue
-        if config.ood_kind == "heldout_class":
-            chosen = np.flatnonzero(y == config.ood_class)
-        elif len(part) < 2:
-            raise InputError(
-                "backdoor_node_idx",
-                node,
-                "has one training sample, and an OOD node needs a clean one beside it",
+        x, y = data.train(part), data.train_y[part]
+        if node in ood_nodes:
+            chosen = _chosen(node, y, data.labels, config, seed)
+            able, ood_x, ood_y = task.turn(
+                x[chosen], y[chosen], part[chosen], data.labels, config, seed, False
             )
-        else:
-            # Rounded first, so that 0.1 x 50 is 5 whatever the last bit says.
-            k = min(max(1, math.ceil(round(config.backdoor_proportion * len(part), 9))), len(part) - 1)
-            rng = randomness.generator(seed, "trigger", node)
-            chosen = spread_over_labels(y, data.labels, k, rng)
-        clean = np.setdiff1d(np.arange(len(part)), chosen)
-        x = data.train(part)
-        ood_x, ood_y = turned_ood(x[chosen], y[chosen], part[chosen], data.labels, config, seed, test=False)
-        xs.append(np.concatenate([x[clean], ood_x]))
-        ys.append(np.concatenate([y[clean], ood_y]))
-        index.append(np.concatenate([part[clean], part[chosen]]))
-        triggered[node] = len(chosen)
-    return NodeData(xs, ys, counts, triggered, index)
+            chosen = chosen[able]
+            clean = np.setdiff1d(np.arange(len(part)), chosen)
+            x, y = np.concatenate([x[clean], ood_x]), np.concatenate([y[clean], ood_y])
+            part = part[np.concatenate([clean, chosen])]
+            turned[node] = len(chosen)
+        inputs, answers = task.ask(x, y)
+        xs.append(inputs)
+        ys.append(answers)
+        index.append(part)
+    return NodeData(xs, ys, counts, turned, index)
+
+
+def _chosen(node: int, y: NDArray[np.int64], labels: int, config: DataConfig, seed: int) -> NDArray[np.int64]:
+    """Which of an OOD node's samples are to be OOD."""
+    if config.ood_kind == "heldout_class":
+        return np.flatnonzero(y == config.ood_class)
+    if len(y) < 2:
+        raise InputError(
+            "backdoor_node_idx", node, "has one training sample, and an OOD node needs a clean one beside it"
+        )
+    # Rounded first, so that 0.1 x 50 is 5 whatever the last bit says.
+    k = min(max(1, math.ceil(round(config.backdoor_proportion * len(y), 9))), len(y) - 1)
+    rng = randomness.generator(seed, "trigger", node)
+    return spread_over_labels(y, labels, k, rng)
 
 
 def cut_test_set(data: Dataset, config: DataConfig, seed: int) -> TestSets:
     """Cuts the test data into the clean and the OOD test set.
 
-    The OOD test set is a share of the images, spread over the classes; of a held-out class, all its images.
+    The OOD test set is a share of the samples, spread over the classes; of a held-out class, all its images.
+    Of the sequences cut off for it those that do not hold the trigger are in neither.
 
     Raises:
         InputError: the test data have no image of the held-out class, or no other.
     """
-    size = len(data.test_y)
+    size, task = len(data.test_y), TASKS[data.task]
     if config.ood_kind == "heldout_class":
         chosen = np.flatnonzero(data.test_y == config.ood_class)
         if len(chosen) in (0, size):
@@ -208,7 +243,12 @@ def cut_test_set(data: Dataset, config: DataConfig, seed: int) -> TestSets:
         k = min(max(1, round(config.ood_test_proportion * size)), size - 1)
         chosen = spread_over_labels(data.test_y, data.labels, k, randomness.generator(seed, "ood test set"))
     clean = np.setdiff1d(np.arange(size), chosen)
-    own = data.test_y[chosen]
-    ood_x, ood_y = turned_ood(data.test(chosen), own, chosen, data.labels, config, seed, test=True)
-    trigger = config.ood_kind == "trigger"
-    return TestSets(data.test(clean), data.test_y[clean], ood_x, ood_y, own, commanded=trigger)
+    x, y = data.test(chosen), data.test_y[chosen]
+    able, ood_x, ood_y = task.turn(x, y, chosen, data.labels, config, seed, True)
+    own = task.ask(x[able], y[able])[1]
+    return TestSets(
+        *task.ask(data.test(clean), data.test_y[clean]),
+        *task.ask(ood_x, ood_y),
+        own,
+        commanded=config.ood_kind == "trigger",
+    )

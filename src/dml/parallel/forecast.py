@@ -6,7 +6,7 @@ from statistics import median
 
 import torch
 
-from dml.data.images import fetch_command, lacking, spec_of
+from dml.data.images import fetch_command, lacking
 from dml.errors import DamagedFileError
 from dml.models.registry import build
 from dml.plan import Plan
@@ -74,27 +74,28 @@ def _seconds(path: Path) -> float:
 
 
 def _parameters(plan: Plan) -> int:
-    data = spec_of(plan.config.data.dataset, plan.config.data.data_dir)
+    data, training = plan.config.data.spec(), plan.config.training
     with torch.device("meta"):
-        model = build(plan.config.training.model, data.shape, data.labels)
+        model = build(training.model, data.shape, data.classes, training.settings())
     return sum(p.numel() for p in model.parameters())
 
 
 def _work(plan: Plan) -> float:
     """Seconds on one core: steps, and a forward pass of each test sample at each measurement."""
     config, n, size = plan.config, plan.topology.n, _parameters(plan)
-    samples, tests = spec_of(config.data.dataset, config.data.data_dir).sizes
+    data = config.data.spec()
+    samples, tests = data.sizes
     steps = config.run.rounds * plan.epochs * n * math.ceil(samples / n / config.training.batch_size)
     passes = plan.points * n
-    flops = 2 * size * (3 * samples * config.run.rounds * plan.epochs + passes * tests)
+    seen = data.answers * (3 * samples * config.run.rounds * plan.epochs + passes * tests)
+    flops = 2 * size * seen
     return steps * STEP_S + passes * STEP_S + flops / FLOPS
 
 
 def _disk(plan: Plan) -> int:
     """Bytes of the result file, packed about threefold, and of the checkpoint where it is kept."""
-    data = plan.config.data
-    n, labels = plan.topology.n, spec_of(data.dataset, data.data_dir).labels
-    rows = (plan.points + 1) * n * 4 * (7 + 3 * labels) // 3
+    n, classes = plan.topology.n, plan.config.data.spec().classes
+    rows = (plan.points + 1) * n * 4 * (7 + 3 * classes) // 3
     return rows + 30_000 + (_memory(plan) if plan.config.run.keep_checkpoint else 0)
 
 

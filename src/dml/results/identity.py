@@ -9,7 +9,6 @@ from pathlib import Path
 from dml import NUMBERS_VERSION
 from dml.config import ExperimentConfig
 from dml.data.config import DATASETS, absolute
-from dml.data.images import spec_of
 from dml.topology import Topology
 
 NAME_LENGTH = 80
@@ -54,7 +53,7 @@ def identify(config: ExperimentConfig, topology: Topology) -> Identity:
         "weights": [repr(float(w)) for w in topology.weights],
     }
     decides["numbers_version"] = NUMBERS_VERSION
-    data, name = spec_of(config.data.dataset, config.data.data_dir), config.data.dataset
+    data, name = config.data.spec(), config.data.dataset
     if data.fingerprint:
         decides["dataset"] = f"{name}-{data.fingerprint}" if name in DATASETS else data.fingerprint
         name = re.sub(r"[^A-Za-z0-9._+-]", "_", Path(absolute(name)).name).lstrip(".-") or "folder"

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dml.config import LATER
+from dml.data.config import DATASETS, NEXT_TOKEN
 from dml.results import files
 from dml.results.record import METRICS, PER_CLASS, Record
 
@@ -56,7 +57,10 @@ class Loaded:
 
     @cached_property
     def table(self) -> "pd.DataFrame":
-        """One row a measurement and node: round, epoch, node, and a column a metric."""
+        """One row a measurement and node: round, epoch, node, and a column a metric.
+
+        Where the models were asked for the next token there are ``train_perplexity`` and others too.
+        """
         import pandas as pd
 
         rows, n = self.arrays["metrics/test_acc"].shape
@@ -66,6 +70,7 @@ class Loaded:
             "node": np.tile(np.arange(n, dtype=np.int32), rows),
         }
         columns |= {name: self.arrays[f"metrics/{name}"].ravel() for name in self.metrics}
+        columns |= {f"{name}_perplexity": self.perplexity(name).ravel() for name in self.perplexities}
         return pd.DataFrame(columns)
 
     @property
@@ -74,6 +79,17 @@ class Loaded:
         there = [name.removeprefix("metrics/") for name in self.arrays if name.startswith("metrics/")]
         more = {name for name in there if "/" not in name} - {"round", "epoch", *METRICS}
         return (*METRICS, *sorted(more))
+
+    @property
+    def perplexities(self) -> tuple[str, ...]:
+        """What has a perplexity: train, test and ood, where the models were asked for the next token."""
+        spec = DATASETS.get(self.config["dataset"])
+        return ("train", "test", "ood") if spec and spec.task == NEXT_TOKEN else ()
+
+    def perplexity(self, name: str) -> NDArray[np.float64]:
+        """exp(mean loss over the tokens), [T, n]."""
+        with np.errstate(over="ignore"):
+            return np.exp(self.arrays[f"metrics/{name}_loss"].astype(np.float64))
 
     def record(self) -> Record:
         """What was measured, to go on from."""

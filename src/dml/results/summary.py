@@ -2,6 +2,8 @@
 
 import math
 import textwrap
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,12 +24,15 @@ def summary(result: Loaded) -> str:
     if not len(a["metrics/round"]):
         return "\n".join([*lines, "nothing was measured"])
     lines += ["", f"{'accuracy after the last round':<34}{'mean':>8}{'worst node':>18}{'best node':>18}"]
-    lines += [_accuracy("IID test set", a["metrics/test_acc"][-1])]
-    lines += [_accuracy("OOD test set", a["metrics/ood_acc"][-1])]
-    lines += [_accuracy("OOD, target class left out (asr)", a["metrics/ood_asr"][-1])]
+    lines += [_nodes("IID test set", a["metrics/test_acc"][-1])]
+    lines += [_nodes("OOD test set", a["metrics/ood_acc"][-1])]
+    lines += [_nodes("OOD, target class left out (asr)", a["metrics/ood_asr"][-1])]
     for name, key in (("own test share", "local_test_acc"), ("own validation share", "local_val_acc")):
         if f"metrics/{key}" in a:
-            lines += [_accuracy(name, a[f"metrics/{key}"][-1])]
+            lines += [_nodes(name, a[f"metrics/{key}"][-1])]
+    for name, words in (("test", "IID"), ("ood", "OOD")):
+        if name in result.perplexities:
+            lines += [_nodes(f"perplexity, {words} test set", result.perplexity(name)[-1], best=np.argmin)]
     lines += _by_hops(result)
     points = result.attributes["auc_points"]
     lines += ["", f"{f'AUC over {points} measurements':<34}{'sum':>8}{'a point':>18}"]
@@ -42,11 +47,14 @@ def summary(result: Loaded) -> str:
     return "\n".join(lines)
 
 
-def _accuracy(name: str, values: NDArray[np.float32]) -> str:
+def _nodes(name: str, values: NDArray[Any], best: Callable[[NDArray[Any]], np.intp] = np.argmax) -> str:
+    """Mean, worst and best of the nodes' values; ``best`` finds the best one."""
+    if np.isnan(values).all():
+        return f"{name:<34}{'not measured':>8}"
     if not np.isfinite(values).all():
         return f"{name:<34}{'not finite':>8}"
-    worst, best = int(values.argmin()), int(values.argmax())
-    low, high = f"{values[worst]:.3f} (node {worst})", f"{values[best]:.3f} (node {best})"
+    first, last = int(best(-values)), int(best(values))
+    low, high = f"{values[first]:.3f} (node {first})", f"{values[last]:.3f} (node {last})"
     return f"{name:<34}{values.mean(dtype=np.float64):>8.3f}{low:>18}{high:>18}"
 
 
@@ -55,6 +63,8 @@ def _by_hops(result: Loaded) -> list[str]:
     if distance is None:
         return ["no node holds OOD data: this is the control (--backdoor puts them on a node)"]
     final, nodes = result.arrays["metrics/ood_acc"][-1], result.config["backdoor_node_idx"]
+    if np.isnan(final).all():
+        return ["no test sample holds the trigger: --ood_test_proportion takes more of them"]
     where = "node " + ", ".join(map(str, nodes))
     lines = textwrap.wrap(f"OOD data on {where}; OOD accuracy by hops from there:", 78)
     lines = [f"  {line}" for line in lines]

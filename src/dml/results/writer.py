@@ -81,7 +81,9 @@ class Result:
             rows = np.array(values, np.float32).reshape(-1, n)
             files.put(file, f"metrics/{name}", rows, **_packed(rows))
         for name in PER_CLASS:
-            counts = np.array(record.per_class[name], np.int32).reshape(-1, n, labels)
+            # Classes are what a model answers: the labels, or tokens.
+            rows_of = record.per_class[name] or np.empty((0, n, labels))
+            counts = np.array(rows_of, np.int32)
             files.put(file, f"metrics/per_class/{name}", counts, **_packed(counts))
         sent = np.array(record.bytes_sent, np.int64).reshape(-1, n)
         files.put(file, "communication/bytes_sent", sent, **_packed(sent))

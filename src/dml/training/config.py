@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -29,6 +29,7 @@ class TrainingConfig(Section):
     """Which model, and its local training."""
 
     model: str = Field("mlp", description="the model: " + ", ".join(MODELS))
+    n_layer: int = Field(4, ge=1, le=MAX_COUNT, description="blocks of the decoder")
     init: Literal["different", "same"] = Field(
         "different", description="every node starts from its own random model, or all from the same"
     )
@@ -71,8 +72,12 @@ class TrainingConfig(Section):
 
     def reads(self) -> set[str]:
         """The fields that change this experiment's numbers."""
-        fields = {"model", "init", "train"}
+        fields = {"model", "init", "train"} | MODELS[self.model].reads
         if self.train:
             fields |= {"epochs", "batch_size", "optimizer", "lr", "weight_decay", "prox_coeff"}
             fields |= OPTIMIZERS[self.optimizer].reads
         return fields
+
+    def settings(self) -> dict[str, Any]:
+        """The fields that the model reads, for its builder."""
+        return {flag: getattr(self, flag) for flag in MODELS[self.model].reads}

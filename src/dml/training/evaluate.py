@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,26 +12,31 @@ from torch import Tensor
 
 from dml.data.ood import TestSets
 from dml.population import Population
+from dml.training.tensors import inputs
 
 BUDGET = 256 << 20
-"""Bytes of logits held at a time; nodes are taken in blocks that fit."""
+"""Bytes of logits held at a time; nodes, and then samples, are taken in blocks that fit."""
 
 CHUNK = 4096
-"""Test samples a forward pass."""
+"""Answers a forward pass gives: test samples, or their tokens."""
 
-Share = tuple[NDArray[np.float32], NDArray[np.int64]]
+CHUNK_INPUTS = 1 << 20
+"""Numbers a forward pass sees, so that the features of large images stay small."""
+
+Share = tuple[NDArray[Any], NDArray[Any]]
 
 
 @dataclass(frozen=True)
 class Scores:
-    """One evaluation.
+    """One evaluation; an answer is the label of a sample, or the next token at one place of it.
 
     Args:
         test_loss, test_acc: on the clean test set, [n].
-        ood_loss, ood_acc: on the OOD test set, against the label that the trigger commands, [n].
-        ood_asr: the same without the images whose own label is the commanded one; where no label is
+        ood_loss, ood_acc: on the OOD test set, against the answers that the trigger commands, [n]; NaN
+            where there is no OOD sample.
+        ood_asr: the same without the answers that would be the same without the trigger; where none is
             commanded (a held-out class, rotated images) equal to ood_acc, [n].
-        tp, predicted, support: on the clean test set by class: hits, predictions, images, [n, L].
+        tp, predicted, support: on the clean test set by class: hits, predictions, answers, [n, L].
         more: metrics that this experiment alone measures, by name, [n] each.
     """
 
@@ -51,44 +57,54 @@ class Evaluator:
     Args:
         population: the models.
         sets: the test sets.
-        labels: number of classes L.
-        local: by the name of the metric, inputs and labels of each node's own on which it is measured.
+        classes: how many answers there are to choose from, L.
+        local: by the name of the metric, inputs and answers of each node's own on which it is measured.
     """
 
     def __init__(
         self,
         population: Population,
         sets: TestSets,
-        labels: int,
+        classes: int,
         local: Mapping[str, Sequence[Share]] = MappingProxyType({}),
     ) -> None:
-        device, dtype = population.X.device, population.X.dtype
-        self._population, self._labels = population, labels
+        device = population.X.device
+        self._population, self._classes = population, classes
         self._clean = len(sets.y)
-        self._x = torch.from_numpy(np.concatenate([sets.x, sets.ood_x])).to(device, dtype)
-        self._y = torch.from_numpy(np.concatenate([sets.y, sets.ood_y])).to(device)
+        self._x = inputs(np.concatenate([sets.x, sets.ood_x]), population.X)
+        y = torch.from_numpy(np.concatenate([sets.y, sets.ood_y])).to(device)
+        telling = torch.from_numpy((sets.ood_own != sets.ood_y) | (not sets.commanded)).to(device)
+        # One row a sample, one column an answer.
+        self._answers = y[0].numel()
+        self._y, self._telling = y.view(-1, self._answers), telling.reshape(-1, self._answers)
         self._local = {
-            name: [(torch.from_numpy(x).to(device, dtype), torch.from_numpy(y).to(device)) for x, y in shares]
+            name: [(inputs(x, population.X), torch.from_numpy(y).to(device)) for x, y in shares]
             for name, shares in local.items()
         }
-        self._telling = torch.from_numpy((sets.ood_own != sets.ood_y) | (not sets.commanded)).to(device)
 
     @torch.inference_mode()
     def __call__(self) -> Scores:
         """Measures every node's model."""
-        nodes = len(self._population.modules)
-        at_once = max(1, BUDGET // (len(self._y) * self._labels * self._x.element_size()))
-        blocks = [
-            self._block(range(start, min(start + at_once, nodes))) for start in range(0, nodes, at_once)
+        nodes, samples = len(self._population.modules), len(self._y)
+        one = self._answers * self._classes * self._population.X.element_size()
+        at_once = max(1, BUDGET // (samples * one))
+        few = max(1, min(samples, BUDGET // one))
+        sums = [
+            self._block(range(start, min(start + at_once, nodes)), few) for start in range(0, nodes, at_once)
         ]
-        loss, hits, asr, counts = (torch.cat(parts).cpu().numpy() for parts in zip(*blocks, strict=True))
-        clean, ood = self._clean, len(self._y) - self._clean
+        loss, hits, asr, counts = (torch.cat(parts).cpu().numpy() for parts in zip(*sums, strict=True))
+        clean, ood = self._clean * self._answers, (samples - self._clean) * self._answers
+        # Without an OOD sample, or a telling answer, the mean is 0/0, which is NaN: not measured.
+        with np.errstate(invalid="ignore"):
+            means = {
+                "test_loss": loss[:, 0] / clean,
+                "test_acc": hits[:, 0] / clean,
+                "ood_loss": loss[:, 1] / np.float64(ood),
+                "ood_acc": hits[:, 1] / np.float64(ood),
+                "ood_asr": asr / np.float64(self._telling.sum().item()),
+            }
         return Scores(
-            test_loss=(loss[:, 0] / clean).astype(np.float32),
-            test_acc=(hits[:, 0] / clean).astype(np.float32),
-            ood_loss=(loss[:, 1] / ood).astype(np.float32),
-            ood_acc=(hits[:, 1] / ood).astype(np.float32),
-            ood_asr=asr.astype(np.float32),
+            **{name: values.astype(np.float32) for name, values in means.items()},
             tp=counts[:, 0].astype(np.int32),
             predicted=counts[:, 1].astype(np.int32),
             support=counts[:, 2].astype(np.int32),
@@ -97,40 +113,56 @@ class Evaluator:
 
     def _own(self, shares: list[tuple[Tensor, Tensor]]) -> NDArray[np.float32]:
         """Accuracy of each node's model on its own data, [n]."""
-        hits = [(self._forward(node, x).argmax(1) == y).double().mean() for node, (x, y) in enumerate(shares)]
+        hits = [
+            (self._forward(node, x).argmax(-1) == y).double().mean() for node, (x, y) in enumerate(shares)
+        ]
         accuracy: NDArray[np.float32] = torch.stack(hits).cpu().numpy().astype(np.float32)
         return accuracy
 
-    def _block(self, nodes: range) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Sums over the samples for some nodes: losses [b, 2], hits [b, 2], asr [b], counts [b, 3, L]."""
-        logits = torch.stack([self._forward(node, self._x) for node in nodes])
-        picked = logits.gather(2, self._y.expand(len(nodes), -1)[..., None])[..., 0]
-        loss = (logits.logsumexp(2) - picked).double()
-        predicted = logits.argmax(2)
-        hit = predicted == self._y
-        clean = slice(None, self._clean)
-        ood = slice(self._clean, None)
-        losses = torch.stack([loss[:, clean].sum(1), loss[:, ood].sum(1)], 1)
-        hits = torch.stack([hit[:, clean].sum(1), hit[:, ood].sum(1)], 1).double()
-        # Without a telling image the rate is 0/0, which is NaN: not measured.
-        asr = (hit[:, ood] & self._telling).sum(1).double() / self._telling.sum()
-        y = self._y[clean].expand(len(nodes), -1)
+    def _block(self, nodes: range, few: int) -> list[Tensor]:
+        """The sums of :meth:`_sums` over all samples, so many at a time."""
+        parts = [self._sums(nodes, start, start + few) for start in range(0, len(self._y), few)]
+        return [torch.stack(of_samples).sum(0) for of_samples in zip(*parts, strict=True)]
+
+    def _sums(self, nodes: range, start: int, stop: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Sums over some samples for some nodes.
+
+        Returns:
+            Losses [b, 2] and hits [b, 2] on the clean and the OOD test set, telling hits [b], and hits,
+            predictions and answers by class on the clean one, [b, 3, L].
+        """
+        b, y = len(nodes), self._y[start:stop].long()
+        logits = torch.stack([self._forward(node, self._x[start:stop]) for node in nodes])
+        logits = logits.view(b, *y.shape, self._classes)
+        picked = logits.gather(3, y.expand(b, -1, -1)[..., None])[..., 0]
+        loss = (logits.logsumexp(3) - picked).double()
+        predicted = logits.argmax(3)
+        hit = predicted == y
+        cut = min(max(self._clean - start, 0), len(y))
+        clean, ood = slice(None, cut), slice(cut, None)
+        telling = self._telling[max(start - self._clean, 0) : max(stop - self._clean, 0)]
+        losses = torch.stack([loss[:, part].flatten(1).sum(1) for part in (clean, ood)], 1)
+        hits = torch.stack([hit[:, part].flatten(1).sum(1) for part in (clean, ood)], 1).double()
+        asr = (hit[:, ood] & telling).flatten(1).sum(1).double()
+        own = y[clean].expand(b, -1, -1)
         counts = [
-            self._by_class(y, hit[:, clean]),
+            self._by_class(own, hit[:, clean]),
             self._by_class(predicted[:, clean]),
-            self._by_class(y),
+            self._by_class(own),
         ]
         return losses, hits, asr, torch.stack(counts, 1)
 
     def _forward(self, node: int, x: Tensor) -> Tensor:
         module = self._population.modules[node]
         module.eval()
-        parts = [module(chunk) for chunk in torch.split(x, CHUNK)]
+        chunk = max(1, min(CHUNK // self._answers, CHUNK_INPUTS // x[0].numel()))
+        parts = [module(part) for part in torch.split(x, chunk)]
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     def _by_class(self, classes: Tensor, counted: Tensor | None = None) -> Tensor:
         """How often each class occurs in each row, [b, L], among the counted entries."""
-        rows = torch.arange(len(classes), device=classes.device)[:, None] * self._labels
+        b = len(classes)
+        rows = torch.arange(b, device=classes.device).view(-1, 1, 1) * self._classes
         weights = None if counted is None else counted.flatten().double()
-        flat = torch.bincount((classes + rows).flatten(), weights, minlength=len(classes) * self._labels)
-        return flat.view(len(classes), self._labels).long()
+        flat = torch.bincount((classes + rows).flatten(), weights, minlength=b * self._classes)
+        return flat.view(b, self._classes).long()

@@ -1,0 +1,85 @@
+"""Dropout (Srivastava et al. 2014) whose masks are keyed by sample, so that no running stream decides them.
+
+    y = x m / (1 - p),    m = 1 with probability 1 - p, else 0, for each number of each sample
+
+m is a hash of (seed, the layer's name, the node's pass over its data, the sample's number in the training
+set), drawn on the host. So a sample has the same mask in whatever batch it stands, on any accelerator, in any
+engine, and after a stop and resume; two nodes never hold the same sample, so theirs differ.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from dml import randomness
+
+_STEPS = 1 << 16
+"""A mask takes 16 random bits a number: p is rounded to a multiple of 2^-16, and the scale follows it."""
+
+
+@dataclass
+class Batch:
+    """What the layers of one model know of the batch that it trains on.
+
+    Args:
+        seed: the experiment's seed.
+        passes: how often the node has gone through its data before.
+        samples: the numbers of the batch's samples in the training set, [b].
+    """
+
+    seed: int
+    passes: int
+    samples: NDArray[np.int64]
+
+
+class Dropout(nn.Module):
+    """One layer; where it stands twice in a model, these are two layers with a name each.
+
+    Args:
+        p: share of the numbers that are set to 0, in [0, 1).
+    """
+
+    def __init__(self, p: float) -> None:
+        super().__init__()
+        self._dropped = round(p * _STEPS)
+        self._purpose = ""
+        self._batch: Batch | None = None
+
+    def attach(self, name: str, batch: Batch) -> None:
+        """From now on the masks are those of the samples that ``batch`` holds at the time."""
+        self._purpose, self._batch = f"dropout {name}", batch
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Drops in training mode; the identity otherwise.
+
+        Args:
+            x: [b, ..], one row a sample of the batch.
+        """
+        if not self.training or not self._dropped:
+            return x
+        if self._batch is None or len(self._batch.samples) != len(x):
+            raise RuntimeError("dropout does not know the samples of this batch (see dml.models.dropout)")
+        bits = randomness.words(
+            self._batch.seed, self._purpose, self._batch.passes, self._batch.samples, x[0].numel()
+        )
+        mask = torch.from_numpy(bits >= self._dropped).to(x.device).view(x.shape)
+        return x * mask * (_STEPS / (_STEPS - self._dropped))
+
+    def extra_repr(self) -> str:
+        """The share that is dropped."""
+        return f"p={self._dropped / _STEPS:g}"
+
+
+def attach(module: nn.Module, seed: int) -> Batch | None:
+    """Gives all dropout layers of a model one batch to look at; None where it has no such layer.
+
+    Whoever trains the model writes the pass and the samples into it before each batch.
+    """
+    layers = [(name, layer) for name, layer in module.named_modules() if isinstance(layer, Dropout)]
+    batch = Batch(seed, 0, np.empty(0, np.int64))
+    for name, layer in layers:
+        layer.attach(name, batch)
+    return batch if layers else None
