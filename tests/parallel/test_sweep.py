@@ -41,6 +41,30 @@ def test_the_default_is_the_papers_matrix_on_digits():
     assert all(p.config.data.backdoor_node_idx == tuple(p.topology.most_connected(1)) for p in first)
 
 
+def test_the_paper_is_its_matrix_on_its_own_data_sets():
+    plans = _plans(preset="paper")
+    assert len(plans) == 3780
+    by_dataset = {p.config.data.dataset: p.config for p in plans}
+    assert set(by_dataset) == {"mnist", "fmnist", "tiny_mem", "cifar10", "cifar100"}
+    # arXiv 2505.11760: 5 epochs, batch 64, alphas 1000; SGD 0.01, Adam 0.001 for TinyMem and 1e-4 for CIFAR.
+    for name, rate in {
+        "mnist": 0.01,
+        "fmnist": 0.01,
+        "tiny_mem": 0.001,
+        "cifar10": 1e-4,
+        "cifar100": 1e-4,
+    }.items():
+        training, data = by_dataset[name].training, by_dataset[name].data
+        assert (training.epochs, training.batch_size, training.lr) == (5, 64, rate)
+        assert training.optimizer == ("sgd" if "mnist" in name else "adam")
+        assert (data.label_alpha, data.sample_alpha) == (1000, 1000)
+    assert (by_dataset["cifar10"].training.model, by_dataset["mnist"].training.model) == (
+        "vgg16",
+        "mnist_mlp",
+    )
+    assert by_dataset["tiny_mem"].data.num_example == 33000
+
+
 def test_quickstart_is_18_experiments_of_which_all_have_33_nodes():
     plans = _plans(preset="quickstart")
     assert len(plans) == 18

@@ -132,8 +132,8 @@ def test_the_summary_of_a_run_with_ood_data(tiny):
     assert f" {final.mean(dtype=float):.3f} " in ood
     assert f"{final.min():.3f} (node {final.argmin()})" in ood
     assert f"{final.max():.3f} (node {final.argmax()})" in ood
-    for hops in range(3):
-        assert f"    {hops} hops {final[hops]:6.3f}   (1 nodes)" in lines
+    for hops, far in enumerate(["0 hops", "1 hop ", "2 hops"]):
+        assert f"    {far} {final[hops]:6.3f}   (1 node)" in lines
     # 4 messages a round of 4,810 numbers of 4 bytes.
     assert "153.9 kB sent" in text
 

@@ -1,8 +1,10 @@
 """What a sweep would cost: how many experiments, how long, how much disk and memory. Nothing is run."""
 
 import math
+from functools import cache
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import torch
 
@@ -17,6 +19,9 @@ STEP_S = 100e-6
 
 FLOPS = 30e9
 """Operations a second of one core on a larger model; both were measured on 2 cores with AVX-512, 2026-11."""
+
+START_S = 5.0
+"""Seconds until the workers have started and imported torch."""
 
 WORKER_MEMORY = 400 << 20
 """Bytes of a worker that has imported torch and holds nothing yet."""
@@ -45,6 +50,7 @@ def forecast(plans: list[Plan], workers: int, folder: Path) -> str:
     scale = median(known) if known else 1.0
     basis = f"as the {len(known)} that are done" if known else "by steps and model size, on cores as of 2026"
     seconds = sum(_work(plan) for plan in left) * scale / max(1, min(workers, len(left) or 1))
+    seconds += START_S if left else 0
     disk = sum(_disk(plan) for plan in left)
     memory = min(workers, len(left)) * (WORKER_MEMORY + max((_memory(plan) for plan in left), default=0))
     factors: dict[str, set[object]] = {
@@ -75,8 +81,13 @@ def _seconds(path: Path) -> float:
 
 def _parameters(plan: Plan) -> int:
     data, training = plan.config.data.spec(), plan.config.training
+    return _size(training.model, data.shape, data.classes, tuple(training.settings().items()))
+
+
+@cache
+def _size(name: str, shape: tuple[int, ...], classes: int, settings: tuple[tuple[str, Any], ...]) -> int:
     with torch.device("meta"):
-        model = build(training.model, data.shape, data.classes, training.settings())
+        model = build(name, shape, classes, dict(settings))
     return sum(p.numel() for p in model.parameters())
 
 
@@ -107,4 +118,6 @@ def _memory(plan: Plan) -> int:
 def _duration(seconds: float) -> str:
     if seconds < 120:
         return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} minutes" if seconds < 7200 else f"{seconds / 3600:.1f} hours"
+    if seconds < 7200:
+        return f"{seconds / 60:.0f} minutes"
+    return f"{seconds / 3600:.1f} hours" if seconds < 3 * 86400 else f"{seconds / 86400:,.0f} days"

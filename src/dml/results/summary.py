@@ -58,6 +58,10 @@ def _nodes(name: str, values: NDArray[Any], best: Callable[[NDArray[Any]], np.in
     return f"{name:<34}{values.mean(dtype=np.float64):>8.3f}{low:>18}{high:>18}"
 
 
+def _count(nodes: int) -> str:
+    return "1 node" if nodes == 1 else f"{nodes} nodes"
+
+
 def _by_hops(result: Loaded) -> list[str]:
     distance = result.arrays.get("topology/distance_to_ood")
     if distance is None:
@@ -70,10 +74,11 @@ def _by_hops(result: Loaded) -> list[str]:
     lines = [f"  {line}" for line in lines]
     for hops in np.unique(distance[distance >= 0]):
         at = distance == hops
-        lines.append(f"    {hops} hops {final[at].mean(dtype=np.float64):6.3f}   ({at.sum()} nodes)")
+        far = "1 hop " if hops == 1 else f"{hops} hops"
+        lines.append(f"    {far} {final[at].mean(dtype=np.float64):6.3f}   ({_count(int(at.sum()))})")
     if (distance < 0).any():
         cut = distance < 0
-        lines.append(f"    cut off {final[cut].mean(dtype=np.float64):5.3f}   ({cut.sum()} nodes)")
+        lines.append(f"    cut off {final[cut].mean(dtype=np.float64):5.3f}   ({_count(int(cut.sum()))})")
     return lines
 
 
