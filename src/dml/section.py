@@ -1,6 +1,8 @@
 """The base of the sections that make up a configuration; each stands beside the part that owns it."""
 
+import difflib
 import os
+from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated
 
@@ -13,6 +15,20 @@ MAX_COUNT = 2**31 - 1
 def _expand(path: Path) -> Path:
     # Not Path.expanduser, which fails where a container has no home folder.
     return Path(os.path.expanduser(path))
+
+
+def one_of(table: Collection[str], what: str) -> AfterValidator:
+    """Refuses a name that is not in the table: ``Annotated[str, one_of(MODELS, "model")]``."""
+
+    def check(name: str) -> str:
+        if name not in table:
+            close = difflib.get_close_matches(name.lower(), [known.lower() for known in table], n=1)
+            meant = [known for known in table if known.lower() in close]
+            hint = f" (did you mean {meant[0]}?)" if meant else ""
+            raise ValueError(f"no such {what}{hint}; there are: {', '.join(table)}")
+        return name
+
+    return AfterValidator(check)
 
 
 UserPath = Annotated[Path, AfterValidator(_expand)]

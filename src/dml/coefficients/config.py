@@ -1,23 +1,25 @@
 """The part of an experiment's configuration that says how models are aggregated."""
 
-from pydantic import Field, field_validator, model_validator
+from typing import Annotated
+
+from pydantic import Field, model_validator
 
 from dml.coefficients.schedules import SCHEDULES
 from dml.coefficients.strategies import STRATEGIES
-from dml.section import Section
+from dml.section import Section, one_of
 
 
 class StrategyConfig(Section):
     """Which coefficients an aggregation uses, and who takes part."""
 
-    aggregation_strategy: str = Field(
+    aggregation_strategy: Annotated[str, one_of(STRATEGIES, "strategy")] = Field(
         "unweighted", description="coefficients of the aggregation: " + ", ".join(STRATEGIES)
     )
     softmax: bool = Field(
         False, description="coefficients are the softmax of the scores; otherwise scores over their sum"
     )
     softmax_coeff: float = Field(10.0, description="s in softmax(s x score); read with --softmax")
-    scheduler: str | None = Field(
+    scheduler: Annotated[str, one_of(SCHEDULES, "schedule")] | None = Field(
         None,
         description="how s changes from round to round: " + ", ".join(SCHEDULES) + " (default: it stays)",
     )
@@ -36,20 +38,6 @@ class StrategyConfig(Section):
         description="weight of a node's own model, the others' scaled to the rest (default: the strategy's)",
     )
     participation: float = Field(1.0, gt=0, le=1, description="share of the nodes that take part in a round")
-
-    @field_validator("aggregation_strategy")
-    @classmethod
-    def _known(cls, name: str) -> str:
-        if name not in STRATEGIES:
-            raise ValueError("no such strategy; there are: " + ", ".join(STRATEGIES))
-        return name
-
-    @field_validator("scheduler")
-    @classmethod
-    def _known_schedule(cls, name: str | None) -> str | None:
-        if name is not None and name not in SCHEDULES:
-            raise ValueError("no such schedule; there are: " + ", ".join(SCHEDULES))
-        return name
 
     @model_validator(mode="after")
     def _has_softmax(self) -> "StrategyConfig":

@@ -1,5 +1,7 @@
 """The scheduler's own flags, beside those of the experiments that it starts."""
 
+from typing import Annotated
+
 from pydantic import Field, field_validator
 
 from dml.coefficients.strategies import STRATEGIES
@@ -7,20 +9,22 @@ from dml.data.config import DATASETS
 from dml.data.config import PRESETS as DATASET_PRESETS
 from dml.data.config import known as known_dataset
 from dml.parallel.presets import PRESETS
-from dml.section import MAX_COUNT, Section, UserPath
+from dml.section import MAX_COUNT, Section, UserPath, one_of
 
 
 class SweepConfig(Section):
     """A sweep: every combination of its factors, and where it runs."""
 
-    preset: str = Field(
+    preset: Annotated[str, one_of(PRESETS, "preset")] = Field(
         "digits",
         description="the table of experiments: " + "; ".join(f"{p} = {v.about}" for p, v in PRESETS.items()),
     )
     datasets: tuple[str, ...] = Field((), description="data sets, in place of the preset's")
     seeds: tuple[int, ...] = Field((), description="seeds, in place of the preset's")
     topologies: tuple[str, ...] = Field((), description="files or generators, in place of the preset's")
-    strategies: tuple[str, ...] = Field((), description="aggregation strategies, in place of the preset's")
+    strategies: tuple[Annotated[str, one_of(STRATEGIES, "strategy")], ...] = Field(
+        (), description="aggregation strategies, in place of the preset's"
+    )
     control: bool = Field(False, description="also run every combination without OOD data")
     limit: int | None = Field(None, ge=1, le=MAX_COUNT, description="run only the first so many experiments")
     out_dir: UserPath | None = Field(None, description="folder of the results (default: results/<preset>)")
@@ -32,21 +36,6 @@ class SweepConfig(Section):
     dry_run: bool = Field(
         False, description="say what would run, how long, how much disk and memory; run nothing"
     )
-
-    @field_validator("preset")
-    @classmethod
-    def _known_preset(cls, name: str) -> str:
-        if name not in PRESETS:
-            raise ValueError("no such preset; there are: " + ", ".join(PRESETS))
-        return name
-
-    @field_validator("strategies")
-    @classmethod
-    def _known_strategies(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        for name in names:
-            if name not in STRATEGIES:
-                raise ValueError(f"{name} is no strategy; there are: " + ", ".join(STRATEGIES))
-        return names
 
     @field_validator("datasets")
     @classmethod

@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from dml.models.registry import MODELS
-from dml.section import MAX_COUNT, Section
+from dml.section import MAX_COUNT, Section, one_of
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,9 @@ OPTIMIZERS: dict[str, OptimizerSpec] = {
 class TrainingConfig(Section):
     """Which model, and its local training."""
 
-    model: str = Field("mlp", description="the model: " + ", ".join(MODELS))
+    model: Annotated[str, one_of(MODELS, "model")] = Field(
+        "mlp", description="the model: " + ", ".join(MODELS)
+    )
     n_layer: int = Field(4, ge=1, le=MAX_COUNT, description="blocks of the decoder")
     init: Literal["different", "same"] = Field(
         "different", description="every node starts from its own random model, or all from the same"
@@ -36,7 +38,9 @@ class TrainingConfig(Section):
     train: bool = Field(True, description="local training; without it only the aggregation runs")
     epochs: int = Field(2, ge=1, le=MAX_COUNT, description="local epochs a round")
     batch_size: int = Field(16, ge=1, le=MAX_COUNT, description="samples a step")
-    optimizer: str = Field("sgd", description="the local optimiser: " + ", ".join(OPTIMIZERS))
+    optimizer: Annotated[str, one_of(OPTIMIZERS, "optimiser")] = Field(
+        "sgd", description="the local optimiser: " + ", ".join(OPTIMIZERS)
+    )
     lr: float = Field(1e-3, gt=0, description="learning rate")
     momentum: float = Field(0.0, ge=0, lt=1, description="momentum of sgd")
     nesterov: bool = Field(False, description="Nesterov's form of the momentum of sgd")
@@ -49,20 +53,6 @@ class TrainingConfig(Section):
         ge=0,
         description="mu of the proximal term: mu/2 x the distances to the neighbours' models of the start",
     )
-
-    @field_validator("model")
-    @classmethod
-    def _known_model(cls, name: str) -> str:
-        if name not in MODELS:
-            raise ValueError("no such model; there are: " + ", ".join(MODELS))
-        return name
-
-    @field_validator("optimizer")
-    @classmethod
-    def _known_optimizer(cls, name: str) -> str:
-        if name not in OPTIMIZERS:
-            raise ValueError("no such optimiser; there are: " + ", ".join(OPTIMIZERS))
-        return name
 
     @model_validator(mode="after")
     def _nesterov_has_momentum(self) -> "TrainingConfig":
