@@ -264,3 +264,17 @@ def test_next_tokens_are_learnt_at_all_places(monkeypatch, kept):
     torch.testing.assert_close(population.X[0, :36].view(6, 6), table.detach(), rtol=0, atol=1e-12)
     np.testing.assert_allclose(loss[0], total / (7 * 8), rtol=1e-6)
     assert accuracy[0] == np.float32(hits / (7 * 8))
+
+
+class _Idle(nn.Sequential):
+    """Has a parameter that its output does not depend on."""
+
+    def __init__(self):
+        super().__init__(nn.Flatten(), nn.Linear(6, 3))
+        self.idle = nn.Parameter(torch.zeros(2))
+
+
+def test_a_parameter_without_a_gradient_is_refused_not_paired_with_anothers():
+    population = Population(_Idle, len(SIZES), 0)
+    with pytest.raises(RuntimeError, match="takes no part"):
+        LoopEngine(population, node_data(), TrainingConfig(), True, 0).epoch(np.array([0]))

@@ -114,8 +114,11 @@ class LoopEngine:
             loss.backward()  # type: ignore[no-untyped-call]
             if self._proximal:
                 self._proximal.add_gradient(node, parameters)
+            gradients = [p.grad for p in parameters if p.grad is not None]
+            if len(gradients) < len(parameters):
+                raise RuntimeError("a parameter of the model takes no part in its output")
             with torch.no_grad():
-                optimizer.step([p.grad for p in parameters if p.grad is not None])
+                optimizer.step(gradients)
             outputs.append(logits.detach())
             losses.append(loss.detach() * len(logits))
             if stop == len(y) or len(outputs) * logits.numel() >= KEPT:
