@@ -66,6 +66,7 @@ def run(
         InputError: a value that cannot be right.
         LockedError: another process runs this experiment.
         DamagedFileError: its result or checkpoint file cannot be read.
+        UnwritableFileError: they cannot be written.
         Stopped: ``stop`` gave a reason.
     """
     plan = planning.make(config)
