@@ -290,3 +290,16 @@ def test_a_broken_model_reaches_only_those_who_read_it(broken):
     assert not np.isfinite(after[2:, :7]).any()
     np.testing.assert_allclose(after[:2], (C[:2, :3] @ before[:3]), rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(after[2:, 7:], (C @ before[:, 7:])[2:], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("chunk_bytes", [64, 4 << 20])
+def test_consensus_distance_is_that_of_the_parameters_to_their_mean(monkeypatch, chunk_bytes):
+    """Batch statistics do not count: those of node 0 are far from the others'."""
+    monkeypatch.setattr(module_under_test, "MIX_BYTES", chunk_bytes)
+    nodes = Population(with_batch_norm, 5, seed=3, dtype=torch.float64)
+    nodes.modules[0][1].running_mean += 100
+    flat = [torch.cat([p.detach().flatten() for p in module.parameters()]) for module in nodes.modules]
+    mean = sum(flat) / 5
+    expected = [float((own - mean).norm()) for own in flat]
+    np.testing.assert_allclose(nodes.consensus_distance(), expected, rtol=1e-6)
+    assert (Population(mlp, 3, seed=0, same=True).consensus_distance() < 1e-6).all()

@@ -61,6 +61,7 @@ class Population:
         # The parameters stand before the buffers.
         parameters = zip(self._columns, first.parameters(), strict=False)
         self.tensors = [(start, shape) for (start, _, shape), _ in parameters]
+        self._trained = sum(shape.numel() for _, shape in self.tensors)
         width = -(-self.size // ALIGN) * ALIGN
         self.X = torch.zeros(n, width, device=device, dtype=dtype)
         self.modules: list[nn.Module] = []
@@ -119,7 +120,7 @@ class Population:
         rows = torch.from_numpy(changed).to(self.X.device)
         columns = torch.from_numpy(read.astype(np.int64)).to(self.X.device)
         whole = len(read) == len(self.X)
-        chunk = max(ALIGN, MIX_BYTES // (self.X.element_size() * len(self.X)) // ALIGN * ALIGN)
+        chunk = self._chunk()
         for start in range(0, self.X.shape[1], chunk):
             part = self.X[:, start : start + chunk]
             used = part if whole else part[columns]
@@ -130,6 +131,26 @@ class Population:
                 part.copy_(mixed)
             else:
                 part[rows] = mixed
+
+    @torch.no_grad()
+    def consensus_distance(self) -> np.ndarray:
+        """Euclidean distance of each node's parameters to their mean over all nodes, [n] float32.
+
+        The root of the mean of its squares is the consensus distance of Kong et al. (2021), eq. 1. Float
+        buffers do not count.
+        """
+        squares = torch.zeros(len(self.X), dtype=torch.float64, device=self.X.device)
+        chunk = self._chunk()
+        for start in range(0, self._trained, chunk):
+            part = self.X[:, start : min(start + chunk, self._trained)]
+            # The sums are over many columns, where float32 would lose what a few differ by.
+            squares += (part - part.mean(0)).square_().sum(1, dtype=torch.float64)
+        distance: np.ndarray = squares.sqrt().float().cpu().numpy()
+        return distance
+
+    def _chunk(self) -> int:
+        """Columns that are worked on at a time."""
+        return max(ALIGN, MIX_BYTES // (self.X.element_size() * len(self.X)) // ALIGN * ALIGN)
 
     def buffers(self) -> list[np.ndarray]:
         """The integer buffers of all nodes, one array [n, ..] each, for a checkpoint."""

@@ -1,5 +1,7 @@
 """What is kept when more rounds go on, and what an AUC sums."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -88,3 +90,13 @@ def test_an_auc_of_nothing_is_zero():
     record = _record([(0, FINAL)], rounds=1)
     assert record.auc("ood_acc") == 0
     assert len(record.means("ood_acc")) == 0
+
+
+def test_rows_from_before_a_metric_was_there_are_not_measured():
+    record = _record([(0, 0), (1, 0)], rounds=2)
+    later = dataclasses.replace(_scores(7), more={"consensus_distance": np.array([3, 0, 0], np.float32)})
+    record.add(2, 0, later.test_loss, later.test_acc, later)
+    values = np.array(record.metrics["consensus_distance"])
+    assert np.isnan(values[:2]).all()
+    assert values[2].tolist() == [3, 0, 0]
+    assert record.consensus_distance() == pytest.approx(3 / np.sqrt(3))

@@ -97,7 +97,7 @@ def test_a_missing_attribute_is_named(copy, name, read):
     assert name in _refused_and_left(copy, read)
 
 
-OPTIONAL = {"topology/betweenness", "topology/distance_to_ood"}
+OPTIONAL = {"topology/betweenness", "topology/distance_to_ood", "metrics/consensus_distance"}
 
 
 def test_a_missing_dataset_is_named(tiny, tmp_path):

@@ -30,6 +30,7 @@ ARRAYS = {
         f"metrics/{name}": ((ROWS, N), "float32")
         for name in ("train_loss", "train_acc", "test_loss", "test_acc", "ood_loss", "ood_acc", "ood_asr")
     },
+    "metrics/consensus_distance": ((ROWS, N), "float32"),
     **{f"metrics/per_class/{k}": ((ROWS, N, LABELS), "int32") for k in ("tp", "support", "predicted")},
     "communication/bytes_sent": ((ROUNDS, N), "int64"),
     "communication/edge_bytes": ((EDGES, 2), "int64"),
@@ -136,6 +137,32 @@ def test_numbers_of_the_chain_and_its_data(tiny):
     model = 4 * 4810
     assert a["communication/bytes_sent"].tolist() == [[model, 2 * model, model]] * ROUNDS
     assert a["communication/edge_bytes"].tolist() == [[ROUNDS * model] * 2] * EDGES
+
+
+def test_the_table_by_class_has_the_scores_of_the_counts(tiny):
+    result = load(tiny)
+    table = result.per_class
+    assert len(table) == ROWS * N * LABELS
+    counts = {k: result.arrays[f"metrics/per_class/{k}"] for k in ("tp", "support", "predicted")}
+    f1 = []
+    for row in table.to_dict("records"):
+        t = list(zip(result.arrays["metrics/round"], result.arrays["metrics/epoch"], strict=True)).index(
+            (row["round"], row["epoch"])
+        )
+        tp, support, predicted = (int(counts[k][t, row["node"], row["class"]]) for k in counts)
+        assert row["support"] == support
+        assert row["recall"] == pytest.approx(tp / support)
+        assert row["precision"] == pytest.approx(tp / predicted if predicted else 0)
+        if row["epoch"] == -1:
+            f1.append(row["f1"])
+    assert result.attributes["final_f1"] == pytest.approx(np.mean(f1), abs=1e-12)
+
+
+def test_consensus_distance_at_the_end(tiny):
+    result = load(tiny)
+    last = result.arrays["metrics/consensus_distance"][-1].astype(float)
+    assert (last > 0).all()
+    assert result.attributes["final_consensus"] == pytest.approx(np.sqrt((last**2).mean()), rel=1e-12)
 
 
 def test_a_control_has_no_distance_to_ood(tiny_control):

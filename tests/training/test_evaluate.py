@@ -212,7 +212,7 @@ def test_evaluation_changes_nothing_and_repeats_itself():
     assert torch.equal(models.X, before)
     assert np.array_equal(models.buffers(), counters)
     for name in vars(first):
-        assert np.array_equal(getattr(first, name), getattr(again, name)), name
+        np.testing.assert_equal(getattr(first, name), getattr(again, name), name)
 
 
 def test_a_model_with_nan_weights_has_a_nan_loss_and_spoils_no_other():

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from dml.config import LATER
 from dml.data.config import DATASETS, NEXT_TOKEN
-from dml.results import files
+from dml.results import files, per_class
 from dml.results.record import METRICS, PER_CLASS, Record
 
 if TYPE_CHECKING:
@@ -72,6 +72,26 @@ class Loaded:
         columns |= {name: self.arrays[f"metrics/{name}"].ravel() for name in self.metrics}
         columns |= {f"{name}_perplexity": self.perplexity(name).ravel() for name in self.perplexities}
         return pd.DataFrame(columns)
+
+    @cached_property
+    def per_class(self) -> "pd.DataFrame":
+        """One row a measurement, node and class of the clean test set.
+
+        Columns: round, epoch, node, class, support, precision, recall, f1
+        (:func:`dml.results.per_class.scores`). Classes of tiny_mem are tokens.
+        """
+        import pandas as pd
+
+        counts = {name: self.arrays[f"metrics/per_class/{name}"] for name in PER_CLASS}
+        rows, n, classes = counts["tp"].shape
+        columns: dict[str, Any] = {
+            "round": np.repeat(self.arrays["metrics/round"], n * classes),
+            "epoch": np.repeat(self.arrays["metrics/epoch"], n * classes),
+            "node": np.tile(np.repeat(np.arange(n, dtype=np.int32), classes), rows),
+            "class": np.tile(np.arange(classes, dtype=np.int32), rows * n),
+            "support": counts["support"].ravel(),
+        }
+        return pd.DataFrame(columns | {k: v.ravel() for k, v in per_class.scores(**counts).items()})
 
     @property
     def metrics(self) -> tuple[str, ...]:

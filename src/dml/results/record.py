@@ -1,5 +1,6 @@
 """What an experiment has measured so far, in memory; files are written from it and read into it."""
 
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -59,7 +60,9 @@ class Record:
         for name in METRICS[2:]:
             self.metrics[name].append(getattr(scores, name))
         for name, values in scores.more.items():
-            self.metrics.setdefault(name, []).append(values)
+            # Rows from before a metric was there: not measured.
+            earlier = [np.full_like(values, np.nan)] * (len(self.round) - 1)
+            self.metrics.setdefault(name, earlier).append(values)
         for name in PER_CLASS:
             self.per_class[name].append(getattr(scores, name))
 
@@ -100,6 +103,11 @@ class Record:
             if e != FINAL
         ]
         return np.array(rows)
+
+    def consensus_distance(self) -> float:
+        """Root of the mean square over the nodes at the last row; NaN where it was not measured."""
+        rows = self.metrics.get("consensus_distance")
+        return float(np.sqrt(np.mean(np.square(rows[-1], dtype=np.float64)))) if rows else math.nan
 
     def auc(self, name: str) -> float:
         """Sum over the rows, local epochs alone, of the mean over the nodes (as published)."""

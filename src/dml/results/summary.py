@@ -33,6 +33,9 @@ def summary(result: Loaded) -> str:
     for name, words in (("test", "IID"), ("ood", "OOD")):
         if name in result.perplexities:
             lines += [_nodes(f"perplexity, {words} test set", result.perplexity(name)[-1], best=np.argmin)]
+    if "metrics/consensus_distance" in a:  # not in files from before it was measured, nor the F1
+        lines.append(f"{'F1 over the classes, IID test set':<34}{result.attributes['final_f1']:>8.3f}")
+        lines += [_nodes("distance to the mean model", a["metrics/consensus_distance"][-1], best=np.argmin)]
     lines += _by_hops(result)
     points = result.attributes["auc_points"]
     lines += ["", f"{f'AUC over {points} measurements':<34}{'sum':>8}{'a point':>18}"]

@@ -15,7 +15,10 @@ from dml.config import LATER
 from dml.errors import DamagedFileError
 from dml.results import reader
 
-VALUES = ("auc_test", "auc_ood", "auc_asr", "final_test", "final_ood", "worst_test", "worst_ood")
+VALUES = (
+    "auc_test", "auc_ood", "auc_asr", "final_test", "final_ood", "worst_test", "worst_ood",
+    "final_f1", "final_consensus",
+)  # fmt: skip
 """Values of a run: means over its nodes, but for worst_*, which are those of one node."""
 
 BASELINE = "unweighted"

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from dml import NUMBERS_VERSION
 from dml.config import ExperimentConfig
-from dml.results import files
+from dml.results import files, per_class
 from dml.results.record import PER_CLASS, Record
 from dml.topology import Topology
 
@@ -117,6 +117,10 @@ class Result:
             attributes["final_test"] = float(np.mean(test, dtype=np.float64))
             attributes["final_ood"] = float(np.mean(ood, dtype=np.float64))
             attributes["worst_test"], attributes["worst_ood"] = float(test.min()), float(ood.min())
+            attributes["final_consensus"] = record.consensus_distance()
+            last = {name: rows[-1] for name, rows in record.per_class.items()}
+            f1 = per_class.scores(last["tp"], last["support"], last["predicted"])["f1"]
+            attributes["final_f1"] = float(per_class.mean(f1).mean())
         return attributes
 
 

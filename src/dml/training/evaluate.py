@@ -37,7 +37,8 @@ class Scores:
         ood_asr: the same without the answers that would be the same without the trigger; where none is
             commanded (a held-out class, rotated images) equal to ood_acc, [n].
         tp, predicted, support: on the clean test set by class: hits, predictions, answers, [n, L].
-        more: metrics that this experiment alone measures, by name, [n] each.
+        more: further metrics by name, [n] each: ``consensus_distance``, and those that this experiment
+            alone measures.
     """
 
     test_loss: NDArray[np.float32]
@@ -108,7 +109,8 @@ class Evaluator:
             tp=counts[:, 0].astype(np.int32),
             predicted=counts[:, 1].astype(np.int32),
             support=counts[:, 2].astype(np.int32),
-            more={name: self._own(shares) for name, shares in self._local.items()},
+            more={"consensus_distance": self._population.consensus_distance()}
+            | {name: self._own(shares) for name, shares in self._local.items()},
         )
 
     def _own(self, shares: list[tuple[Tensor, Tensor]]) -> NDArray[np.float32]:

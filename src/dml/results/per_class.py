@@ -1,0 +1,42 @@
+"""Precision, recall and F1 of each class, from the counts that an experiment keeps."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+SCORES = ("precision", "recall", "f1")
+
+
+def scores(
+    tp: NDArray[np.int32], support: NDArray[np.int32], predicted: NDArray[np.int32]
+) -> dict[str, NDArray[np.float64]]:
+    """What scikit-learn's ``classification_report`` gives, from counts.
+
+    Args:
+        tp, support, predicted: hits, test samples and predictions of each class, [.., L].
+
+    Returns:
+        precision = tp / predicted, recall = tp / support, f1 = 2 tp / (support + predicted), [.., L] each.
+        What is not defined is 0 where the class occurs or is predicted, as in scikit-learn's report, and
+        NaN for a class that is neither, which that report leaves out.
+    """
+    hits = tp.astype(np.float64)
+    total = support.astype(np.float64) + predicted
+    parts: dict[str, tuple[NDArray[np.float64], NDArray[Any]]] = {
+        "precision": (hits, predicted),
+        "recall": (hits, support),
+        "f1": (2 * hits, total),
+    }
+    found = {}
+    for name, (part, whole) in parts.items():
+        value = np.divide(part, whole, out=np.zeros_like(part), where=whole > 0)
+        found[name] = np.where(total > 0, value, np.nan)
+    return found
+
+
+def mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The mean over the classes that occur or are predicted (macro average), [..]."""
+    known = ~np.isnan(values)
+    mean: NDArray[np.float64] = np.where(known, values, 0).sum(-1) / np.maximum(known.sum(-1), 1)
+    return mean
