@@ -12,7 +12,6 @@ from typing import Annotated, Any, get_args, get_origin
 import tyro
 from pydantic.fields import FieldInfo
 
-from dml.config import default_of
 from dml.errors import DamagedFileError, InputError, UnwritableFileError
 
 _NOT_GIVEN = "\0"
@@ -75,6 +74,9 @@ def parse(
     Raises:
         SystemExit: after ``--help`` (0), or on a word that is no flag (2).
     """
+    # Not needed by the scripts that call `guard` alone, and slow: it brings in networkx.
+    from dml.config import default_of
+
     shown = defaults or {}
     sections: dict[str, list[tuple[str, Any, Any]]] = {}
     for section, flag, info in fields:

@@ -3,9 +3,12 @@
 import subprocess
 import sys
 
+import pytest
+
+from dml.errors import InputError
 from dml.topology import make
 from dml.topology.folder import file_name
-from dml.topology.presets import examples, paper, quickstart
+from dml.topology.presets import TABLES, examples, paper, quickstart, with_seed
 
 
 def test_the_eight_examples_have_the_published_sizes():
@@ -35,6 +38,68 @@ def test_the_paper_has_twelve_topologies_a_seed():
 
 def test_quickstart_is_three_graphs_of_33_nodes():
     assert [make(text).n for text in quickstart(0)] == [33] * 3
+
+
+# as arXiv 2505.11760 and its sweeps name them: n and m of the Barabasi-Albert graphs of each other sweep
+BARABASI_ALBERT = {
+    "hetero_label": [(33, 2)],
+    "softmax": [(33, 1), (33, 2), (33, 3)],
+    "neg_soft": [(8, 1), (8, 2), (8, 3), (16, 1), (16, 2), (16, 3), (33, 1), (33, 2), (33, 3)],
+    "scale_nodes": [(16, 2), (32, 2), (64, 3)],
+    "heterogeneous": [(33, 2), (66, 2), (100, 2)],
+    "timing": [(8, 3), (16, 3), (33, 3), (64, 3)],
+}
+
+
+def test_the_tables_are_the_published_ones():
+    assert set(TABLES) == {"paper", "quickstart", *BARABASI_ALBERT}
+    assert set(TABLES["quickstart"]) < set(TABLES["paper"])
+    for name, wanted in BARABASI_ALBERT.items():
+        drawn = [make(text) for text in TABLES[name]]
+        # each node after the first m brings m links
+        assert [(t.n, t.m) for t in drawn] == [(n, m * (n - m)) for n, m in wanted]
+        assert all(t.family.startswith("barabasi_albert:") for t in drawn)
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_every_graph_of_a_table_is_drawn_by_the_seed_and_connected(name):
+    for text in TABLES[name]:
+        assert "seed" not in text
+        for seed in range(3):
+            drawn = make(text, seed)
+            assert drawn.seed == seed
+            assert drawn.family == text
+            # blocks that share few links may fall apart; all others hang together for every seed
+            if not text.startswith("stochastic_block"):
+                assert (drawn.distance_to([0]) >= 0).all()
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_a_text_with_its_seed_is_the_graph_of_that_seed(name):
+    texts = with_seed(TABLES[name], 7)
+    assert texts == [f"{text},seed=7" for text in TABLES[name]]
+    assert [make(text, seed=1).graph_id for text in texts] == [
+        make(text, seed=7).graph_id for text in TABLES[name]
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("complete:n=4", "complete:n=4"),
+        ("davis_southern_women", "davis_southern_women"),
+        ("nx.circular_ladder_graph:n=8", "nx.circular_ladder_graph:n=8"),
+        ("nx.dual_barabasi_albert_graph:n=9,m1=1,m2=2,p=0.5", "{},seed=7"),
+        ("erdos_renyi:n=9,p=0.5,seed=3", "erdos_renyi:n=9,p=0.5,seed=3"),
+    ],
+)
+def test_a_seed_is_given_only_where_one_is_taken_and_missing(text, expected):
+    assert with_seed([text], 7) == [expected.format(text)]
+
+
+def test_a_seed_for_no_graph_is_refused():
+    with pytest.raises(InputError, match="barabasi_albert"):
+        with_seed(["barabasi:n=4"], 0)
 
 
 def test_importing_topologies_loads_nothing_heavy():

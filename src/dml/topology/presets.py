@@ -1,5 +1,7 @@
 """The topologies of the published examples and experiments."""
 
+from collections.abc import Iterable, Sequence
+
 import numpy as np
 
 from dml.topology.generators import make
@@ -17,6 +19,31 @@ _SMALL: dict[str, tuple[int, list[tuple[int, int]]]] = {
     # two communities of five, joined by two links
     "topology_4": (10, [*_FAN, *((i + 5, j + 5) for i, j in _FAN), (0, 5), (4, 9)]),
 }
+
+
+def _barabasi_albert(sizes: Sequence[int], links: Sequence[int]) -> tuple[str, ...]:
+    """Every size with every number m of links that a new node brings."""
+    return tuple(f"barabasi_albert:n={n},m={m}" for n in sizes for m in links)
+
+
+TABLES: dict[str, tuple[str, ...]] = {
+    # the main sweep of arXiv 2505.11760
+    "paper": (
+        *(f"watts_strogatz:n={n},k=4,p=0.5" for n in (8, 16, 33)),
+        *_barabasi_albert((8, 16, 64), (2,)),
+        *_barabasi_albert((33,), (1, 2, 3)),
+        *(f"stochastic_block:blocks=3,size=11,p_in=0.5,p_out={p}" for p in (0.009, 0.05, 0.09)),
+    ),
+    # three of them, for a first look at the effect
+    "quickstart": (*_barabasi_albert((33,), (1, 2)), "watts_strogatz:n=33,k=4,p=0.5"),
+    "hetero_label": _barabasi_albert((33,), (2,)),
+    "softmax": _barabasi_albert((33,), (1, 2, 3)),
+    "neg_soft": _barabasi_albert((8, 16, 33), (1, 2, 3)),
+    "scale_nodes": (*_barabasi_albert((16, 32), (2,)), *_barabasi_albert((64,), (3,))),
+    "heterogeneous": _barabasi_albert((33, 66, 100), (2,)),
+    "timing": _barabasi_albert((8, 16, 33, 64), (3,)),
+}
+"""The graphs of the published sweeps, as generator texts that take the seed of the experiment."""
 
 
 def examples() -> dict[str, Topology]:
@@ -43,20 +70,20 @@ def _unreliable_links() -> Topology:
     return certain.with_weights(np.random.default_rng(0).uniform(0.7, 1.0, certain.m), source="topology_5")
 
 
+def with_seed(texts: Iterable[str], seed: int) -> list[str]:
+    """Generator texts in full: with this seed where the generator takes one and the text gives none.
+
+    Raises:
+        InputError: a text that names no graph.
+    """
+    return [make(text, seed).source for text in texts]
+
+
 def paper(seed: int) -> list[str]:
-    """The twelve topologies of the paper's sweep (arXiv 2505.11760) for one seed, as generator texts."""
-    return [
-        *(f"watts_strogatz:n={n},k=4,p=0.5,seed={seed}" for n in (8, 16, 33)),
-        *(f"barabasi_albert:n={n},m=2,seed={seed}" for n in (8, 16, 64)),
-        *(f"barabasi_albert:n=33,m={m},seed={seed}" for m in (1, 2, 3)),
-        *(f"stochastic_block:blocks=3,size=11,p_in=0.5,p_out={p},seed={seed}" for p in (0.009, 0.05, 0.09)),
-    ]
+    """The twelve topologies of the paper's sweep for one seed, as generator texts."""
+    return with_seed(TABLES["paper"], seed)
 
 
 def quickstart(seed: int) -> list[str]:
-    """Three of the paper's topologies of 33 nodes, for a first look at its effect, as generator texts."""
-    return [
-        f"barabasi_albert:n=33,m=1,seed={seed}",
-        f"barabasi_albert:n=33,m=2,seed={seed}",
-        f"watts_strogatz:n=33,k=4,p=0.5,seed={seed}",
-    ]
+    """Three of the paper's topologies of 33 nodes for one seed, as generator texts."""
+    return with_seed(TABLES["quickstart"], seed)
