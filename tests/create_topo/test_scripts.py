@@ -9,7 +9,7 @@ import pytest
 
 from dml import topology_script
 from dml.topology import folder, load, make
-from dml.topology.presets import TABLES, examples, paper
+from dml.topology.presets import TABLES, examples
 
 SCRIPTS = Path(__file__).parents[2] / "src" / "create_topo"
 
@@ -72,7 +72,7 @@ def test_other_seeds_into_another_folder(tmp_path):
     assert (done.returncode, done.stderr) == (0, "")
     assert max(map(len, done.stdout.splitlines())) <= 80
     saved = sorted(load(path).source for path in (tmp_path / "deep" / "er").iterdir())
-    assert saved == sorted(paper(0) + paper(12))
+    assert saved == sorted(f"{text},seed={seed}" for text in TABLES["paper"] for seed in (0, 12))
     assert (tmp_path / "deep" / "er" / "barabasi_albert-n33-m2-seed0.txt").is_file()
 
 

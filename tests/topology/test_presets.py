@@ -5,10 +5,9 @@ import sys
 
 import pytest
 
-from dml.errors import InputError
 from dml.topology import make
 from dml.topology.folder import file_name
-from dml.topology.presets import TABLES, examples, paper, quickstart, with_seed
+from dml.topology.presets import TABLES, examples
 
 
 def test_the_eight_examples_have_the_published_sizes():
@@ -28,16 +27,14 @@ def test_the_unreliable_example_is_drawn_alike_each_time():
 
 
 def test_the_paper_has_twelve_topologies_a_seed():
-    texts = paper(3)
-    drawn = [make(text, seed=99) for text in texts]
-    assert [t.source for t in drawn] == texts
+    drawn = [make(text, seed=3) for text in TABLES["paper"]]
     assert [t.n for t in drawn] == [8, 16, 33, 8, 16, 64, 33, 33, 33, 33, 33, 33]
     assert len({file_name(t) for t in drawn}) == 12
     assert all(file_name(t).endswith("-seed3") for t in drawn)
 
 
 def test_quickstart_is_three_graphs_of_33_nodes():
-    assert [make(text).n for text in quickstart(0)] == [33] * 3
+    assert [make(text).n for text in TABLES["quickstart"]] == [33] * 3
 
 
 # as arXiv 2505.11760 and its sweeps name them: n and m of the Barabasi-Albert graphs of each other sweep
@@ -76,30 +73,11 @@ def test_every_graph_of_a_table_is_drawn_by_the_seed_and_connected(name):
 
 @pytest.mark.parametrize("name", TABLES)
 def test_a_text_with_its_seed_is_the_graph_of_that_seed(name):
-    texts = with_seed(TABLES[name], 7)
-    assert texts == [f"{text},seed=7" for text in TABLES[name]]
+    texts = [f"{text},seed=7" for text in TABLES[name]]
+    assert [make(text, seed=7).source for text in TABLES[name]] == texts
     assert [make(text, seed=1).graph_id for text in texts] == [
         make(text, seed=7).graph_id for text in TABLES[name]
     ]
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("complete:n=4", "complete:n=4"),
-        ("davis_southern_women", "davis_southern_women"),
-        ("nx.circular_ladder_graph:n=8", "nx.circular_ladder_graph:n=8"),
-        ("nx.dual_barabasi_albert_graph:n=9,m1=1,m2=2,p=0.5", "{},seed=7"),
-        ("erdos_renyi:n=9,p=0.5,seed=3", "erdos_renyi:n=9,p=0.5,seed=3"),
-    ],
-)
-def test_a_seed_is_given_only_where_one_is_taken_and_missing(text, expected):
-    assert with_seed([text], 7) == [expected.format(text)]
-
-
-def test_a_seed_for_no_graph_is_refused():
-    with pytest.raises(InputError, match="barabasi_albert"):
-        with_seed(["barabasi:n=4"], 0)
 
 
 def test_importing_topologies_loads_nothing_heavy():

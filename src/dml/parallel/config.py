@@ -19,15 +19,24 @@ class SweepConfig(Section):
         "digits",
         description="the table of experiments: " + "; ".join(f"{p} = {v.about}" for p, v in PRESETS.items()),
     )
+    sweep: UserPath | None = Field(
+        None,
+        description="a YAML file in place of a preset: flags and their values, lists of which are crossed",
+    )
     datasets: tuple[str, ...] = Field((), description="data sets, in place of the preset's")
     seeds: tuple[int, ...] = Field((), description="seeds, in place of the preset's")
     topologies: tuple[str, ...] = Field((), description="files or generators, in place of the preset's")
     strategies: tuple[Annotated[str, one_of(STRATEGIES, "strategy")], ...] = Field(
         (), description="aggregation strategies, in place of the preset's"
     )
+    ood_ranks: tuple[Annotated[int, Field(ge=1, le=MAX_COUNT)], ...] = Field(
+        (),
+        description="OOD data on the node of highest degree (1), of second highest (2) .., one experiment "
+        "each, in place of the preset's",
+    )
     control: bool = Field(False, description="also run every combination without OOD data")
     limit: int | None = Field(None, ge=1, le=MAX_COUNT, description="run only the first so many experiments")
-    out_dir: UserPath | None = Field(None, description="folder of the results (default: results/<preset>)")
+    out_dir: UserPath | None = Field(None, description="folder of the results")
     parsl_config: str = Field(
         "local", description="the site: a name in parsl_configs/, or a path to a .py file"
     )

@@ -1,12 +1,15 @@
-"""The sweeps by name: tables of factors. Everything else about an experiment is fixed by the preset."""
+"""The sweeps by name: the published ones (arXiv 2505.11760, and its code), and a first look.
 
-from collections.abc import Callable, Mapping
+Where the published tables do not say on which data, nodes or seeds they were run, those of the paper's
+main sweep are taken, and `about` says how many experiments that makes.
+"""
+
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from dml.topology import presets
-
-_SIX = ("unweighted", "unweighted_fl", "weighted", "random", "degCent", "betCent")
+from dml.parallel.table import Table
+from dml.topology.presets import TABLES
 
 
 @dataclass(frozen=True)
@@ -15,57 +18,138 @@ class Preset:
 
     Args:
         about: in a few words, for the help.
-        datasets, seeds, strategies: factors.
-        topologies: the graphs of a seed, as generators.
-        ood_ranks: OOD data on this many nodes, one experiment each, from the highest degree down. A
-            strategy that replaces the graph by the complete one runs on the first of them alone.
-        fixed: flags of every experiment.
+        tables: of factors; an experiment that two of them hold is run once.
     """
 
     about: str
-    datasets: tuple[str, ...]
-    seeds: tuple[int, ...]
-    topologies: Callable[[int], list[str]]
-    strategies: tuple[str, ...]
-    ood_ranks: int
-    fixed: Mapping[str, Any]
+    tables: tuple[Table, ...]
 
 
-_FIXED = {"rounds": 40, "softmax": True, "softmax_coeff": 10.0}
+_SIX = ("unweighted", "unweighted_fl", "weighted", "random", "degCent", "betCent")
+_SIM = ("degCent_sim", "betCent_sim")
+_PAPER_DATA = ("mnist", "fmnist", "tiny_mem", "cifar10_vgg", "cifar100_vgg")
+_CIFAR = ("cifar10", "cifar10_dropout", "cifar10_vgg", "cifar10_resnet18", "cifar10_mobile", "cifar10_vit")
+_ALPHAS = (1.0, 10.0, 1000.0)
+_S_VALUES = tuple(float(s) for s in range(2, 11))
+
+_COMMON = {"rounds": 40, "softmax": True, "softmax_coeff": 10.0, "backdoor": True}
+# Checkpoints of all would take terabytes; without one, more rounds are computed anew.
+_FULL = {**_COMMON, "label_alpha": 1000.0, "sample_alpha": 1000.0, "num_example": 33000}
+_FULL |= {"keep_checkpoint": False}
+
+
+def _table(
+    topologies: str,
+    *,
+    dataset: tuple[str, ...] = _PAPER_DATA,
+    seed: tuple[int, ...] = (0, 1, 2),
+    aggregation_strategy: tuple[str, ...] = _SIX,
+    ood_rank: tuple[int, ...] = (1,),
+    fixed: Mapping[str, Any] = _FULL,
+    **more: Any,
+) -> Table:
+    factors = {"seed": seed, "dataset": dataset, "topology_file": TABLES[topologies]}
+    factors |= {flag: values for flag, values in more.items() if isinstance(values, tuple)}
+    factors |= {"aggregation_strategy": aggregation_strategy}
+    if fixed["backdoor"]:
+        factors |= {"ood_rank": ood_rank}
+    one = {flag: value for flag, value in more.items() if not isinstance(value, tuple)}
+    kept = {flag: value for flag, value in fixed.items() if flag not in factors}
+    return Table.of(factors | kept | one)
+
+
+_NO_OOD = {**_FULL, "backdoor": False}
 
 PRESETS: dict[str, Preset] = {
     "digits": Preset(
-        about="the paper's matrix on digits, 756 experiments",
-        datasets=("digits",),
-        seeds=(0, 1, 2),
-        topologies=presets.paper,
-        strategies=_SIX,
-        ood_ranks=4,
-        fixed=_FIXED,
+        "the paper's matrix on digits, 756 experiments",
+        (_table("paper", dataset=("digits",), ood_rank=(1, 2, 3, 4), fixed=_COMMON),),
     ),
     "paper": Preset(
-        about="the paper's matrix on its own five data sets, 3,780 experiments",
-        datasets=("mnist", "fmnist", "tiny_mem", "cifar10_vgg", "cifar100_vgg"),
-        seeds=(0, 1, 2),
-        topologies=presets.paper,
-        strategies=_SIX,
-        ood_ranks=4,
-        # Checkpoints of all would take terabytes; without one, more rounds are computed anew.
-        fixed={
-            **_FIXED,
-            "label_alpha": 1000.0,
-            "sample_alpha": 1000.0,
-            "num_example": 33000,
-            "keep_checkpoint": False,
-        },
+        "the paper's matrix on its own five data sets, 3,780 experiments",
+        (_table("paper", ood_rank=(1, 2, 3, 4)),),
     ),
     "quickstart": Preset(
-        about="3 topologies x 6 strategies on digits, about a minute",
-        datasets=("digits",),
-        seeds=(0,),
-        topologies=presets.quickstart,
-        strategies=_SIX,
-        ood_ranks=1,
-        fixed=_FIXED,
+        "3 topologies x 6 strategies on digits, about a minute",
+        (_table("quickstart", dataset=("digits",), seed=(0,), fixed=_COMMON),),
+    ),
+    "hetero_label": Preset(
+        "skewed labels without OOD data, 360",
+        (
+            _table(
+                "hetero_label",
+                seed=(0,),
+                label_alpha=_ALPHAS,
+                aggregation_strategy=_SIX + _SIM,
+                fixed=_NO_OOD,
+            ),
+            _table(
+                "hetero_label",
+                seed=(0,),
+                label_alpha=_ALPHAS,
+                softmax_coeff=_S_VALUES,
+                aggregation_strategy=_SIM,
+                fixed=_NO_OOD,
+            ),
+        ),
+    ),
+    "softmax": Preset(
+        "s and amounts of data, 216",
+        (
+            _table(
+                "softmax",
+                dataset=("mnist", "fmnist"),
+                seed=(0,),
+                sample_alpha=_ALPHAS,
+                softmax_coeff=(1.0, 10.0, 100.0),
+                batch_size=128,
+                lr=0.001,
+                rounds=20,
+            ),
+        ),
+    ),
+    "neg_soft": Preset(
+        "signed s, and s annealed below 0; OOD data on the fourth node, 4,860",
+        (
+            _table("neg_soft", softmax_coeff=_S_VALUES, aggregation_strategy=_SIM, ood_rank=(4,)),
+            _table(
+                "neg_soft",
+                scheduler="CA",
+                eta_min=(0.0, -5.0, -10.0),
+                T_0=(5, 8, 10),
+                aggregation_strategy=("degCent", "betCent"),
+                ood_rank=(4,),
+            ),
+        ),
+    ),
+    "scale_nodes": Preset("more nodes, 270", (_table("scale_nodes"),)),
+    "heterogeneous": Preset(
+        "skewed labels and amounts on up to 100 nodes, 810",
+        (_table("heterogeneous", seed=(0,), sample_alpha=_ALPHAS, label_alpha=_ALPHAS),),
+    ),
+    "timing": Preset(
+        "2 rounds on 8 to 64 nodes, 12",
+        (
+            _table(
+                "timing",
+                dataset=("mnist", "tiny_mem", "cifar10_vgg"),
+                seed=(0,),
+                aggregation_strategy=("unweighted",),
+                rounds=2,
+            ),
+        ),
+    ),
+    "cifar10": Preset("the models for CIFAR-10, 108", (_table("softmax", dataset=_CIFAR, seed=(0,)),)),
+    "lm": Preset(
+        "the tasks of tiny_mem, 72",
+        (
+            _table(
+                "softmax",
+                dataset=("tiny_mem",),
+                seed=(0,),
+                task_type=("multiply", "sum"),
+                data_dis=("evens", "primes"),
+            ),
+        ),
     ),
 }

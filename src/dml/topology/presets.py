@@ -1,6 +1,6 @@
 """The topologies of the published examples and experiments."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -68,22 +68,3 @@ def _unreliable_links() -> Topology:
     certain = make("powerlaw_cluster:n=15,m=2,p=0.01,seed=0")
     # named as a file, since the generator's text alone would give links that always work
     return certain.with_weights(np.random.default_rng(0).uniform(0.7, 1.0, certain.m), source="topology_5")
-
-
-def with_seed(texts: Iterable[str], seed: int) -> list[str]:
-    """Generator texts in full: with this seed where the generator takes one and the text gives none.
-
-    Raises:
-        InputError: a text that names no graph.
-    """
-    return [make(text, seed).source for text in texts]
-
-
-def paper(seed: int) -> list[str]:
-    """The twelve topologies of the paper's sweep for one seed, as generator texts."""
-    return with_seed(TABLES["paper"], seed)
-
-
-def quickstart(seed: int) -> list[str]:
-    """Three of the paper's topologies of 33 nodes for one seed, as generator texts."""
-    return with_seed(TABLES["quickstart"], seed)

@@ -1,0 +1,147 @@
+"""A table of factors: lists that are crossed, everything else fixed. A sweep is one or more of them."""
+
+import difflib
+import math
+import re
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from dml import config as experiment_config
+from dml.errors import InputError
+
+OOD_RANK = "ood_rank"
+"""OOD data on the node of highest degree (1), of second highest (2) ..: each graph has its own."""
+
+MOST = 1_000_000
+"""More combinations than that are a slip of the pen."""
+
+UNCROSSED = experiment_config.NOT_NUMBERS - {"out_dir"}
+"""Keys that change no number of an experiment, so that a list of them would be the same one again."""
+
+KEYS = (OOD_RANK, *(flag for _, flag, _ in experiment_config.fields() if flag != "out_dir"))
+
+
+@dataclass(frozen=True)
+class Table:
+    """What a sweep crosses and what it holds fixed.
+
+    Args:
+        factors: values by flag, or by ``OOD_RANK``; the first changes slowest.
+        fixed: one value by flag.
+    """
+
+    factors: Mapping[str, tuple[Any, ...]]
+    fixed: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> "Table":
+        """The table in which lists and tuples are factors.
+
+        Raises:
+            InputError: an unknown key, a key without a value, or keys that exclude each other.
+        """
+        for key, value in values.items():
+            _check(key, value)
+        if OOD_RANK in values and "backdoor_node_idx" in values:
+            right = "and backdoor_node_idx exclude each other: both name the nodes with OOD data; give one"
+            raise InputError(OOD_RANK, values[OOD_RANK], right)
+        lists = {k: tuple(v) for k, v in values.items() if isinstance(v, list | tuple)}
+        if isinstance(values.get(OOD_RANK), int):
+            lists[OOD_RANK] = (values[OOD_RANK],)
+        table = cls(lists, {k: v for k, v in values.items() if k not in lists})
+        if table.size > MOST:
+            raise InputError(
+                max(lists, key=lambda k: len(lists[k])), None, f"{table.size:,} combinations are too many"
+            )
+        return table
+
+    @property
+    def size(self) -> int:
+        """Combinations, those counted that turn out to be the same experiment."""
+        return math.prod(map(len, self.factors.values()))
+
+    def replaced(
+        self, factors: Mapping[str, tuple[Any, ...]], fixed: Mapping[str, Any], dropped: Collection[str] = ()
+    ) -> "Table":
+        """The table with other values for some of its keys, in the places that they had.
+
+        Args:
+            factors, fixed: the values, as of a table.
+            dropped: keys to leave out.
+        """
+        crossed = {k: factors.get(k, v) for k, v in self.factors.items() if k not in {*fixed, *dropped}}
+        crossed |= {k: v for k, v in factors.items() if k not in crossed}
+        alone = {k: v for k, v in self.fixed.items() if k not in {*crossed, *dropped}}
+        return Table(crossed, alone | dict(fixed))
+
+    def combinations(self, *, once: Collection[str] = ()) -> Iterator[dict[str, Any]]:
+        """One value for every key, in all combinations; of the factors in ``once`` the first value alone."""
+        lists = [v[:1] if k in once else v for k, v in self.factors.items()]
+        for values in product(*lists):
+            yield {**self.fixed, **dict(zip(self.factors, values, strict=True))}
+
+
+def _check(key: Any, value: Any) -> None:
+    if key not in KEYS:
+        close = difflib.get_close_matches(str(key), KEYS, n=1)
+        meant = f" (did you mean {close[0]}?)" if close else ""
+        elsewhere = "; --out_dir on the command line says where" if key == "out_dir" else ""
+        raise InputError(
+            str(key), None, f"there is no such key{meant}; keys are {OOD_RANK} and the flags of "
+            f"decentralized_main.py{elsewhere}"
+        )  # fmt: skip
+    values = value if isinstance(value, list | tuple) else [value]
+    if not values:
+        raise InputError(key, None, "an empty list stands for no experiment; name at least one value")
+    if any(v is None or isinstance(v, dict) for v in values):
+        raise InputError(key, None, "needs a value, or a list of values")
+    if len(values) > 1 and key in UNCROSSED:
+        raise InputError(key, value, "changes no number, so give one value and not a list")
+    if key == "topology_file" and any(re.match(r"\w+=", str(v)) for v in values):
+        raise InputError(key, value, "in a list in brackets a text with commas needs quotes")
+    if key == OOD_RANK and any(type(v) is not int or v < 1 for v in values):
+        raise InputError(key, value, "must be whole numbers from 1, the node of highest degree")
+
+
+def read(path: Path) -> list[Table]:
+    """The tables of a YAML file: one mapping of keys to values, or a list of such mappings.
+
+    Raises:
+        InputError: it cannot be read, is no YAML, or holds something else; the message names the key.
+    """
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        """Refuses a key given twice, of which YAML's usual reader keeps the last."""
+
+    def mapping(loader: yaml.SafeLoader, node: yaml.MappingNode) -> dict[Any, Any]:
+        keys = [loader.construct_object(key) for key, _ in node.value]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise InputError(str(key), None, "is given twice")
+        return loader.construct_mapping(node, deep=True)
+
+    Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, mapping)
+    try:
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader)
+        tables = content if isinstance(content, list) else [content]
+        if not tables or not all(isinstance(table, dict) and table for table in tables):
+            raise InputError(
+                "sweep", path, "must hold keys and values, as rounds: 40, or a list of such tables"
+            )
+        return [Table.of(table) for table in tables]
+    except OSError as error:
+        raise InputError("sweep", path, f"cannot be read ({error.strerror})") from None
+    except (UnicodeDecodeError, yaml.YAMLError, TypeError, RecursionError) as error:
+        raise InputError("sweep", path, f"is no YAML file ({' '.join(str(error).split())})") from None
+    except InputError as error:
+        raise error if error.flag == "sweep" else in_file(path, error) from None
+
+
+def in_file(path: Path, error: InputError) -> InputError:
+    """The error of a key, as one of the file that holds it."""
+    words = str(error).removeprefix("--")
+    return InputError("sweep", path, words)

@@ -1,0 +1,176 @@
+"""Sweeps from a file: what is crossed, what is fixed, and what is refused before anything runs."""
+
+from itertools import product
+from pathlib import Path
+
+import pytest
+from scripts import Script
+
+from dml.errors import InputError
+from dml.parallel import sweep
+from dml.parallel.presets import PRESETS
+
+GRAPH = "topology_file: 'barabasi_albert:n=8,m=2'"
+OOD = "backdoor: true"
+
+
+def _plans(folder: Path, text: str, **flags):
+    path = folder / "mine.yaml"
+    path.write_text(text)
+    made, rest = sweep.make({"sweep": str(path), **flags})
+    return sweep.experiments(made, rest)
+
+
+def _refused(folder: Path, text: str, **flags) -> str:
+    with pytest.raises(InputError) as refusal:
+        _plans(folder, text, **flags)
+    message = str(refusal.value)
+    assert len(message.splitlines()) == 1
+    return message
+
+
+def test_lists_are_crossed_and_everything_else_is_fixed(tmp_path):
+    plans = _plans(
+        tmp_path,
+        f"""
+        {GRAPH}
+        rounds: 3
+        softmax: true
+        seed: [0, 1]
+        aggregation_strategy: [degCent, betCent]
+        softmax_coeff: [1, 10.5]
+        """,
+    )
+    found = [
+        (p.config.run.seed, p.config.strategy.aggregation_strategy, p.config.strategy.softmax_coeff)
+        for p in plans
+    ]
+    assert found == list(product([0, 1], ["degCent", "betCent"], [1, 10.5]))
+    assert {(p.config.run.rounds, p.config.strategy.softmax) for p in plans} == {(3, True)}
+    assert {p.result.parent for p in plans} == {Path("results/mine")}
+
+
+def test_a_factor_that_a_strategy_does_not_read_makes_no_second_run_of_it(tmp_path):
+    text = f"{GRAPH}\nsoftmax: true\naggregation_strategy: [weighted, degCent]\nsoftmax_coeff: [1, 2, 3]"
+    names = [p.config.strategy.aggregation_strategy for p in _plans(tmp_path, text)]
+    assert sorted(names) == ["degCent"] * 3 + ["weighted"]
+
+
+def test_ood_data_by_rank_is_on_the_node_of_that_rank(tmp_path):
+    plans = _plans(tmp_path, f"{GRAPH}\n{OOD}\nseed: [0, 1]\nood_rank: [4, 1]")
+    for plan, rank in zip(plans, [4, 1, 4, 1], strict=True):
+        assert plan.config.data.backdoor_node_idx == (plan.topology.most_connected(4)[rank - 1],)
+    (fourth,) = _plans(tmp_path, f"{GRAPH}\n{OOD}\nood_rank: 4")
+    assert fourth.identity == plans[0].identity
+
+
+def test_ood_data_by_node_one_or_several_at_a_time(tmp_path):
+    plans = _plans(tmp_path, f"{GRAPH}\n{OOD}\nbackdoor_node_idx: [3, [7, 2], 5]")
+    assert [p.config.data.backdoor_node_idx for p in plans] == [(3,), (2, 7), (5,)]
+
+
+def test_a_list_of_tables_is_all_of_them_and_nothing_twice(tmp_path):
+    text = f"""
+    - {{{GRAPH}, aggregation_strategy: [unweighted, weighted]}}
+    - {{{GRAPH}, aggregation_strategy: [weighted, test_agg], participation: 1}}
+    """
+    names = [p.config.strategy.aggregation_strategy for p in _plans(tmp_path, text)]
+    assert names == ["unweighted", "weighted", "test_agg"]
+
+
+def test_flags_of_the_command_line_take_the_place_of_keys(tmp_path):
+    text = f"{GRAPH}\n{OOD}\nrounds: 3\nlr: [0.1, 0.2]\nseed: [0, 1]\nbackdoor_node_idx: 3"
+    plans = _plans(tmp_path, text, lr="0.3", seeds=("7",), rounds="4", ood_ranks=("2",), control=True)
+    assert [(p.config.training.lr, p.config.run.seed, p.config.run.rounds) for p in plans] == [
+        (0.3, 7, 4)
+    ] * 2
+    assert [p.config.data.backdoor for p in plans] == [True, False]
+    assert plans[0].config.data.backdoor_node_idx == (plans[0].topology.most_connected(2)[1],)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("lerning_rate: 1", "lerning_rate"),
+        ("softmax_coef: 1", "did you mean softmax_coeff?"),
+        ("seed: []", "empty list"),
+        ("lr:", "needs a value"),
+        ("lr: [0.1, null]", "needs a value"),
+        ("lr: {a: 1}", "needs a value"),
+        ("lr: 0.1\nlr: 0.2", "lr: is given twice"),
+        (f"{OOD}\nood_rank: 1\nbackdoor_node_idx: 3", "exclude each other"),
+        (f"{OOD}\nood_rank: 0", "from 1"),
+        (f"{OOD}\nood_rank: [1, true]", "from 1"),
+        (f"{OOD}\nood_rank: [9, 10]", "no more than 8 nodes"),
+        ("ood_rank: 1", "no experiment of this sweep reads it"),
+        ("softmax_coeff: [1, 2]", "no experiment of this sweep reads it"),
+        ("rounds: [10, 20]", "one value and not a list"),
+        ("out_dir: here", "--out_dir on the command line"),
+        ("lr: [0.1, -1]", "lr -1"),
+        ("lr: fast", "lr fast"),
+        ("1: 2", "no such key"),
+        ("", "keys and values"),
+        ("[]", "keys and values"),
+        ("just text", "keys and values"),
+        ("- 3", "keys and values"),
+        ("a: [1", "is no YAML file"),
+        ("lr: !!python/object/apply:os.system ['true']", "is no YAML file"),
+        ("? [a, b]\n: 3", "is no YAML file"),
+        ("dataset: nowhere", "no such data set"),
+        ("aggregation_strategy: [unweighted, best]", "no such strategy"),
+        ("topology_file: [star, 'star:n=1']", "star:n=1"),
+        ("topology_file: [barabasi_albert:n=33,m=2]", "needs quotes"),
+        ("\n".join(f"{k}: [{', '.join(map(str, range(1, 200)))}]" for k in ("seed", "epochs", "batch_size")),
+         "too many"),
+    ],
+)  # fmt: skip
+def test_a_wrong_file_is_refused_by_name_and_key(tmp_path, text, words):
+    table = text if "topology_file" in text or ":" not in text else f"{GRAPH}\n{text}"
+    message = _refused(tmp_path, table)
+    assert str(tmp_path / "mine.yaml") in message
+    assert words in message
+
+
+def test_a_file_that_cannot_be_read_is_refused(tmp_path):
+    binary = tmp_path / "binary.yaml"
+    binary.write_bytes(b"\xff\xfe\x00lr")
+    for path, words in (
+        (tmp_path / "none.yaml", "No such file"),
+        (tmp_path, "directory"),
+        (binary, "is no YAML file"),
+    ):
+        made, rest = sweep.make({"sweep": str(path)})
+        with pytest.raises(InputError, match=words):
+            sweep.experiments(made, rest)
+
+
+def test_a_preset_and_a_file_exclude_each_other(tmp_path):
+    with pytest.raises(InputError, match="exclude each other"):
+        sweep.make({"sweep": "mine.yaml", "preset": "digits"})
+
+
+def test_a_mistake_on_the_command_line_is_not_blamed_on_the_file(tmp_path):
+    message = _refused(tmp_path, f"{GRAPH}\nlr: 0.1", lr="-1")
+    assert message.startswith("--lr -1:")
+    assert _refused(tmp_path, GRAPH, topologies=("star:n=1",)).startswith("--topologies")
+
+
+@pytest.mark.parametrize("name", set(PRESETS) - {"neg_soft"})
+def test_presets_hold_as_many_experiments_as_they_say(name):
+    made, rest = sweep.make({"preset": name})
+    words = PRESETS[name].about.replace(",", "").split()
+    counts = {int(word) for word in words if word.isdigit()}
+    assert len(sweep.experiments(made, rest)) in counts | ({18} if name == "quickstart" else set())
+
+
+def test_a_sweep_from_a_file_runs(script: Script, tmp_path: Path):
+    (tmp_path / "mine.yaml").write_text(
+        f"{GRAPH}\n{OOD}\nrounds: 2\nepochs: 1\nsoftmax: true\naggregation_strategy: [unweighted, degCent]"
+    )
+    called = script("bd_scheduler.py", "--sweep", "mine.yaml", "--workers", 2)
+    assert called.returncode == 0, called.stderr
+    assert "degCent" in called.stdout
+    assert len(list((tmp_path / "results" / "mine").glob("digits*.h5"))) == 2
+    wrong = script("bd_scheduler.py", "--sweep", "mine.yaml", "--strategies", "best")
+    assert wrong.returncode == 2
+    assert "Traceback" not in wrong.stderr
