@@ -1,4 +1,4 @@
-"""Tables and summaries as people look at them: 80 columns, files, a picture."""
+"""Tables and summaries as people look at them: 80 columns, and files."""
 
 import json
 import shutil
@@ -173,15 +173,6 @@ def test_hdf5_holds_the_table_column_by_column(table, tmp_path):
             else:
                 np.testing.assert_array_equal(values, table[column].to_numpy(float))
         assert {c for c in columns if file[c].dtype.kind == "O"} == {"settings", "topology", "strategy"}
-
-
-def test_the_picture_is_a_png(table, tmp_path):
-    path = tmp_path / "ood_auc.png"
-    report.draw(table, path)
-    content = path.read_bytes()
-    assert content[:8] == b"\x89PNG\r\n\x1a\n"
-    assert len(content) > 5000
-    assert [p.name for p in tmp_path.glob("*.png*")] == ["ood_auc.png"]
 
 
 def test_the_summary_of_a_run_with_ood_data(tiny):

@@ -1,4 +1,4 @@
-"""A summary as people look at it: text in 80 columns, files to go on with, and a picture."""
+"""A summary as people look at it: text in 80 columns, and files to go on with."""
 
 import json
 import math
@@ -142,42 +142,3 @@ def write_hdf5(table: "pd.DataFrame", path: Path) -> None:
 def beside(path: Path) -> Path:
     """Where a summary is made before it replaces the old one: two calls may make one at a time."""
     return path.with_name(f".{os.getpid()}-{path.name}")
-
-
-def draw(table: "pd.DataFrame", path: Path) -> None:
-    """OOD AUC by topology and strategy, one panel a settings; bars are the standard deviation over runs."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    table = shown(table)
-    groups = list(table["settings"].unique())
-    topologies = {s: list(table[table["settings"] == s]["topology"].unique()) for s in groups}
-    strategies = list(table["strategy"].unique())
-    most = max(len(names) for names in topologies.values())
-    figure, axes = pyplot.subplots(
-        len(groups),
-        1,
-        figsize=(max(6.4, 1.9 * most + 2.2), 3.9 * len(groups)),
-        squeeze=False,
-        layout="constrained",
-    )
-    colours = {strategy: f"C{k}" for k, strategy in enumerate(strategies)}
-    for axis, settings in zip(axes[:, 0], groups, strict=True):
-        part, width = table[table["settings"] == settings], 0.8 / len(strategies)
-        for k, strategy in enumerate(strategies):
-            own = part[part["strategy"] == strategy].set_index("topology").reindex(topologies[settings])
-            x = np.arange(len(own)) + (k - (len(strategies) - 1) / 2) * width
-            spread = own["auc_ood_std"].fillna(0)
-            axis.bar(x, own["auc_ood"], width, yerr=spread, label=strategy, color=colours[strategy])
-        names = [t.replace(":", "\n", 1).replace(",", " ") for t in topologies[settings]]
-        axis.set_xticks(np.arange(len(names)), names, fontsize=8)
-        axis.set_ylabel("OOD AUC")
-        axis.set_title(heading(json.loads(settings), [json.loads(g) for g in groups]), fontsize=9)
-        axis.spines[["top", "right"]].set_visible(False)
-    axes[0, 0].legend(fontsize=8, ncols=1, frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
-    made = beside(path)
-    figure.savefig(made, dpi=150, format=path.suffix[1:])
-    pyplot.close(figure)
-    made.replace(path)
