@@ -16,8 +16,8 @@ from dml.errors import InputError, UnwritableFileError
 
 def report(folder: Path) -> int:
     """Prints the table of a folder and writes its files; 1 if a file could not be read."""
+    from dml.results import picture, tables
     from dml.results import report as reporting
-    from dml.results import tables
 
     runs = tables.collect(tables.result_files(folder))
     for message in runs.damaged:
@@ -37,10 +37,13 @@ def report(folder: Path) -> int:
     try:
         reporting.write_csv(table, written[0])
         reporting.write_hdf5(table, written[1])
-        reporting.draw(table, written[2])
+        left_out = picture.draw(table, written[2])
     except (OSError, UnwritableFileError) as error:
         print(f"error: {folder} cannot be written ({error})", file=sys.stderr)
         return 1
+    if left_out:
+        print(f"{written[2]} has no room for these, which the table has:", file=sys.stderr)
+        print("\n".join(left_out), file=sys.stderr)
     print("\n" + "\n".join(map(str, written)))
     return 1 if runs.damaged else 0
 

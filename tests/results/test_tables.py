@@ -105,6 +105,56 @@ def test_variants_of_a_strategy_are_labelled_where_there_are_several(made_up):
     assert sorted(table["strategy"]) == ["degCent s=5", "degCent sum", "random", "weighted"]
 
 
+def test_the_floor_is_the_control_of_the_same_strategy_graph_and_seed(made_up):
+    files = [made_up("degCent", seed, node, auc) for seed, node, auc in ((0, 0, 50), (0, 1, 60), (1, 0, 90))]
+    files += [
+        made_up("degCent", 0, None, 10),
+        made_up("degCent", 1, None, 40),
+        made_up("degCent", 2, None, 900),
+    ]
+    files += [made_up("unweighted", 0, 0, 30), made_up("unweighted", 1, None, 500)]
+    table = tables.summarise(tables.collect(files))
+    row = _row(table[table["runs"] == 3], strategy="degCent", auc_ood=200 / 3)
+    assert row["floor_ood"] == pytest.approx((10 + 10 + 40) / 3)
+    assert row["floor_asr"] == pytest.approx((10 + 10 + 40) / 3 / 2)
+    assert row["over_floor"] == pytest.approx((40 + 50 + 50) / 3)
+    rest = table.drop(index=table[table["floor_ood"].notna()].index)
+    assert len(rest) == 3  # unweighted with OOD data has its control under another seed
+    assert rest[["floor_ood", "floor_asr", "over_floor"]].isna().all(axis=None)
+
+
+def test_runs_without_a_control_are_not_compared_with_the_floor_of_others(made_up):
+    files = [made_up(seed=0, auc=50), made_up(seed=1, auc=1000), made_up(seed=0, ood_node=None, auc=10)]
+    table = tables.summarise(tables.collect(files))
+    row = _row(table, runs=2)
+    assert (row["auc_ood"], row["floor_ood"], row["over_floor"]) == (525, 10, 40)
+
+
+def test_one_control_is_the_floor_of_every_ood_share_but_of_no_other_settings(made_up):
+    shares = {share: made_up(auc=100 * share, backdoor_proportion=share) for share in (0.25, 0.5)}
+    files = [*shares.values(), made_up(auc=7, lr=0.3), made_up(ood_node=None, auc=5)]
+    floors = tables.summarise(tables.collect(files)).set_index("auc_ood")["floor_ood"]
+    assert floors[[25, 50]].to_list() == [5, 5]
+    assert floors[[5, 7]].isna().all()
+
+
+def test_variants_have_the_floor_of_their_own_control_and_its_name(made_up):
+    """Also where the controls of one variant are still to come."""
+    soft = {"softmax": True, "softmax_coeff": 5.0}
+    files = [made_up("degCent", auc=50), made_up("degCent", auc=70, **soft)]
+    files.append(made_up("degCent", ood_node=None, auc=10, **soft))
+    table = tables.summarise(tables.collect(files)).set_index("auc_ood")
+    assert table["strategy"].to_dict() == {50: "degCent sum", 70: "degCent s=5", 10: "degCent s=5"}
+    assert table.loc[70, "floor_ood"] == 10
+    assert math.isnan(table.loc[50, "floor_ood"])
+
+
+def test_a_control_that_diverged_is_no_floor(made_up):
+    files = [made_up(auc=50), made_up(ood_node=None, auc=10, status="diverged", rounds_done=1)]
+    row = _row(tables.summarise(tables.collect(files)), runs=1)
+    assert math.isnan(row["floor_ood"])
+
+
 def test_schedules_are_variants_that_share_the_baseline(made_up):
     soft = {"softmax": True, "softmax_coeff": 10.0}
     annealed = {**soft, "scheduler": "CA", "T_0": 8}

@@ -1,4 +1,4 @@
-"""A summary as people look at it: text in 80 columns, files to go on with, and a picture."""
+"""A summary as people look at it: text in 80 columns, and files to go on with."""
 
 import json
 import math
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import h5py
 import numpy as np
 
-from dml.results import files
+from dml.results import files, tables
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,18 +21,26 @@ _LABEL = 13
 
 
 def text(table: "pd.DataFrame") -> str:
-    """The table as text: for each settings and topology one line a strategy."""
-    lines = []
+    """The table as text: for each settings and topology one line a strategy, and one of their controls."""
+    lines, floors = [], False
     all_settings = [json.loads(s) for s in table["settings"].unique()]
-    for settings in table["settings"].unique():
+    own = shown(table)
+    for settings in own["settings"].unique():
         lines += [*textwrap.wrap(heading(json.loads(settings), all_settings), 80), ""]
-        for topology, part in table[table["settings"] == settings].groupby("topology", sort=False):
+        for topology, part in own[own["settings"] == settings].groupby("topology", sort=False):
             lines += textwrap.wrap(str(topology), 80)
             lines.append(
                 f"{'strategy':<{_LABEL}}{'runs':>4}{'IID AUC':>11}{'OOD AUC':>11}{'asr AUC':>11}"
                 f"{'IID':>5}{'OOD':>5}{'worst':>6}{'vs unweighted':>14}"
             )
             lines += [_line(row) for row in part.to_dict("records")]
+            with_floor = part[part["floor_ood"].notna()]
+            if len(with_floor):
+                of_these = table["strategy"].isin(with_floor["strategy"]) & (table["topology"] == topology)
+                lines.append(
+                    _line(_pooled(table[of_these & (table["settings"] == tables.control_of(settings))]))
+                )
+                floors = True
             lines.append("")
     lines += [
         "AUC: sum over all measurements of the accuracy's mean over nodes; ± is the",
@@ -41,7 +49,30 @@ def text(table: "pd.DataFrame") -> str:
         "images of the target class. vs unweighted: OOD AUC above that of unweighted on",
         "the same graph, seed and OOD node, and in how many of such pairs it is above.",
     ]
+    if floors:
+        lines += [
+            "control: these strategies without OOD data, over all such runs; its OOD AUC is",
+            "the floor, which chance and the images of the target class give.",
+        ]
     return "\n".join(lines)
+
+
+def shown(table: "pd.DataFrame") -> "pd.DataFrame":
+    """The rows that stand in text and picture: all but the controls that give others of them their floor."""
+    floored = table[table["floor_ood"].notna()]
+    served = set(zip(floored["settings"].map(tables.control_of), floored["topology"], strict=True))
+    return table[[key not in served for key in zip(table["settings"], table["topology"], strict=True)]]
+
+
+def _pooled(rows: "pd.DataFrame") -> dict[str, Any]:
+    """Several rows as one: means and standard deviations over all their runs."""
+    row: dict[str, Any] = {"strategy": "control", "runs": rows["runs"].sum(), "diverged": 0}
+    for value in tables.VALUES:
+        row[value] = mean = (rows["runs"] * rows[value]).sum(skipna=False) / row["runs"]
+        within = (rows["runs"] - 1) * rows[f"{value}_std"].fillna(0) ** 2
+        squares = (within + rows["runs"] * (rows[value] - mean) ** 2).sum(skipna=False)
+        row[f"{value}_std"] = math.sqrt(squares / (row["runs"] - 1)) if row["runs"] > 1 else math.nan
+    return row | {"over_unweighted": math.nan}
 
 
 def heading(settings: dict[str, Any], others: list[dict[str, Any]]) -> str:
@@ -83,9 +114,9 @@ def _spread(mean: float, deviation: float) -> str:
 
 def write_csv(table: "pd.DataFrame", path: Path) -> None:
     """The table as CSV."""
-    beside = _beside(path)
-    table.to_csv(beside, index=False)
-    beside.replace(path)
+    made = beside(path)
+    table.to_csv(made, index=False)
+    made.replace(path)
 
 
 def write_hdf5(table: "pd.DataFrame", path: Path) -> None:
@@ -103,49 +134,11 @@ def write_hdf5(table: "pd.DataFrame", path: Path) -> None:
             data = values.astype(object).to_numpy() if is_text else values.to_numpy(np.float64)
             files.put(file, column, data, **({"dtype": h5py.string_dtype()} if is_text else {}))
 
-    beside = _beside(path)
-    files.write(beside, fill)
-    beside.replace(path)
+    made = beside(path)
+    files.write(made, fill)
+    made.replace(path)
 
 
-def _beside(path: Path) -> Path:
+def beside(path: Path) -> Path:
     """Where a summary is made before it replaces the old one: two calls may make one at a time."""
     return path.with_name(f".{os.getpid()}-{path.name}")
-
-
-def draw(table: "pd.DataFrame", path: Path) -> None:
-    """OOD AUC by topology and strategy, one panel a settings; bars are the standard deviation over runs."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    groups = list(table["settings"].unique())
-    topologies = {s: list(table[table["settings"] == s]["topology"].unique()) for s in groups}
-    strategies = list(table["strategy"].unique())
-    most = max(len(names) for names in topologies.values())
-    figure, axes = pyplot.subplots(
-        len(groups),
-        1,
-        figsize=(max(6.4, 1.9 * most + 2.2), 3.9 * len(groups)),
-        squeeze=False,
-        layout="constrained",
-    )
-    colours = {strategy: f"C{k}" for k, strategy in enumerate(strategies)}
-    for axis, settings in zip(axes[:, 0], groups, strict=True):
-        part, width = table[table["settings"] == settings], 0.8 / len(strategies)
-        for k, strategy in enumerate(strategies):
-            own = part[part["strategy"] == strategy].set_index("topology").reindex(topologies[settings])
-            x = np.arange(len(own)) + (k - (len(strategies) - 1) / 2) * width
-            spread = own["auc_ood_std"].fillna(0)
-            axis.bar(x, own["auc_ood"], width, yerr=spread, label=strategy, color=colours[strategy])
-        names = [t.replace(":", "\n", 1).replace(",", " ") for t in topologies[settings]]
-        axis.set_xticks(np.arange(len(names)), names, fontsize=8)
-        axis.set_ylabel("OOD AUC")
-        axis.set_title(heading(json.loads(settings), [json.loads(g) for g in groups]), fontsize=9)
-        axis.spines[["top", "right"]].set_visible(False)
-    axes[0, 0].legend(fontsize=8, ncols=1, frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
-    beside = _beside(path)
-    figure.savefig(beside, dpi=150, format=path.suffix[1:])
-    pyplot.close(figure)
-    beside.replace(path)

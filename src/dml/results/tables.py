@@ -4,8 +4,10 @@ Only the attributes at the root of each file are read, so thousands of files tak
 """
 
 import json
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +37,7 @@ class Runs:
 
     Args:
         table: one row a finished experiment: settings (JSON of all that is no factor), topology,
-            strategy, pair (what a baseline run must share), and ``VALUES``.
+            strategy, pair (what a baseline run must share), place (what a control run must), and ``VALUES``.
         running: files of experiments that have not ended.
         diverged: how many have, by (settings, topology, strategy).
         damaged: a message for each file that cannot be read.
@@ -65,14 +67,17 @@ def collect(paths: Iterable[Path]) -> Runs:
             running.append(path)
         else:
             rows.append(row)
-    columns = ["settings", "topology", "graph", "seeded", "strategy", "variant", "pair", "status"]
+    columns = ["settings", "topology", "graph", "seeded", "strategy", "variant", "pair", "place", "status"]
     table = pd.DataFrame(rows, columns=[*columns, *VALUES])
     # Files of one name in two folders may hold two graphs; only seeds make different graphs one family.
     unseeded = table[~table["seeded"].astype(bool)]
     twice = unseeded.groupby("topology")["graph"].transform("nunique") > 1
     table.loc[twice[twice].index, "topology"] += " [" + table["graph"].str[:6] + "]"
-    # Two variants of one strategy (softmax or not, another s) are two strategies, where both are there.
-    several = table.groupby(["settings", "strategy"])["variant"].transform("nunique") > 1
+    # Two variants of one strategy (softmax or not, another s) are two strategies, where both are there. A run
+    # and its control are called the same, whichever variants each of their groups holds.
+    several = (
+        table.groupby([table["settings"].map(control_of), "strategy"])["variant"].transform("nunique") > 1
+    )
     table.loc[several, "strategy"] += " " + table.loc[several, "variant"]
     lost = table[table["status"] == "diverged"]
     diverged = {tuple(map(str, key)): len(part) for key, part in lost.groupby(_KEYS)}
@@ -109,12 +114,30 @@ def _row(path: Path, found: dict[str, Any]) -> dict[str, Any]:
             "variant": variant,
             "seeded": found["topology_source"] != found["topology_family"],
             "graph": found["graph_id"],
+            "place": f"{found['graph_id']} {config['seed']}",
             "pair": f"{found['graph_id']} {config['seed']} {config['backdoor_node_idx']}",
             "status": found["status"],
             **{value: float(found.get(value, "nan")) for value in VALUES},
         }
     except (KeyError, ValueError, TypeError) as error:
         raise DamagedFileError(f"{path} is no result file ({error!r}); it was left as it is") from None
+
+
+@cache
+def control_of(settings: str) -> str:
+    """The settings of the runs that are these without OOD data; a control's own are returned as they are."""
+    return json.dumps(json.loads(settings) | {"ood": 0}, sort_keys=True)
+
+
+def _with_floors(table: pd.DataFrame) -> pd.DataFrame:
+    """The runs with floor_ood and floor_asr: the AUCs of the control on the same graph, seed and strategy."""
+    table = table.assign(control=table["settings"].map(control_of))
+    is_control = table["control"] == table["settings"]
+    floors = table[is_control].groupby(["control", "strategy", "place"])[["auc_ood", "auc_asr"]].mean()
+    floors.columns = pd.Index(["floor_ood", "floor_asr"])
+    joined = table.join(floors, on=floors.index.names)
+    joined.loc[is_control, list(floors.columns)] = math.nan
+    return joined
 
 
 def summarise(runs: Runs) -> pd.DataFrame:
@@ -124,10 +147,12 @@ def summarise(runs: Runs) -> pd.DataFrame:
         Columns: runs, diverged; for each of ``VALUES`` the mean and the standard deviation over the runs
         (NaN where all have diverged); ``over_unweighted``, the mean difference in OOD AUC to the runs of
         ``unweighted`` on the same topology, seed and OOD node; ``pairs``, how many such there are, and
-        ``pairs_above`` zero.
+        ``pairs_above`` zero; ``floor_ood`` and ``floor_asr``, the mean AUCs of the controls (the runs without
+        OOD data of the same settings, graph, seed and strategy), and ``over_floor``, the mean difference in
+        OOD AUC to them (NaN without a control, and for controls).
     """
     rows = []
-    for (settings, topology), part in runs.table.groupby(["settings", "topology"], sort=False):
+    for (settings, topology), part in _with_floors(runs.table).groupby(["settings", "topology"], sort=False):
         baseline = part[part["strategy"] == BASELINE].drop_duplicates("pair").set_index("pair")["auc_ood"]
         for strategy, own in part.groupby("strategy", sort=False):
             row: dict[str, Any] = {"settings": settings, "topology": topology, "strategy": strategy}
@@ -139,23 +164,25 @@ def summarise(runs: Runs) -> pd.DataFrame:
             if strategy != BASELINE and len(difference):
                 row["over_unweighted"] = difference.mean()
                 row |= {"pairs": len(difference), "pairs_above": int((difference > 0).sum())}
+            row |= {"floor_ood": own["floor_ood"].mean(), "floor_asr": own["floor_asr"].mean()}
+            row["over_floor"] = (own["auc_ood"] - own["floor_ood"]).mean()
             rows.append(row)
     there = {(row["settings"], row["topology"], row["strategy"]) for row in rows}
     for key, count in runs.diverged.items():
         if key not in there:
             rows.append(dict(zip(_KEYS, key, strict=True)) | {"runs": 0, "diverged": count})
     columns = [*_KEYS, "runs", "diverged"]
-    columns += [c for value in VALUES for c in (value, f"{value}_std")] + [
-        "over_unweighted",
-        "pairs",
-        "pairs_above",
-    ]
+    columns += [c for value in VALUES for c in (value, f"{value}_std")]
+    columns += ["over_unweighted", "pairs", "pairs_above", "floor_ood", "floor_asr", "over_floor"]
     return pd.DataFrame(rows, columns=columns).sort_values(["settings", "topology", "strategy"], key=_order)
 
 
 def _order(column: "pd.Series[str]") -> "pd.Series[Any]":
     """Baselines first, then the rest by name."""
-    if column.name != "strategy":
-        return column
+    return column.map(rank) if column.name == "strategy" else column
+
+
+def rank(strategy: str) -> str:
+    """What strategies are sorted by."""
     first = {"unweighted_fl": 0, BASELINE: 1, "weighted": 2, "random": 3}
-    return column.map(lambda name: f"{first.get(name.split()[0], 9)}{name}")
+    return f"{first.get(strategy.split()[0], 9)}{strategy}"
