@@ -155,7 +155,21 @@ def test_a_mistake_on_the_command_line_is_not_blamed_on_the_file(tmp_path):
     assert _refused(tmp_path, GRAPH, topologies=("star:n=1",)).startswith("--topologies")
 
 
-@pytest.mark.parametrize("name", set(PRESETS) - {"neg_soft"})
+def test_a_key_that_only_a_replaced_strategy_reads_is_no_mistake(tmp_path):
+    text = f"{GRAPH}\nsoftmax: true\nsoftmax_coeff: [1, 2]\naggregation_strategy: [degCent, weighted]"
+    assert len(_plans(tmp_path, text, strategies=("weighted",))) == 1
+
+
+def test_a_file_may_leave_the_data_set_to_the_command_line(tmp_path):
+    text = f"{GRAPH}\nn_layer: 1\nmodel: decoder"
+    assert "model decoder" in _refused(tmp_path, text)
+    (plan,) = _plans(tmp_path, text, datasets=("tiny_mem",))
+    assert plan.config.training.n_layer == 1
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[pytest.mark.slow] if n == "neg_soft" else []) for n in PRESETS]
+)
 def test_presets_hold_as_many_experiments_as_they_say(name):
     made, rest = sweep.make({"preset": name})
     words = PRESETS[name].about.replace(",", "").split()

@@ -114,8 +114,10 @@ def experiments(sweep: SweepConfig, flags: Mapping[str, Any]) -> list[Plan]:
     try:
         _check_read(tables, {**flags, **({OOD_RANK: sweep.ood_ranks} if sweep.ood_ranks else {})})
         if path:
+            # A key that only strategies read which the command line has replaced is no mistake of the file.
+            own = sweep.model_copy(update={"strategies": (), "ood_ranks": ()})
             for table in given:
-                _check_read([table], {**table.fixed, **table.factors})
+                _check_read([_with_flags(table, own, flags)], {**table.fixed, **table.factors})
         return list(islice(_plans(tables), sweep.limit))
     except InputError as error:
         flag = next((flag for flag, key in _REPLACING.items() if key == error.flag), error.flag)
