@@ -1,0 +1,137 @@
+"""A picture of graphs whose nodes show what they have learned: one panel an experiment."""
+
+import math
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from dml.errors import InputError
+from dml.results.reader import Loaded
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.collections import PathCollection
+
+MOST_NODES = 2000
+"""Beyond that, nodes hide one another, and laying them out takes minutes."""
+_PANEL, _COLUMNS = 3.6, 4
+"""Inches of a panel; panels beside one another."""
+
+
+def draw(results: Sequence[Loaded], metric: str, number: int | None, path: Path) -> None:
+    """Draws the graph of each experiment, its nodes coloured by a metric; OOD nodes have a red ring.
+
+    Graphs that are the same are laid out the same, so that strategies can be compared node by node.
+
+    Args:
+        results: of experiments.
+        metric: a name under ``metrics/`` in the files, as ``ood_acc``.
+        number: the round after whose training it was measured; None for the end.
+        path: of the picture; its ending is the format.
+
+    Raises:
+        InputError: a file lacks the metric or the round, or its graph is too large.
+    """
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    values = [_values(result, metric, number) for result in results]
+    rows = math.ceil(len(results) / _COLUMNS)
+    columns = min(_COLUMNS, len(results))
+    figure, axes = pyplot.subplots(
+        rows,
+        columns,
+        figsize=(_PANEL * columns + 0.8, _PANEL * rows + 0.3),
+        squeeze=False,
+        layout="constrained",
+    )
+    if metric.endswith("_acc") or metric == "ood_asr":
+        low, high = 0.0, 1.0
+    else:
+        low, high = (float(edge(np.concatenate(values))) for edge in (np.nanmin, np.nanmax))
+    layouts: dict[str, dict[int, np.ndarray]] = {}
+    for axis in axes.flat[len(results) :]:
+        axis.axis("off")
+    for axis, result, own in zip(axes.flat, results, values, strict=False):
+        graph = str(result.attributes["graph_id"])
+        if graph not in layouts:
+            layouts[graph] = _layout(result)
+        shown = _panel(axis, result, own, layouts[graph], low, high)
+    # Of any panel: all have one scale.
+    when = "after the last aggregation" if number is None else f"after training in round {number}"
+    figure.colorbar(shown, ax=axes, shrink=0.7, label=f"{metric}, {when}")
+    beside = path.with_name(f".{os.getpid()}-{path.name}")
+    figure.savefig(beside, dpi=150, format=path.suffix[1:])
+    pyplot.close(figure)
+    beside.replace(path)
+
+
+def _values(result: Loaded, metric: str, number: int | None) -> np.ndarray:
+    if metric not in result.metrics:
+        raise InputError("metric", metric, f"is not in {result.path}; there are: {', '.join(result.metrics)}")
+    n = len(result.arrays["topology/degree"])
+    if n > MOST_NODES:
+        raise InputError("FILE", result.path, f"has {n} nodes; a picture shows up to {MOST_NODES}")
+    rounds = result.arrays["metrics/round"]
+    epochs = result.arrays["metrics/epoch"]
+    rows = np.arange(len(rounds)) if number is None else np.flatnonzero((rounds == number) & (epochs >= 0))
+    if not len(rows):
+        measured = sorted({int(r) for r in rounds})
+        right = (
+            f"was not measured in {result.path}, which has {measured[0]} to {measured[-1]}"
+            if measured
+            else ""
+        )
+        raise InputError("round", number, right or f"nothing was measured in {result.path}")
+    found: np.ndarray = result.arrays[f"metrics/{metric}"][rows[-1]].astype(np.float64)
+    return found
+
+
+def _layout(result: Loaded) -> dict[int, np.ndarray]:
+    import networkx as nx
+
+    graph = nx.Graph()
+    graph.add_nodes_from(range(len(result.arrays["topology/degree"])))
+    graph.add_edges_from(result.arrays["topology/edges"].tolist())
+    placed: dict[int, np.ndarray] = nx.spring_layout(graph, seed=0, k=2.2 / math.sqrt(len(graph)))
+    return placed
+
+
+def _panel(
+    axis: "Axes", result: Loaded, values: np.ndarray, at: dict[int, np.ndarray], low: float, high: float
+) -> "PathCollection":
+    from matplotlib.collections import LineCollection
+
+    places = np.array([at[node] for node in range(len(values))])
+    lines = [(places[i], places[j]) for i, j in result.arrays["topology/edges"]]
+    axis.add_collection(LineCollection(lines, colors="0.75", linewidths=0.6, zorder=1))
+    size = min(160.0, 4000.0 / len(values))
+    ood = (
+        np.isin(np.arange(len(values)), result.config["backdoor_node_idx"] or []) & result.config["backdoor"]
+    )
+    shown = axis.scatter(
+        places[:, 0],
+        places[:, 1],
+        s=size,
+        c=values,
+        vmin=low,
+        vmax=high,
+        cmap="viridis",
+        edgecolors=["red" if is_ood else "0.3" for is_ood in ood],
+        linewidths=[2.0 if is_ood else 0.5 for is_ood in ood],
+        zorder=2,
+    )
+    lines_of_title = [
+        f"{result.config['aggregation_strategy']}, seed {result.config['seed']}",
+        result.attributes["topology_family"],
+        f"mean {np.nanmean(values):.2f}" if np.isfinite(values).any() else "not measured",
+    ]
+    axis.set_title("\n".join(lines_of_title), fontsize=8)
+    axis.set_aspect("equal")
+    axis.axis("off")
+    return shown

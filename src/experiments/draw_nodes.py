@@ -1,0 +1,54 @@
+#!/usr/bin/env python
+"""Draws the graphs of experiments with each node coloured by what it has learned.
+
+python src/experiments/draw_nodes.py results/quickstart/digits-barabasi_albert-n33-m2-*.h5
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from dml import command_line
+from dml.errors import InputError
+
+FORMATS = (".png", ".pdf", ".svg")
+
+
+def draw_nodes(
+    files: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="FILE [FILE ...]")],
+    metric: str = "ood_acc",
+    round: int | None = None,  # noqa: A002  (the name of the flag)
+    out: Path = Path("nodes.png"),
+) -> int:
+    """Draws the graphs of experiments with each node coloured by what it has learned.
+
+    Args:
+        files: result files, one panel each; nodes with OOD data have a red ring
+        metric: what the colour says: a name under /metrics of the files
+        round: after whose training it was measured; None is the end
+        out: the picture, as png, pdf or svg; one that is there is replaced
+    """
+    if not files:
+        raise InputError("FILE", None, "name at least one result file")
+    if out.suffix not in FORMATS:
+        raise InputError("out", out, f"must end with {', '.join(FORMATS)}")
+    for file in files:
+        if not file.is_file():
+            raise InputError("FILE", file, "no such file; give result files, as results/single/*.h5")
+    if not out.expanduser().absolute().parent.is_dir():
+        raise InputError("out", out, "is in a folder that is not there")
+    from dml.results import load
+    from dml.results.node_picture import draw
+
+    out = out.expanduser()
+    try:
+        draw([load(file.expanduser()) for file in files], metric, round, out)
+    except OSError as error:
+        raise InputError("out", out, f"cannot be written ({error.strerror})") from None
+    print(out)
+    return 0
+
+
+if __name__ == "__main__":
+    command_line.guard(lambda: tyro.cli(draw_nodes, use_underscores=True, prog="draw_nodes.py"))

@@ -1,0 +1,67 @@
+"""Pictures of graphs: what is drawn, and what is refused."""
+
+import re
+from pathlib import Path
+
+import pytest
+from matplotlib import pyplot
+from scripts import Script
+
+from dml.errors import InputError
+from dml.results import load, node_picture
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """The figure, which is not closed, and so can be looked at."""
+    monkeypatch.setattr(pyplot, "close", lambda figure: None)
+    yield lambda: pyplot.gcf()
+    monkeypatch.undo()
+    pyplot.close("all")
+
+
+def test_nodes_have_the_colours_of_their_values_and_ood_nodes_a_ring(tiny, tiny_control, drawn, tmp_path):
+    results = [load(tiny), load(tiny_control)]
+    node_picture.draw(results, "test_loss", 1, tmp_path / "a.png")
+    panels = drawn().axes[:2]
+    for panel, result in zip(panels, results, strict=True):
+        nodes = panel.collections[1]  # the first are the edges
+        # Epoch 1 of round 1 is row 3, the last before the aggregation.
+        assert nodes.get_array().tolist() == pytest.approx(result.arrays["metrics/test_loss"][3].tolist())
+        widths = list(nodes.get_linewidths())
+        assert widths == ([2.0, 0.5, 0.5] if result.config["backdoor"] else [0.5] * 3)
+    first, second = (p.collections[1].get_offsets() for p in panels)
+    assert (first == second).all()  # one graph, one layout
+
+
+def test_without_a_round_it_is_the_end(tiny, drawn, tmp_path):
+    result = load(tiny)
+    node_picture.draw([result], "ood_acc", None, tmp_path / "a.pdf")
+    assert (tmp_path / "a.pdf").read_bytes().startswith(b"%PDF")
+    nodes = drawn().axes[0].collections[1]
+    assert nodes.get_array().tolist() == pytest.approx(result.arrays["metrics/ood_acc"][-1].tolist())
+    assert nodes.get_clim() == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("metric", "number", "words"), [("loss", None, "there are: train_loss"), ("ood_acc", 2, "has 0 to 1")]
+)
+def test_what_was_not_measured_is_refused(tiny, tmp_path, metric, number, words):
+    with pytest.raises(InputError, match=re.escape(words)):
+        node_picture.draw([load(tiny)], metric, number, tmp_path / "a.png")
+
+
+def test_the_script(script: Script, tiny: Path, tmp_path: Path):
+    called = script("draw_nodes.py", tiny, "--metric", "test_acc", "--round", 0)
+    assert (called.returncode, called.stdout) == (0, "nodes.png\n"), called.stderr
+    assert (tmp_path / "nodes.png").stat().st_size > 5000
+    for wrong in (
+        ["none.h5"],
+        [tiny, "--out", "a.txt"],
+        [tiny, "--out", "no/a.png"],
+        [tiny, "--metric", "x"],
+    ):
+        called = script("draw_nodes.py", *wrong)
+        assert called.returncode == 2
+        assert called.stderr.startswith("error: ")
+        assert "Traceback" not in called.stderr
