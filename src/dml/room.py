@@ -7,7 +7,33 @@ import psutil
 import torch
 
 from dml.errors import InputError
+from dml.models.cost import size_of
 from dml.plan import Plan
+
+
+def population(size: int, plan: Plan) -> int:
+    """Bytes of all nodes' models, which are those of the checkpoint too.
+
+    Args:
+        size: numbers in one model.
+        plan: the experiment.
+    """
+    return 4 * size * plan.topology.n
+
+
+def held(size: int, plan: Plan) -> int:
+    """Bytes of all nodes' models with what training keeps beside each: momentum or moments, a start.
+
+    Args:
+        size: numbers in one model.
+        plan: the experiment.
+    """
+    training = plan.config.training
+    copies = 1
+    if training.train:
+        copies += {"sgd": 1 if training.momentum else 0}.get(training.optimizer, 2)
+        copies += 1 if training.prox_coeff else 0
+    return copies * population(size, plan)
 
 
 def check(build: Callable[[], torch.nn.Module], plan: Plan) -> int:
@@ -26,23 +52,19 @@ def check(build: Callable[[], torch.nn.Module], plan: Plan) -> int:
     """
     with torch.device("meta"):
         model = build()
-    size = sum(t.numel() for t in [*model.parameters(), *model.buffers()])
-    training = plan.config.training
-    states = {"sgd": 1 if training.momentum else 0}.get(training.optimizer, 2) if training.train else 0
-    states += 1 if training.train and training.prox_coeff else 0
-    population = 4 * size * plan.topology.n
-    needed, free = population * (1 + states), psutil.virtual_memory().available
+    size = size_of(model)
+    needed, free = held(size, plan), psutil.virtual_memory().available
     if needed > free:
         raise InputError(
             "model",
-            training.model,
+            plan.config.training.model,
             f"{plan.topology.n} nodes need {needed / 2**30:.1f} GiB of memory; {free / 2**30:.1f} are free",
         )
-    room = shutil.disk_usage(plan.result.parent).free
-    if population > room:
+    checkpoint, disk = population(size, plan), shutil.disk_usage(plan.result.parent).free
+    if checkpoint > disk:
         raise InputError(
             "out_dir",
             plan.config.run.out_dir,
-            f"the checkpoint takes {population / 2**30:.1f} GiB, and the disk has {room / 2**30:.1f} free",
+            f"the checkpoint takes {checkpoint / 2**30:.1f} GiB, and the disk has {disk / 2**30:.1f} free",
         )
     return size

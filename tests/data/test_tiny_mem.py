@@ -1,6 +1,7 @@
 """TinyMem, held against a plain rule that writes every sequence out as a string."""
 
 import time
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -273,3 +274,29 @@ def test_what_cannot_be_right_is_refused(flags, flag, right):
 def test_another_data_set_does_not_read_its_fields():
     with pytest.raises(InputError, match="--num_example 10: nothing in this experiment reads it"):
         config.make({"num_example": 10})
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({"num_example": 2_000_000_000}, r"--num_example 2000000000: .* need \d+\.\d GiB of memory .* free"),
+        ({"max_ctx": 2_000_000_000}, r"--max_ctx 2000000000: .* need \d+\.\d GiB of memory .* free"),
+        ({"length": 999_999_999, "max_ctx": 2_000_000_000}, r"--max_ctx 2000000000: .* GiB"),
+        ({"length": 2_000_000_000}, "--length 2000000000: so many numbers have at least 4000000001 tokens"),
+    ],
+)
+def test_what_does_not_fit_into_memory_is_refused_before_it_is_made(tmp_path, monkeypatch, fields, says):
+    monkeypatch.setattr(tiny_mem, "numbers", lambda recipe: pytest.fail("was made"))
+    with pytest.raises(InputError, match=says):
+        tiny_mem.sequences(recipe(**{"num_example": 5000, **fields}), tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_making_takes_the_memory_that_is_asked_for(tmp_path):
+    r = recipe(num_example=2000)
+    tracemalloc.start()
+    tiny_mem.sequences(r, tmp_path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    count = r.tiny_mem_num_labels * r.num_example
+    assert peak == pytest.approx(count * (tiny_mem.MAKING * r.length + r.max_ctx), rel=0.1)

@@ -35,6 +35,9 @@ COEFFICIENTS = {"evens": tuple(range(2, 20, 2)), "primes": PRIMES}
 
 Tokens = NDArray[np.uint8]
 
+MAKING = 74
+"""Bytes that each number takes while the sequences are made, as measured, beside their tokens."""
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -103,6 +106,9 @@ def sequences(recipe: Recipe, data_dir: Path) -> Tokens:
     """All sequences, [coefficients, examples, max_ctx], from their file, or made and written into it.
 
     The file is mapped, not read: several processes share its pages.
+
+    Raises:
+        InputError: they do not fit into the free memory, or a sequence is longer than ``max_ctx``.
     """
     path = data_dir / recipe.file
     shape = (recipe.tiny_mem_num_labels, recipe.num_example, recipe.max_ctx)
@@ -112,6 +118,7 @@ def sequences(recipe: Recipe, data_dir: Path) -> Tokens:
             return kept
     except (OSError, ValueError, EOFError):
         pass
+    _check_room(recipe)
     made = written(numbers(recipe).reshape(-1, recipe.length), recipe.max_ctx).reshape(shape)
     try:
         data_dir.mkdir(parents=True, exist_ok=True)
@@ -122,6 +129,28 @@ def sequences(recipe: Recipe, data_dir: Path) -> Tokens:
         # A cache only: where it cannot be written, the next run makes them again.
         pass
     return made
+
+
+def _check_room(recipe: Recipe) -> None:
+    """Refuses what cannot be made, before anything is allocated."""
+    least = 2 * recipe.length + 1
+    if least > recipe.max_ctx:
+        right = f"so many numbers have at least {least} tokens, and --max_ctx is {recipe.max_ctx}"
+        raise InputError("length", recipe.length, right)
+    # Here, as the configuration, which imports this module, has no use for it.
+    import psutil
+
+    count = recipe.tiny_mem_num_labels * recipe.num_example
+    needed, free = count * (MAKING * recipe.length + recipe.max_ctx), psutil.virtual_memory().available
+    if needed > free:
+        # The largest of them is the one that was meant otherwise.
+        flag = max(("num_example", "length", "max_ctx"), key=lambda field: getattr(recipe, field))
+        raise InputError(
+            flag,
+            getattr(recipe, flag),
+            f"{count} sequences of {recipe.length} numbers in {recipe.max_ctx} tokens need "
+            f"{needed / 2**30:.1f} GiB of memory to be made; {free / 2**30:.1f} are free",
+        )
 
 
 def load(

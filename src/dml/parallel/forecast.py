@@ -1,24 +1,37 @@
 """What a sweep would cost: how many experiments, how long, how much disk and memory. Nothing is run."""
 
 import math
-from functools import cache
 from pathlib import Path
 from statistics import median
-from typing import Any
 
-import torch
-
+from dml import room
+from dml.data.config import NEXT_TOKEN
 from dml.data.images import fetch_command, lacking
 from dml.errors import DamagedFileError
-from dml.models.registry import build
+from dml.models.cost import Cost, cost_of
 from dml.plan import Plan
 from dml.results import reader
+from dml.results.record import METRICS, PER_CLASS
+
+# Fitted by hand to eleven timings on one thread of an AMD EPYC with AVX-512, 2026-11, each the least of five
+# in processor time while other work held both cores: MLPs, CNN, VGG16, ResNets, MobileNetV2, ViT, decoder.
+# They meet these within a factor of 1.6 in training and 2 in evaluation. Sixteen timings by the clock on the
+# same busy machine, which they were not fitted to, took up to 1.8 and 2.4 times as long as they say.
 
 STEP_S = 100e-6
-"""Seconds of one step or forward pass of a model of a few thousand parameters on one core."""
+"""Seconds of a step, or of a forward pass of a test set, beyond its arithmetic."""
 
-FLOPS = 30e9
-"""Operations a second of one core on a larger model; both were measured on 2 cores with AVX-512, 2026-11."""
+PARAMETER_S = 1.5e-9
+"""Seconds that a step takes for each parameter: its gradient, and the optimiser."""
+
+OPERATIONS = 180e9
+"""Operations a second in matrix products and convolutions."""
+
+WRITTEN_S = 0.9e-9
+"""Seconds for each number that a layer gives out."""
+
+PASSES = 3
+"""A training step in forward passes: going back takes two more."""
 
 START_S = 5.0
 """Seconds until the workers have started and imported torch."""
@@ -79,40 +92,41 @@ def _seconds(path: Path) -> float:
     return float(reader.load(path).arrays["time/round_s"].sum())
 
 
-def _parameters(plan: Plan) -> int:
+def _cost(plan: Plan) -> Cost:
     data, training = plan.config.data.spec(), plan.config.training
-    return _size(training.model, data.shape, data.classes, tuple(training.settings().items()))
-
-
-@cache
-def _size(name: str, shape: tuple[int, ...], classes: int, settings: tuple[tuple[str, Any], ...]) -> int:
-    with torch.device("meta"):
-        model = build(name, shape, classes, dict(settings))
-    return sum(p.numel() for p in model.parameters())
+    return cost_of(training.model, data.shape, data.classes, tuple(training.settings().items()))
 
 
 def _work(plan: Plan) -> float:
     """Seconds on one core: steps, and a forward pass of each test sample at each measurement."""
-    config, n, size = plan.config, plan.topology.n, _parameters(plan)
-    data = config.data.spec()
-    samples, tests = data.sizes
-    steps = config.run.rounds * plan.epochs * n * math.ceil(samples / n / config.training.batch_size)
-    passes = plan.points * n
-    seen = data.answers * (3 * samples * config.run.rounds * plan.epochs + passes * tests)
-    flops = 2 * size * seen
-    return steps * STEP_S + passes * STEP_S + flops / FLOPS
+    config, n, cost = plan.config, plan.topology.n, _cost(plan)
+    samples, tests = config.data.spec().sizes
+    rounds = config.run.rounds * plan.epochs
+    steps = rounds * n * math.ceil(samples / n / config.training.batch_size)
+    measured = (plan.points + 1) * n
+    forward = cost.operations / OPERATIONS + cost.written * WRITTEN_S
+    seen = PASSES * samples * rounds + tests * measured
+    return steps * (STEP_S + cost.size * PARAMETER_S) + measured * STEP_S + seen * forward
 
 
 def _disk(plan: Plan) -> int:
     """Bytes of the result file, packed about threefold, and of the checkpoint where it is kept."""
-    n, classes = plan.topology.n, plan.config.data.spec().classes
-    rows = (plan.points + 1) * n * 4 * (7 + 3 * classes) // 3
-    return rows + 30_000 + (_memory(plan) if plan.config.run.keep_checkpoint else 0)
+    data, n = plan.config.data, plan.topology.n
+    # Beside those of every record: the consensus distance, and each node's own shares.
+    metrics = len(METRICS) + 1 + len((data.train_test_val or ())[1:])
+    rows = (plan.points + 1) * n * 4 * (metrics + len(PER_CLASS) * data.spec().classes) // 3
+    kept = room.population(_cost(plan).size, plan) if plan.config.run.keep_checkpoint else 0
+    return rows + 30_000 + kept
 
 
 def _memory(plan: Plan) -> int:
-    """Bytes of the population."""
-    return 4 * _parameters(plan) * plan.topology.n
+    """Bytes of the models with their optimisers, of the data, and of a training step."""
+    cost, data = _cost(plan), plan.config.data.spec()
+    # Tokens are kept as bytes, images as float32; a sample has a label and a number, int64.
+    a_sample = math.prod(data.shape) * (1 if data.task == NEXT_TOKEN else 4) + 16
+    # The gradients are of one model at a time.
+    a_step = 4 * (cost.size + cost.written * plan.config.training.batch_size) if plan.epochs else 0
+    return room.held(cost.size, plan) + sum(data.sizes) * a_sample + a_step
 
 
 def _duration(seconds: float) -> str:
