@@ -15,8 +15,8 @@ from dml.results.record import METRICS, PER_CLASS
 
 # Fitted by hand to eleven timings on one thread of an AMD EPYC with AVX-512, 2026-11, each the least of five
 # in processor time while other work held both cores: MLPs, CNN, VGG16, ResNets, MobileNetV2, ViT, decoder.
-# They meet these within a factor of 1.6 in training and 2 in evaluation. By the clock, on the same machine while
-# it was busy, it took up to 1.8 and 2.4 times as long as they say.
+# They meet these within a factor of 1.6 in training and 2 in evaluation. By the clock, on the same machine
+# while it was busy, it took up to 1.8 and 2.4 times as long as they say.
 
 STEP_S = 100e-6
 """Seconds of a step, or of a forward pass of a test set, beyond its arithmetic."""
