@@ -1,4 +1,4 @@
-"""Local training and evaluation against bare PyTorch loops over the same models and data."""
+"""Local training by both engines, and evaluation, against bare PyTorch over the same models and data."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from timing import Row, interleaved, median, ratio
 from torch import Tensor, nn
+from torch.func import functional_call, grad, stack_module_state, vmap
 from torch.nn import functional
 
 from dml import config
@@ -14,6 +15,7 @@ from dml.data.load import load
 from dml.data.ood import NodeData, TestSets
 from dml.models.registry import build
 from dml.population import Population
+from dml.training.batched import BatchedEngine
 from dml.training.evaluate import Evaluator
 from dml.training.loop import LoopEngine
 
@@ -65,14 +67,14 @@ class Case:
         """The nodes' models as ours."""
         return Population(self._new, self._nodes, seed=0)
 
-    def ours(self) -> Callable[[], object]:
-        """One epoch of all nodes by the loop engine."""
+    def ours(self, engine: type[LoopEngine] | type[BatchedEngine] = LoopEngine) -> Callable[[], object]:
+        """One epoch of all nodes by an engine."""
         counts = np.zeros((self._nodes, LABELS), np.int64)
         numbers = [np.arange(len(y)) for y in self._y]
         data = NodeData(self._x, self._y, counts, counts[:, 0], numbers)
-        engine = LoopEngine(self.population(), data, self._flags, shuffle=True, seed=0)
+        trainer = engine(self.population(), data, self._flags, shuffle=True, seed=0)
         nodes = np.arange(self._nodes)
-        return lambda: engine.epoch(nodes)
+        return lambda: trainer.epoch(nodes)
 
     def bare(self, **form: Any) -> Callable[[], object]:
         """The same optimiser steps by a plain loop, which measures no loss and no accuracy."""
@@ -86,6 +88,27 @@ class Case:
                     optimizer.zero_grad(set_to_none=True)
                     functional.cross_entropy(model(x[batch]), y[batch]).backward()
                     optimizer.step()
+
+        return epoch
+
+    def vmapped(self) -> Callable[[], object]:
+        """The same steps of all models at once by ``torch.func.vmap``; nodes have equally many samples."""
+        model = self._new().train()
+        parameters, _ = stack_module_state([self._new() for _ in range(self._nodes)])
+        tensors = {name: tensor.detach() for name, tensor in parameters.items()}
+        x, y = torch.from_numpy(np.stack(self._x)), torch.from_numpy(np.stack(self._y))
+        rows = torch.arange(self._nodes)[:, None]
+
+        def loss(parameters: dict[str, Tensor], x: Tensor, y: Tensor) -> Tensor:
+            return functional.cross_entropy(functional_call(model, parameters, (x,)), y)
+
+        gradients = vmap(grad(loss))
+
+        def epoch() -> None:
+            for batch in torch.rand(y.shape).argsort(1).split(self._batch, 1):
+                step = gradients(tensors, x[rows, batch], y[rows, batch])
+                for name, tensor in tensors.items():
+                    tensor.sub_(step[name], alpha=self._flags.lr)
 
         return epoch
 
@@ -105,11 +128,21 @@ def _row(what: str, case: Case, threads: int, repeats: int) -> Row:
     return Row(f"train {what}", ratio(seconds["ours"], seconds[best]), "x", 1.15, note)
 
 
+def _at_once(what: str, case: Case, repeats: int) -> Iterator[Row]:
+    torch.set_num_threads(1)
+    cases = {"batched": case.ours(BatchedEngine), "vmap": case.vmapped(), "loop": case.ours()}
+    seconds = interleaved(cases, repeats)
+    note = "an epoch: " + ", ".join(f"{name} {1e3 * median(s):.1f} ms" for name, s in seconds.items())
+    yield Row(f"batched {what}, over vmap", ratio(seconds["batched"], seconds["vmap"]), "x", 1.1, note)
+    yield Row(f"batched {what}, over loop", ratio(seconds["batched"], seconds["loop"]), "x", 0.33)
+
+
 def rows(cores: int, quick: bool) -> Iterator[Row]:
     """Training, then evaluation."""
     digits = Case("mlp", (1, 8, 8), nodes=33, samples=43, batch=16, data=_digits())
     mnist = Case("mnist_mlp", (1, 28, 28), nodes=3, samples=448, batch=64)
     yield _row("digits MLP, 33 nodes, 1 thread", digits, 1, 5 if quick else 61)
+    yield from _at_once("digits MLP, 33 nodes", digits, 5 if quick else 61)
     yield _row("MNIST MLP, 3 nodes, 1 thread", mnist, 1, 2 if quick else 9)
     yield _row(f"MNIST MLP, 3 nodes, {cores} threads", mnist, cores, 2 if quick else 9)
     images = {"digits": _digits()[0][:360], "mnist": np.random.default_rng(0).random((1000, 1, 28, 28))}

@@ -261,7 +261,7 @@ def test_the_file_tells_where_it_came_from(small: Small):
     loaded = results.load(experiment.run(small()))
     (segment,) = loaded.segments
     assert segment["versions"]["torch"]
-    assert (segment["accelerator"], segment["threads"], segment["engine"]) == ("cpu", 1, "loop")
+    assert (segment["accelerator"], segment["threads"], segment["engine"]) == ("cpu", 1, "batched")
     assert segment["host"]
     assert segment["finished"] >= segment["started"]
     assert json.loads(loaded.attributes["config"])["rounds"] == 3
@@ -380,10 +380,10 @@ def test_dropout_goes_on_where_a_stopped_run_left_it(
     def with_dropout(shape: tuple[int, ...], labels: int) -> nn.Module:
         return nn.Sequential(nn.Flatten(), Dropout(0.25), nn.Linear(64, 16), Dropout(0.5), nn.Linear(16, 10))
 
-    plain = experiment.run(small(out_dir=tmp_path / "plain"))
+    plain = experiment.run(small(engine="loop", out_dir=tmp_path / "plain"))
     monkeypatch.setattr("dml.models.mlp.small", with_dropout)
-    whole = experiment.run(small(out_dir=tmp_path / "whole"))
-    config = small(out_dir=tmp_path / "pieces")
+    whole = experiment.run(small(engine="loop", out_dir=tmp_path / "whole"))
+    config = small(engine="loop", out_dir=tmp_path / "pieces")
     for _ in range(2):
         with pytest.raises(experiment.Stopped):
             experiment.run(config, stop=_StopAfter(1))

@@ -18,7 +18,7 @@ from dml.errors import InputError
 from dml.models.registry import MODELS
 from dml.section import MAX_COUNT, Section, UserPath
 from dml.topology.config import TopologyConfig
-from dml.training.config import OPTIMIZERS, TrainingConfig
+from dml.training.config import OPTIMIZERS, TrainingConfig, obstacle
 
 MAX_THREADS = 4 * (os.cpu_count() or 1)
 """More threads than that only wait for one another, so long that nothing else is heard."""
@@ -43,6 +43,11 @@ class RunConfig(Section):
         ge=1,
         le=MAX_THREADS,
         description="torch threads (default: 1 under 1 M parameters, else all cores)",
+    )
+    engine: Literal["auto", "loop", "batched"] = Field(
+        "auto",
+        description="train nodes one after another (loop) or all at once (batched): equal but for rounding; "
+        "auto takes the faster one, and stays with that of a file's last rounds",
     )
     accelerator: str = Field("auto", description="what the models train on: auto, cpu, cuda:0, xpu:0 ..")
 
@@ -73,6 +78,10 @@ class ExperimentConfig(Section):
         """What the experiment's id is made of, but for its graph: the fields it reads, and their values."""
         flat = self.flat()
         return {f: flat[f] for f in sorted(self.reads()) if f not in LATER or flat[f] != LATER[f]}
+
+    def obstacle(self) -> str | None:
+        """What keeps the nodes from training at once, in words; None where they can."""
+        return obstacle(self.training, self.data.augment)
 
 
 SECTIONS: dict[str, type[Section]] = {
@@ -200,6 +209,9 @@ def from_flat(flat: Mapping[str, Any]) -> ExperimentConfig:
 
 def _check_fit(config: ExperimentConfig) -> None:
     model, data = MODELS[config.training.model], config.data.spec()
+    if config.run.engine == "batched" and config.obstacle():
+        right = f"cannot train all nodes at once, because {config.obstacle()}; use loop or auto"
+        raise InputError("engine", "batched", right)
     if data.task == NEXT_TOKEN and config.data.ood_kind != "trigger":
         right = f"needs images; {config.data.dataset} has trigger alone"
         raise InputError("ood_kind", config.data.ood_kind, right)

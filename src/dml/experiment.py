@@ -29,7 +29,10 @@ from dml.results.checkpoint import Checkpoint
 from dml.results.lock import locked
 from dml.results.record import FINAL, Record, first_difference
 from dml.results.writer import COMPLETE, DIVERGED, RUNNING, Result
+from dml.training import engines
 from dml.training.augment import Augmentation
+from dml.training.batched import BatchedEngine
+from dml.training.engines import Engine
 from dml.training.evaluate import Evaluator
 from dml.training.loop import LoopEngine
 from dml.training.proximal import Proximal
@@ -146,9 +149,14 @@ class _Run:
         if config.data.augment:
             fixed = data.ood_samples if config.data.ood_kind == "trigger" else np.zeros_like(data.ood_samples)
             augmentation = Augmentation(data.index, fixed, dataset.black, seed)
-        engine = LoopEngine(
-            self.population, data, config.training, config.data.shuffle, seed, proximal, augmentation
-        )
+        chosen = self._choose_engine(device)
+        engine: Engine
+        if chosen == "batched":
+            engine = BatchedEngine(self.population, data, config.training, config.data.shuffle, seed)
+        else:
+            engine = LoopEngine(
+                self.population, data, config.training, config.data.shuffle, seed, proximal, augmentation
+            )
         sets = cut_test_set(dataset, config.data, seed)
         self.evaluate = Evaluator(self.population, sets, classes, local)
         self.algorithm = Decentralized(
@@ -157,7 +165,7 @@ class _Run:
         self.result = self._result(data)
         self._restore()
         self.result.segments.append(
-            provenance.segment(accelerators.describe(device), threads, "loop", self.result.record.rounds)
+            provenance.segment(accelerators.describe(device), threads, chosen, self.result.record.rounds)
         )
 
     def _set_threads(self, parameters: int) -> int:
@@ -165,6 +173,20 @@ class _Run:
         threads = self.plan.config.run.threads or (1 if parameters < SMALL_MODEL else cores)
         torch.set_num_threads(threads)
         return threads
+
+    def _choose_engine(self, device: torch.device) -> str:
+        config, segments = self.plan.config, self.earlier.segments if self.earlier else []
+        before = segments[-1]["engine"] if segments else None
+        chosen = engines.choose(
+            config.run.engine, config.obstacle(), before, self.population.size, device.type
+        )
+        if before not in (None, chosen):
+            print(
+                f"warning: {self.plan.result.name}: its rounds so far are by the engine {before}; those by "
+                f"{chosen} equal what {before} would have given to rounding only",
+                file=sys.stderr,
+            )
+        return chosen
 
     def _result(self, data: NodeData) -> Result:
         name, topology = self.plan.config.strategy.aggregation_strategy, self.plan.topology
@@ -291,6 +313,6 @@ class _Run:
             self.result.segments[-1]["differs_from_earlier_at"] = where
             print(
                 f"warning: {self.plan.result.name}: round {where[0]} came out otherwise than before; "
-                "were library versions, machine type or threads others? (see the file's segments)",
+                "were library versions, machine type, threads or engine others? (see the file's segments)",
                 file=sys.stderr,
             )

@@ -22,6 +22,7 @@ def _id(tmp_path, **flags):
         {"checkpoint_minutes": 1.0},
         {"keep_checkpoint": False},
         {"threads": 2},
+        {"engine": "loop"},
         {"accelerator": "cpu"},
         {"data_dir": "/somewhere/else"},
         {"backdoor_node_idx": (0,)},  # the node of highest degree, which is the default

@@ -92,7 +92,7 @@ def test_a_start_leaves_one_segment_that_says_where_and_with_what(tiny):
     (segment,) = load(tiny).segments
     assert {"accelerator", "threads", "engine", "host", "git_commit", "command"} <= set(segment)
     assert {"python", "torch", "numpy", "h5py", "dml"} <= set(segment["versions"])
-    assert (segment["threads"], segment["engine"], segment["from_round"]) == (1, "loop", 0)
+    assert (segment["threads"], segment["engine"], segment["from_round"]) == (1, "batched", 0)
     started, finished = (datetime.fromisoformat(segment[key]) for key in ("started", "finished"))
     assert started <= finished
 

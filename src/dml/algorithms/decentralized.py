@@ -23,7 +23,7 @@ from dml.coefficients.similarity import cosine_similarity
 from dml.coefficients.strategies import STRATEGIES, Context, with_self_weight
 from dml.population import Population
 from dml.topology import Topology
-from dml.training.loop import LoopEngine
+from dml.training.engines import Engine
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -66,7 +66,7 @@ class Decentralized:
         self,
         topology: Topology,
         population: Population,
-        engine: LoopEngine,
+        engine: Engine,
         strategy: StrategyConfig,
         samples: NDArray[np.int64],
         epochs: int,

@@ -20,6 +20,7 @@ class ModelSpec:
         fits: whether it fits inputs of a shape: images are (channels, height, width), sequences of
             tokens (length,).
         reads: flags of :class:`~dml.training.config.TrainingConfig` that this model reads: its settings.
+        single: what it has that only a model that trains by itself can have, or "".
     """
 
     module: str
@@ -27,6 +28,7 @@ class ModelSpec:
     takes: str
     fits: Callable[[tuple[int, ...]], bool]
     reads: frozenset[str] = frozenset()
+    single: str = ""
 
 
 def _images(side: int, multiple: int = 1) -> Callable[[tuple[int, ...]], bool]:
@@ -36,18 +38,28 @@ def _images(side: int, multiple: int = 1) -> Callable[[tuple[int, ...]], bool]:
     )
 
 
+_BATCH_NORM = "batch norm"
+
 MODELS: dict[str, ModelSpec] = {
     "mlp": ModelSpec("mlp", "small", "images of any shape", _images(1)),
     "mnist_mlp": ModelSpec(
         "mlp", "mnist", "images of 1 x 28 x 28", lambda shape: tuple(shape) == (1, 28, 28)
     ),
     "cnn": ModelSpec("cnn", "six", "images with sides of 8 or more", _images(8)),
-    "cnn_dropout": ModelSpec("cnn", "four_with_dropout", "images with sides of 4 or more", _images(4)),
-    "vgg16": ModelSpec("vgg", "vgg16", "images with sides of 32 or more", _images(32)),
+    "cnn_dropout": ModelSpec(
+        "cnn", "four_with_dropout", "images with sides of 4 or more", _images(4), single="dropout"
+    ),
+    "vgg16": ModelSpec("vgg", "vgg16", "images with sides of 32 or more", _images(32), single=_BATCH_NORM),
     # With sides below 16 batch norm would have one number a channel in a last batch of one sample.
-    "resnet18": ModelSpec("resnet", "resnet18", "images with sides of 16 or more", _images(16)),
-    "resnet50": ModelSpec("resnet", "resnet50", "images with sides of 16 or more", _images(16)),
-    "mobilenetv2": ModelSpec("mobilenet", "mobilenetv2", "images with sides of 16 or more", _images(16)),
+    "resnet18": ModelSpec(
+        "resnet", "resnet18", "images with sides of 16 or more", _images(16), single=_BATCH_NORM
+    ),
+    "resnet50": ModelSpec(
+        "resnet", "resnet50", "images with sides of 16 or more", _images(16), single=_BATCH_NORM
+    ),
+    "mobilenetv2": ModelSpec(
+        "mobilenet", "mobilenetv2", "images with sides of 16 or more", _images(16), single=_BATCH_NORM
+    ),
     "vit": ModelSpec("vit", "vit", "images with sides that are multiples of 4", _images(4, 4)),
     "decoder": ModelSpec(
         "decoder", "decoder", "sequences of tokens", lambda shape: len(shape) == 1, frozenset({"n_layer"})

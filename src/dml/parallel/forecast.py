@@ -12,6 +12,7 @@ from dml.models.cost import Cost, cost_of
 from dml.plan import Plan
 from dml.results import reader
 from dml.results.record import METRICS, PER_CLASS
+from dml.training.engines import choose
 
 # Fitted by hand to eleven timings on one thread of an AMD EPYC with AVX-512, 2026-11, each the least of five
 # in processor time while other work held both cores: MLPs, CNN, VGG16, ResNets, MobileNetV2, ViT, decoder.
@@ -20,6 +21,9 @@ from dml.results.record import METRICS, PER_CLASS
 
 STEP_S = 100e-6
 """Seconds of a step, or of a forward pass of a test set, beyond its arithmetic."""
+
+BATCHED_STEP_S = 10e-6
+"""The same of a node's share of a step that all nodes take at once."""
 
 PARAMETER_S = 1.5e-9
 """Seconds that a step takes for each parameter: its gradient, and the optimiser."""
@@ -106,7 +110,9 @@ def _work(plan: Plan) -> float:
     measured = (plan.points + 1) * n
     forward = cost.operations / OPERATIONS + cost.written * WRITTEN_S
     seen = PASSES * samples * rounds + tests * measured
-    return steps * (STEP_S + cost.size * PARAMETER_S) + measured * STEP_S + seen * forward
+    engine = choose(config.run.engine, config.obstacle(), None, cost.size, "cpu")
+    step = BATCHED_STEP_S if engine == "batched" else STEP_S
+    return steps * (step + cost.size * PARAMETER_S) + measured * STEP_S + seen * forward
 
 
 def _disk(plan: Plan) -> int:

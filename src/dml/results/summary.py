@@ -46,7 +46,8 @@ def summary(result: Loaded) -> str:
     lines.append("")
     seconds = float(a["time/round_s"].sum())
     sent = int(a["communication/bytes_sent"].sum())
-    lines += [f"{seconds:.1f} s in {done} rounds; {_bytes(sent)} sent between nodes"]
+    engine = " then ".join(dict.fromkeys(segment["engine"] for segment in result.segments))
+    lines += [f"{seconds:.1f} s in {done} rounds, engine {engine}; {_bytes(sent)} sent between nodes"]
     return "\n".join(lines)
 
 

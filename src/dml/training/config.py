@@ -25,6 +25,20 @@ OPTIMIZERS: dict[str, OptimizerSpec] = {
 }
 
 
+def obstacle(training: "TrainingConfig", augment: bool) -> str | None:
+    """What keeps the nodes of an experiment from training at once, in words; None where they can.
+
+    Args:
+        training: its training.
+        augment: whether its images are changed anew in each pass.
+    """
+    if MODELS[training.model].single:
+        return f"{training.model} has {MODELS[training.model].single}"
+    if training.train and training.prox_coeff:
+        return "--prox_coeff is above 0"
+    return "--augment was given" if augment else None
+
+
 class TrainingConfig(Section):
     """Which model, and its local training."""
 

@@ -3,7 +3,7 @@
 They are the kernels behind ``torch.optim``'s ``fused=True``, called without its wrapper, which costs more
 than the arithmetic of a small model (and a second at its first use, for torch's compiler). The formulas:
 
-    sgd     b <- momentum b + g (b = g in the first step);  x <- x - lr b, or with Nesterov's form
+    sgd     b <- momentum b + g (from b = 0);  x <- x - lr b, or with Nesterov's form
             x <- x - lr (g + momentum b)
     adam    m <- beta_1 m + (1 - beta_1) g;  v <- beta_2 v + (1 - beta_2) g^2;
             x <- x - lr m^ / (sqrt(v^) + 1e-8),  m^ = m / (1 - beta_1^t), v^ = v / (1 - beta_2^t)
@@ -12,6 +12,8 @@ than the arithmetic of a small model (and a second at its first use, for torch's
 with g + weight_decay x in place of g for sgd and adam.
 """
 
+from collections.abc import Sequence
+from copy import copy
 from typing import Protocol
 
 import torch
@@ -24,13 +26,16 @@ EPSILON = 1e-8
 
 
 class Optimizer(Protocol):
-    """The optimiser of one node, with its state."""
+    """The optimiser of some tensors, with the state of each: a node's parameters, or nodes' whole models."""
 
     def step(self, gradients: list[Tensor]) -> None:
-        """Changes the parameters in place, given a gradient for each."""
+        """Changes the parameters in place, given a gradient for each, or for the first of them."""
 
     def reset(self) -> None:
         """Forgets the state, as at the start of a round."""
+
+    def part(self, numbers: Sequence[int], parameters: list[Tensor]) -> "Optimizer":
+        """An optimiser with the state of some parameters, for these, which may lie elsewhere by now."""
 
 
 class Sgd:
@@ -39,27 +44,34 @@ class Sgd:
     def __init__(self, parameters: list[Tensor], config: TrainingConfig) -> None:
         self._parameters, self._config = parameters, config
         self._momentum = [torch.zeros_like(p) for p in parameters] if config.momentum else []
-        self._fresh = True
 
     def step(self, gradients: list[Tensor]) -> None:
         """Changes the parameters in place."""
         torch._fused_sgd_(
-            self._parameters,
+            self._parameters[: len(gradients)],
             gradients,
-            self._momentum,
+            self._momentum[: len(gradients)],
             weight_decay=self._config.weight_decay,
             momentum=self._config.momentum,
             lr=self._config.lr,
             dampening=0.0,
             nesterov=self._config.nesterov,
             maximize=False,
-            is_first_step=self._fresh,
+            # From a momentum of 0 the first step takes the gradient itself, like any other step.
+            is_first_step=False,
         )
-        self._fresh = False
 
     def reset(self) -> None:
-        """The next step takes the gradient itself for the momentum."""
-        self._fresh = True
+        """The momentum starts from 0."""
+        if self._momentum:
+            torch._foreach_zero_(self._momentum)
+
+    def part(self, numbers: Sequence[int], parameters: list[Tensor]) -> "Sgd":
+        """An optimiser with the momentum of some parameters."""
+        part = copy(self)
+        part._parameters = parameters
+        part._momentum = [self._momentum[k] for k in numbers] if self._momentum else []
+        return part
 
 
 class Adam:
@@ -74,14 +86,15 @@ class Adam:
 
     def step(self, gradients: list[Tensor]) -> None:
         """Changes the parameters in place."""
-        torch._foreach_add_(self._steps, 1)
+        count = len(gradients)
+        torch._foreach_add_(self._steps[:count], 1)
         self._kernel(
-            self._parameters,
+            self._parameters[:count],
             gradients,
-            self._first,
-            self._second,
+            self._first[:count],
+            self._second[:count],
             [],
-            self._steps,
+            self._steps[:count],
             lr=self._config.lr,
             beta1=self._config.beta_1,
             beta2=self._config.beta_2,
@@ -95,6 +108,15 @@ class Adam:
         """Moments and step count start from 0."""
         for tensors in (self._first, self._second, self._steps):
             torch._foreach_zero_(tensors)
+
+    def part(self, numbers: Sequence[int], parameters: list[Tensor]) -> "Adam":
+        """An optimiser with the moments and step counts of some parameters."""
+        part = copy(self)
+        part._parameters = parameters
+        part._first, part._second, part._steps = (
+            [tensors[k] for k in numbers] for tensors in (self._first, self._second, self._steps)
+        )
+        return part
 
 
 def make(parameters: list[Tensor], config: TrainingConfig) -> Optimizer:

@@ -1,0 +1,125 @@
+"""Gradients of many models of one architecture at once, each on a batch of its own.
+
+The models are rows of a matrix, [m, P], as in a population; so are their gradients. Two ways to one result:
+
+- perceptrons by the formulas of their backward pass, written as products of stacks of matrices. A layer is
+  h' = max(0, h W^T + b); with d the gradient of its output before the max,
+
+      dW = d^T h;    db = sum of d over the batch;    d of the layer below = d W where its h is above 0
+
+  and, at the top, d = weight (softmax(logits) - onehot(answer)), weight being 1 over the batch's answers;
+- any other model by ``torch.func.vmap`` of its forward pass, and torch's own backward pass through that.
+"""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, vmap
+from torch.nn import functional
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+Tensors = Sequence[tuple[int, torch.Size]]
+"""First column and shape of each parameter, as in :attr:`dml.population.Population.tensors`."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one step of m models gives; each has w samples of A answers (labels, or next tokens).
+
+    Args:
+        gradient: of the weighted losses' sum in each model's parameters, [m, P], 0 in the padding.
+        losses: cross entropy of each answer, [m, w, A].
+        hits: whether each answer was the most likely one, [m, w, A].
+    """
+
+    gradient: Tensor
+    losses: Tensor
+    hits: Tensor
+
+
+Gradients = Callable[[Tensor, Tensor, Tensor, Tensor], Step]
+"""(models [m, P], inputs [m, w, ..], answers [m, w] or [m, w, A], weight of each sample's answers [m, w])
+-> the step."""
+
+
+def of(module: nn.Module, tensors: Tensors) -> Gradients:
+    """The faster of the two ways for models like this one.
+
+    Args:
+        module: one of them; without buffers, and the same function of its input in every call.
+        tensors: where its parameters lie in a row.
+    """
+    return _perceptron(tensors) if _is_perceptron(module) else _vmapped(module, tensors)
+
+
+def _is_perceptron(module: nn.Module) -> bool:
+    """Whether it is flatten, linear, ReLU, linear .. linear, all with biases."""
+    if not isinstance(module, nn.Sequential) or len(module) < 2 or len(module) % 2:
+        return False
+    pattern = [nn.Flatten] + [nn.Linear, nn.ReLU] * (len(module) // 2)
+    layers = list(module)
+    return all(type(layer) is kind for layer, kind in zip(layers, pattern, strict=False)) and all(
+        layer.bias is not None for layer in layers[1::2]
+    )
+
+
+def _views(models: Tensor, tensors: Tensors) -> list[Tensor]:
+    """Each parameter of all models, [m, *shape]."""
+    sizes = [shape.numel() for _, shape in tensors]
+    # One split, whose gradient is one concatenation; each slice's would be a whole matrix of zeros.
+    parts = torch.split(models, [*sizes, models.shape[1] - sum(sizes)], 1)
+    return [part.view(len(models), *shape) for part, (_, shape) in zip(parts, tensors, strict=False)]
+
+
+def _perceptron(tensors: Tensors) -> Gradients:
+    @torch.no_grad()
+    def gradients(models: Tensor, x: Tensor, y: Tensor, weights: Tensor) -> Step:
+        views = _views(models, tensors)
+        layers = list(zip(views[0::2], views[1::2], strict=True))
+        h = x.flatten(2)
+        seen = [h]
+        for matrix, bias in layers[:-1]:
+            h = torch.baddbmm(bias[:, None], h, matrix.mT).relu_()
+            seen.append(h)
+        matrix, bias = layers[-1]
+        logits = torch.baddbmm(bias[:, None], h, matrix.mT)
+        logs, answers = logits.log_softmax(2), y.long()[..., None]
+        d = logs.exp()
+        d.scatter_add_(2, answers, torch.full_like(answers, -1, dtype=d.dtype)).mul_(weights[..., None])
+        parts: list[Tensor] = []
+        for (matrix, _), h in zip(reversed(layers), reversed(seen), strict=True):
+            parts[:0] = [torch.bmm(d.mT, h).flatten(1), d.sum(1)]
+            if h is not seen[0]:
+                d = torch.ops.aten.threshold_backward(torch.bmm(d, matrix), h, 0)
+        padding = models.shape[1] - sum(part.shape[1] for part in parts)
+        gradient = torch.cat([*parts, models.new_zeros(len(models), padding)], 1)
+        return Step(gradient, -logs.gather(2, answers), logits.argmax(2, keepdim=True) == answers)
+
+    return gradients
+
+
+def _vmapped(module: nn.Module, tensors: Tensors) -> Gradients:
+    names = [name for name, _ in module.named_parameters()]
+    forward = vmap(lambda parameters, x: functional_call(module, parameters, (x,)))
+
+    def gradients(models: Tensor, x: Tensor, y: Tensor, weights: Tensor) -> Step:
+        models = models.detach().requires_grad_()
+        with _attention(models.device):
+            logits = forward(dict(zip(names, _views(models, tensors), strict=True)), x)
+        answers = y.long().view(*y.shape[:2], -1)
+        losses = functional.cross_entropy(
+            logits.reshape(answers.numel(), -1), answers.flatten(), reduction="none"
+        ).view_as(answers)
+        (gradient,) = torch.autograd.grad(losses, models, weights[..., None].expand_as(losses))
+        hits = logits.detach().argmax(-1).view_as(answers) == answers
+        return Step(gradient, losses.detach(), hits)
+
+    return gradients
+
+
+def _attention(device: torch.device) -> AbstractContextManager[object]:
+    """On a CPU torch's fused attention cannot be vmapped, and would run once for each model."""
+    return sdpa_kernel(SDPBackend.MATH) if device.type == "cpu" else nullcontext()
