@@ -158,7 +158,7 @@ class _Run:
                 self.population, data, config.training, config.data.shuffle, seed, proximal, augmentation
             )
         sets = cut_test_set(dataset, config.data, seed)
-        self.evaluate = Evaluator(self.population, sets, classes, local)
+        self.evaluate = Evaluator(self.population, sets, classes, local, batched=chosen == "batched")
         self.algorithm = Decentralized(
             topology, self.population, engine, config.strategy, data.samples, plan.epochs, seed, mu > 0
         )

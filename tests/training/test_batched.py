@@ -16,7 +16,7 @@ from dml.models import vit
 from dml.models.dropout import Dropout
 from dml.models.registry import MODELS, build
 from dml.population import Population
-from dml.training import batched, engines, gradients
+from dml.training import engines, gradients
 from dml.training.batched import BatchedEngine
 from dml.training.config import TrainingConfig
 from dml.training.loop import LoopEngine
@@ -185,7 +185,7 @@ def test_every_kind_of_model_has_the_numbers_of_the_loop(model, data, flags, mon
 
 @pytest.mark.parametrize("rows", [1, 2, 4])
 def test_blocks_of_nodes_change_no_number(monkeypatch, rows):
-    monkeypatch.setitem(batched.BLOCK, "cpu", rows * Population(mlp, 1, 0).X.shape[1] * 8)
+    monkeypatch.setitem(gradients.BLOCK, "cpu", rows * Population(mlp, 1, 0).X.shape[1] * 8)
     training = TrainingConfig(batch_size=4, optimizer="adam", lr=0.01)
     assert_equal_engines(mlp, image_data((1, 2, 3)), training, ([0, 1, 2, 3, 4], [4, 2, 1]))
 

@@ -1,5 +1,7 @@
 """Evaluation (A7), held against scikit-learn on the same logits."""
 
+import functools
+
 import numpy as np
 import pytest
 import torch
@@ -8,8 +10,9 @@ from sklearn.metrics import accuracy_score, classification_report, confusion_mat
 from torch import nn
 
 from dml.data.ood import TestSets
+from dml.models.registry import build as make_model
 from dml.population import Population
-from dml.training import evaluate
+from dml.training import evaluate, gradients
 from dml.training.evaluate import Evaluator
 
 LABELS = 4
@@ -225,3 +228,27 @@ def test_a_model_with_nan_weights_has_a_nan_loss_and_spoils_no_other():
     others = [0, 1, 3, 4]
     assert np.array_equal(scores.test_loss[others], sound.test_loss[others])
     assert np.array_equal(scores.tp[others], sound.tp[others])
+
+
+@pytest.mark.parametrize("block_bytes", [1, 2 << 20])
+@pytest.mark.parametrize("name", ["mlp", "decoder"])
+def test_all_models_at_once_measure_the_same(monkeypatch, name, block_bytes):
+    """In blocks of one node and of all, and of some samples."""
+    monkeypatch.setitem(gradients.BLOCK, "cpu", block_bytes)
+    monkeypatch.setattr(evaluate, "CHUNK", 40)
+    rng = np.random.default_rng(0)
+    if name == "mlp":
+        build = functools.partial(make_model, "mlp", (1, 2, 3), LABELS, {})
+        test_sets, classes = sets(), LABELS
+    else:
+        tokens = rng.integers(14, size=(20, 7)).astype(np.uint8)
+        build = functools.partial(make_model, "decoder", (6,), 14, {"n_layer": 1})
+        x, y, own = tokens[:, :6], tokens[:, 1:], rng.integers(14, size=(8, 6)).astype(np.uint8)
+        test_sets = TestSets(x[:12], y[:12], x[12:], y[12:], own)
+        classes = 14
+    models = Population(build, NODES, 0, dtype=torch.float64)
+    one, all_ = (Evaluator(models, test_sets, classes, batched=batched)() for batched in (False, True))
+    for score in ("test_loss", "ood_loss"):
+        np.testing.assert_allclose(getattr(one, score), getattr(all_, score), rtol=1e-6)
+    for score in ("test_acc", "ood_acc", "ood_asr", "tp", "predicted", "support"):
+        np.testing.assert_array_equal(getattr(one, score), getattr(all_, score))

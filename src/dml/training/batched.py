@@ -21,13 +21,6 @@ from dml.training import gradients, optimizers
 from dml.training.config import TrainingConfig
 from dml.training.tensors import inputs
 
-BLOCK = {"cpu": 2 << 20}
-"""Bytes of models that are trained at a time: on a CPU what its caches hold beside their gradients, so that
-4,096 nodes cost no more each than 33."""
-
-BLOCK_ELSEWHERE = 1 << 30
-"""On a card so much that its memory holds them with gradients and features."""
-
 
 @dataclass(frozen=True)
 class _Block:
@@ -83,8 +76,7 @@ class BatchedEngine:
         self._first = np.cumsum(self._samples) - self._samples
         self._gradients = gradients.of(population.modules[0], population.tensors)
         self._optimizer = optimizers.make(list(X.unbind(0)), training)
-        row = X.shape[1] * X.element_size()
-        self._most = max(1, BLOCK.get(X.device.type, BLOCK_ELSEWHERE) // row)
+        self._most = gradients.block(X)
         self._blocks: list[_Block] = []
         self._planned = np.empty(0, np.int64)
         self.passes = np.zeros(len(X), np.int64)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from dml.data.ood import TestSets
 from dml.population import Population
+from dml.training import gradients
 from dml.training.tensors import inputs
 
 BUDGET = 256 << 20
@@ -60,6 +61,8 @@ class Evaluator:
         sets: the test sets.
         classes: how many answers there are to choose from, L.
         local: by the name of the metric, inputs and answers of each node's own on which it is measured.
+        batched: all models of a block see the samples at once, as in the batched engine, which pays where
+            it does.
     """
 
     def __init__(
@@ -68,10 +71,12 @@ class Evaluator:
         sets: TestSets,
         classes: int,
         local: Mapping[str, Sequence[Share]] = MappingProxyType({}),
+        batched: bool = False,
     ) -> None:
         device = population.X.device
         self._population, self._classes = population, classes
         self._clean = len(sets.y)
+        self._outputs = gradients.outputs_of(population.modules[0], population.tensors) if batched else None
         self._x = inputs(np.concatenate([sets.x, sets.ood_x]), population.X)
         y = torch.from_numpy(np.concatenate([sets.y, sets.ood_y])).to(device)
         telling = torch.from_numpy((sets.ood_own != sets.ood_y) | (not sets.commanded)).to(device)
@@ -89,6 +94,8 @@ class Evaluator:
         nodes, samples = len(self._population.modules), len(self._y)
         one = self._answers * self._classes * self._population.X.element_size()
         at_once = max(1, BUDGET // (samples * one))
+        if self._outputs:
+            at_once = min(at_once, gradients.block(self._population.X))
         few = max(1, min(samples, BUDGET // one))
         sums = [
             self._block(range(start, min(start + at_once, nodes)), few) for start in range(0, nodes, at_once)
@@ -134,8 +141,7 @@ class Evaluator:
             predictions and answers by class on the clean one, [b, 3, L].
         """
         b, y = len(nodes), self._y[start:stop].long()
-        logits = torch.stack([self._forward(node, self._x[start:stop]) for node in nodes])
-        logits = logits.view(b, *y.shape, self._classes)
+        logits = self._logits(nodes, self._x[start:stop]).view(b, *y.shape, self._classes)
         picked = logits.gather(3, y.expand(b, -1, -1)[..., None])[..., 0]
         loss = (logits.logsumexp(3) - picked).double()
         predicted = logits.argmax(3)
@@ -153,6 +159,15 @@ class Evaluator:
             self._by_class(own),
         ]
         return losses, hits, asr, torch.stack(counts, 1)
+
+    def _logits(self, nodes: range, x: Tensor) -> Tensor:
+        """What these nodes' models say of the samples, [b, samples, ..]."""
+        if self._outputs is None:
+            return torch.stack([self._forward(node, x) for node in nodes])
+        self._population.modules[0].eval()
+        models = self._population.X[nodes.start : nodes.stop]
+        chunk = max(1, min(CHUNK // self._answers, CHUNK_INPUTS // x[0].numel()) // len(nodes))
+        return torch.cat([self._outputs(models, part) for part in torch.split(x, chunk)], 1)
 
     def _forward(self, node: int, x: Tensor) -> Tensor:
         module = self._population.modules[node]

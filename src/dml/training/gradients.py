@@ -1,4 +1,4 @@
-"""Gradients of many models of one architecture at once, each on a batch of its own.
+"""Outputs and gradients of many models of one architecture at once.
 
 The models are rows of a matrix, [m, P], as in a population; so are their gradients. Two ways to one result:
 
@@ -25,6 +25,19 @@ Tensors = Sequence[tuple[int, torch.Size]]
 """First column and shape of each parameter, as in :attr:`dml.population.Population.tensors`."""
 
 
+BLOCK = {"cpu": 2 << 20}
+"""Bytes of models that are worked on at a time: on a CPU what its caches hold beside their gradients, so that
+4,096 nodes cost no more each than 33."""
+
+BLOCK_ELSEWHERE = 1 << 30
+"""On a card so much that its memory holds them with gradients and features."""
+
+
+def block(X: Tensor) -> int:
+    """How many models, rows of X, are worked on at a time."""
+    return max(1, BLOCK.get(X.device.type, BLOCK_ELSEWHERE) // (X.shape[1] * X.element_size()))
+
+
 @dataclass(frozen=True)
 class Step:
     """What one step of m models gives; each has w samples of A answers (labels, or next tokens).
@@ -43,6 +56,27 @@ class Step:
 Gradients = Callable[[Tensor, Tensor, Tensor, Tensor], Step]
 """(models [m, P], inputs [m, w, ..], answers [m, w] or [m, w, A], weight of each sample's answers [m, w])
 -> the step."""
+
+
+Outputs = Callable[[Tensor, Tensor], Tensor]
+"""(models [m, P], inputs [w, ..] that all of them see) -> logits [m, w, .., L]."""
+
+
+def outputs_of(module: nn.Module, tensors: Tensors) -> Outputs:
+    """What all models say of the same samples; arguments as of :func:`of`."""
+    if _is_perceptron(module):
+        return lambda models, x: _layers(_views(models, tensors), x.flatten(1).expand(len(models), -1, -1))[
+            -1
+        ]
+    names = [name for name, _ in module.named_parameters()]
+    forward = vmap(lambda parameters, x: functional_call(module, parameters, (x,)), in_dims=(0, None))
+
+    def outputs(models: Tensor, x: Tensor) -> Tensor:
+        with _attention(models.device):
+            logits: Tensor = forward(dict(zip(names, _views(models, tensors), strict=True)), x)
+        return logits
+
+    return outputs
 
 
 def of(module: nn.Module, tensors: Tensors) -> Gradients:
@@ -74,23 +108,26 @@ def _views(models: Tensor, tensors: Tensors) -> list[Tensor]:
     return [part.view(len(models), *shape) for part, (_, shape) in zip(parts, tensors, strict=False)]
 
 
+def _layers(views: Sequence[Tensor], h: Tensor) -> list[Tensor]:
+    """The input of each layer of a perceptron, and its logits; ``views`` are weights and biases in turn."""
+    seen: list[Tensor] = []
+    for matrix, bias in zip(views[0::2], views[1::2], strict=True):
+        h = h.relu_() if seen else h
+        seen.append(h)
+        h = torch.baddbmm(bias[:, None], h, matrix.mT)
+    return [*seen, h]
+
+
 def _perceptron(tensors: Tensors) -> Gradients:
     @torch.no_grad()
     def gradients(models: Tensor, x: Tensor, y: Tensor, weights: Tensor) -> Step:
         views = _views(models, tensors)
-        layers = list(zip(views[0::2], views[1::2], strict=True))
-        h = x.flatten(2)
-        seen = [h]
-        for matrix, bias in layers[:-1]:
-            h = torch.baddbmm(bias[:, None], h, matrix.mT).relu_()
-            seen.append(h)
-        matrix, bias = layers[-1]
-        logits = torch.baddbmm(bias[:, None], h, matrix.mT)
+        *seen, logits = _layers(views, x.flatten(2))
         logs, answers = logits.log_softmax(2), y.long()[..., None]
         d = logs.exp()
         d.scatter_add_(2, answers, torch.full_like(answers, -1, dtype=d.dtype)).mul_(weights[..., None])
         parts: list[Tensor] = []
-        for (matrix, _), h in zip(reversed(layers), reversed(seen), strict=True):
+        for matrix, h in zip(reversed(views[0::2]), reversed(seen), strict=True):
             parts[:0] = [torch.bmm(d.mT, h).flatten(1), d.sum(1)]
             if h is not seen[0]:
                 d = torch.ops.aten.threshold_backward(torch.bmm(d, matrix), h, 0)
