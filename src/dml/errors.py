@@ -1,5 +1,8 @@
 """How an experiment is refused: a wrong input, or a file that cannot be read or written."""
 
+LONGEST = 200
+"""Letters of a value that a message repeats: enough to know it again."""
+
 
 class InputError(ValueError):
     """A value that the user gave and that cannot be right.
@@ -15,6 +18,7 @@ class InputError(ValueError):
         switch = "no_" if value is False else ""
         words = value if isinstance(value, list | tuple) else [value]
         shown = "" if value is None or isinstance(value, bool) else " " + " ".join(map(str, words))
+        shown = shown if len(shown) <= LONGEST else shown[:LONGEST] + " .."
         super().__init__(f"--{switch}{flag}{shown}: {right}")
 
     def __reduce__(self) -> tuple[type["InputError"], tuple[str, object, str]]:

@@ -85,8 +85,9 @@ def main() -> int:
     finally:
         if folder.absolute() not in run_dir.parents:
             shutil.rmtree(run_dir, ignore_errors=True)
-    ran = outcome.done - outcome.skipped
-    print(f"{ran} experiments in {time.monotonic() - started:.0f} s", file=sys.stderr)
+    if outcome.done > outcome.skipped:
+        took = f"{time.monotonic() - started:.0f} s"
+        print(f"{outcome.done} of {outcome.total} experiments are done, after {took}", file=sys.stderr)
     code = report(folder)
     if outcome.failed:
         print(f"\n{len(outcome.failed)} of {outcome.total} experiments failed:", file=sys.stderr)

@@ -69,6 +69,59 @@ def test_ood_data_by_node_one_or_several_at_a_time(tmp_path):
     assert [p.config.data.backdoor_node_idx for p in plans] == [(3,), (2, 7), (5,)]
 
 
+def test_the_order_of_ranks_drops_nothing(tmp_path):
+    """On a graph of 8 nodes there is no tenth; the complete graph takes the first that there is."""
+    strategies = "aggregation_strategy: [unweighted_fl, unweighted]"
+    for ranks in ("[10, 2, 1]", "[1, 10, 2]"):
+        plans = _plans(tmp_path, f"{GRAPH}\n{OOD}\nood_rank: {ranks}\n{strategies}")
+        names = [p.config.strategy.aggregation_strategy for p in plans]
+        assert sorted(names) == ["unweighted", "unweighted", "unweighted_fl"]
+
+
+@pytest.mark.parametrize("backdoor", ["true", "[true]", "yes", "[true, false]", "'on'"])
+def test_a_control_is_added_to_whatever_has_ood_data(tmp_path, backdoor):
+    text = f"{GRAPH}\nbackdoor: {backdoor}\nood_rank: [1, 2]\nseed: [0, 1]"
+    plans = _plans(tmp_path, text, control=True)
+    assert sorted(p.config.data.backdoor for p in plans) == [False] * 2 + [True] * 4
+
+
+@pytest.mark.parametrize("backdoor", ["false", "'no'", "[off]"])
+def test_a_control_of_nothing_is_refused(tmp_path, backdoor):
+    message = _refused(tmp_path, f"{GRAPH}\nbackdoor: {backdoor}", control=True)
+    assert message.startswith("--control: no experiment")
+
+
+def test_of_two_tables_with_one_experiment_the_more_rounds_hold(tmp_path):
+    text = f"- {{{GRAPH}, rounds: 2, seed: [0, 1]}}\n- {{{GRAPH}, rounds: 4, seed: [1, 2]}}"
+    plans = _plans(tmp_path, text)
+    assert [(p.config.run.seed, p.config.run.rounds) for p in plans] == [(0, 2), (1, 4), (2, 4)]
+
+
+def test_values_are_read_as_on_the_command_line(tmp_path):
+    (plan,) = _plans(tmp_path, f"{GRAPH}\nlr: 1e-3\nseed: 010\nsoftmax: yes\naggregation_strategy: degCent")
+    assert (plan.config.training.lr, plan.config.run.seed, plan.config.strategy.softmax) == (1e-3, 10, True)
+
+
+def test_tables_may_share_their_keys(tmp_path):
+    text = f"- &first {{{GRAPH}, lr: 0.1, seed: 1}}\n- {{<<: *first, lr: 0.2}}"
+    assert [(p.config.training.lr, p.config.run.seed) for p in _plans(tmp_path, text)] == [(0.1, 1), (0.2, 1)]
+
+
+def test_the_whole_file_is_checked_whatever_the_limit(tmp_path):
+    assert "star:n=1" in _refused(tmp_path, "topology_file: [star, 'star:n=1']", limit="1")
+    assert len(_plans(tmp_path, f"{GRAPH}\nseed: [0, 1, 2]", limit="2")) == 2
+
+
+def test_a_file_does_not_write_into_the_folder_of_a_preset():
+    with pytest.raises(InputError, match="folder of the preset"):
+        sweep.make({"sweep": "elsewhere/digits.yaml"})
+    assert sweep.make({"sweep": "elsewhere/digits.yaml", "out_dir": "mine"})
+
+
+def test_a_long_value_is_not_repeated_in_full(tmp_path):
+    assert len(_refused(tmp_path, f"{GRAPH}\nlr: {'9' * 5000}x")) < 600
+
+
 def test_a_list_of_tables_is_all_of_them_and_nothing_twice(tmp_path):
     text = f"""
     - {{{GRAPH}, aggregation_strategy: [unweighted, weighted]}}
@@ -95,7 +148,19 @@ def test_flags_of_the_command_line_take_the_place_of_keys(tmp_path):
         ("softmax_coef: 1", "did you mean softmax_coeff?"),
         ("seed: []", "empty list"),
         ("lr:", "needs a value"),
-        ("lr: [0.1, null]", "needs a value"),
+        ("lr: [0.1, null]", "lr null"),
+        ("lr: [0.1, '']", "needs a value"),
+        ("lr: true", "lr true"),
+        ("rounds: yes", "rounds yes"),
+        ("eval_every: yes", "eval_every yes"),
+        ("seed: 1:30", "seed 1:30"),
+        ("lr: 2020-13-45", "lr 2020-13-45"),
+        ("lr: !!int foo", "is no YAML file"),
+        ("lr: !!bool maybe", "is no YAML file"),
+        ("lr: !!timestamp foo", "is no YAML file"),
+        ("scheduler: no", "no such schedule"),
+        ("train_test_val: [0.8, 0.2]", "[[0.8, 0.2]]"),
+        ("limit: 3", "give --limit beside --sweep"),
         ("lr: {a: 1}", "needs a value"),
         ("lr: 0.1\nlr: 0.2", "lr: is given twice"),
         (f"{OOD}\nood_rank: 1\nbackdoor_node_idx: 3", "exclude each other"),
@@ -105,7 +170,7 @@ def test_flags_of_the_command_line_take_the_place_of_keys(tmp_path):
         ("ood_rank: 1", "no experiment of this sweep reads it"),
         ("softmax_coeff: [1, 2]", "no experiment of this sweep reads it"),
         ("rounds: [10, 20]", "one value and not a list"),
-        ("out_dir: here", "--out_dir on the command line"),
+        ("out_dir: here", "give --out_dir beside"),
         ("lr: [0.1, -1]", "lr -1"),
         ("lr: fast", "lr fast"),
         ("1: 2", "no such key"),

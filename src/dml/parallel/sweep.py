@@ -1,8 +1,8 @@
 """A sweep written out: the experiments that a preset, or a file, and its flags stand for."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import sys
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import cache
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from pydantic.fields import FieldInfo
 from dml import config as experiment_config
 from dml import plan
 from dml.coefficients.strategies import STRATEGIES
+from dml.config import ExperimentConfig
 from dml.errors import InputError
 from dml.parallel.config import SweepConfig
 from dml.parallel.presets import PRESETS
@@ -40,8 +41,8 @@ _REPLACING = {
 """The scheduler's flags that stand for the values of a key."""
 
 
-_LISTS = {"backdoor_node_idx", "train_test_val"}
-"""Flags whose one value may be a list; in a table it stands in a list of such values."""
+SOON = 10_000
+"""Combinations that are checked before anybody wonders."""
 
 
 def fields() -> Iterator[tuple[str, str, FieldInfo]]:
@@ -88,6 +89,9 @@ def make(given: Mapping[str, Any]) -> tuple[SweepConfig, dict[str, Any]]:
         raise experiment_config.input_error(error) from None
     if sweep.sweep and "preset" in given:
         raise InputError("preset", sweep.preset, "and --sweep exclude each other; give one")
+    if sweep.sweep and sweep.sweep.stem in PRESETS and sweep.out_dir is None:
+        folder = f"results/{sweep.sweep.stem} is the folder of the preset of that name"
+        raise InputError("sweep", sweep.sweep, f"{folder}: rename the file, or add --out_dir")
     return sweep, {flag: value for flag, value in given.items() if flag not in own}
 
 
@@ -109,19 +113,27 @@ def experiments(sweep: SweepConfig, flags: Mapping[str, Any]) -> list[Plan]:
         InputError: a value that cannot be right, or a flag or key that no experiment of the sweep reads.
     """
     path = sweep.sweep
-    given = read_tables(path) if path else PRESETS[sweep.preset].tables
+    given = read_tables(path, SweepConfig.model_fields) if path else PRESETS[sweep.preset].tables
     tables = [_with_flags(table, sweep, flags) for table in given]
+    count = sum(table.size for table in tables)
+    if count > SOON and sweep.limit is None:
+        print(f"checking {count:,} combinations", file=sys.stderr, flush=True)
     try:
-        _check_read(tables, {**flags, **({OOD_RANK: sweep.ood_ranks} if sweep.ood_ranks else {})})
-        if path:
-            # A key that only strategies read which the command line has replaced is no mistake of the file.
-            own = sweep.model_copy(update={"strategies": (), "ood_ranks": ()})
-            for table in given:
-                _check_read([_with_flags(table, own, flags)], {**table.fixed, **table.factors})
-        return list(islice(_plans(tables), sweep.limit))
+        reads = _reads(tables)
+        _check_read(reads, {**flags, **({OOD_RANK: sweep.ood_ranks} if sweep.ood_ranks else {})})
+        if sweep.control and OOD_RANK not in reads:
+            raise InputError("control", True, "no experiment of this sweep has OOD data, so all are controls")
+        # A key that only strategies read which the command line has replaced is no mistake of the file.
+        own = sweep.model_copy(update={"strategies": (), "ood_ranks": ()})
+        for table in given if path else ():
+            keys = {**table.fixed, **table.factors}
+            _check_read(_reads([_with_flags(table, own, flags)]), keys)
+        # A file is checked to its end, whatever the limit.
+        plans = _plans(tables, sweep.control)
+        return _distinct(plans, None if path else sweep.limit)[: sweep.limit]
     except InputError as error:
         flag = next((flag for flag, key in _REPLACING.items() if key == error.flag), error.flag)
-        typed = error.flag in flags or (flag in _REPLACING and getattr(sweep, flag))
+        typed = error.flag in flags or (flag in SweepConfig.model_fields and getattr(sweep, flag))
         if path and not typed:
             raise in_file(path, error) from None
         raise InputError(flag, error.value, error.right) from None
@@ -130,61 +142,77 @@ def experiments(sweep: SweepConfig, flags: Mapping[str, Any]) -> list[Plan]:
 def _with_flags(table: Table, sweep: SweepConfig, flags: Mapping[str, Any]) -> Table:
     """The table with the values of the command line in place of its own."""
     factors = {key: values for flag, key in _REPLACING.items() if (values := getattr(sweep, flag))}
-    if sweep.control and table.fixed.get("backdoor"):
-        factors["backdoor"] = (True, False)
     fixed = {"threads": table.fixed.get("threads", 1), **flags, "out_dir": out_dir(sweep)}
     dropped = frozenset({"backdoor_node_idx"} if sweep.ood_ranks else ())
     return table.replaced(factors, fixed, dropped)
 
 
-def _check_read(tables: Sequence[Table], keys: Mapping[str, Any]) -> None:
-    """Refuses a key that no experiment reads; what is read does not depend on seed and topology."""
-    read_by_some = set(experiment_config.NOT_NUMBERS)
+def _reads(tables: Sequence[Table]) -> set[str]:
+    """The keys that some experiment reads; which these are does not depend on graphs and numbers."""
+    read = set(experiment_config.NOT_NUMBERS)
+    numbers = {flag for _, flag, info in experiment_config.fields() if info.annotation in (int, float)}
     for table in tables:
-        for values in table.combinations(once=frozenset({"seed", "topology_file", OOD_RANK})):
+        for values in table.combinations(once={"topology_file", OOD_RANK, *numbers}):
             config = _config(values)
-            read_by_some |= config.reads() | ({OOD_RANK} if config.data.backdoor else set())
+            read |= config.reads() | ({OOD_RANK} if config.data.backdoor else set())
+    return read
+
+
+def _check_read(read: Collection[str], keys: Mapping[str, Any]) -> None:
     for key, value in keys.items():
-        if key not in read_by_some:
+        if key not in read:
             shown = value if isinstance(value, tuple) else (value,)
             raise InputError(key, shown, "no experiment of this sweep reads it, so leave it out")
 
 
-def _config(values: Mapping[str, Any]) -> experiment_config.ExperimentConfig:
+def _config(values: Mapping[str, Any]) -> ExperimentConfig:
     """The configuration of one combination, on whatever node its OOD data are to be."""
     flags = {key: value for key, value in values.items() if key != OOD_RANK}
-    for key in _LISTS & flags.keys():
-        flags[key] = flags[key] if isinstance(flags[key], list | tuple) else (flags[key],)
+    if isinstance(flags.get("backdoor_node_idx"), str | int):
+        flags["backdoor_node_idx"] = (flags["backdoor_node_idx"],)
+    if isinstance(flags.get("train_test_val"), str):
+        value = flags["train_test_val"]
+        raise InputError("train_test_val", value, "is a list itself, so write [[0.8, 0.2]]")
     return experiment_config.make(flags, drop_unread=True)
 
 
-def _plans(tables: Sequence[Table]) -> Iterator[Plan]:
+def _plans(tables: Sequence[Table], control: bool) -> Iterator[Plan]:
     graph = cache(read)
-    # The same graph given twice, say as a file and as its generator, is run once.
-    seen: set[str] = set()
     for table in tables:
         ranks = table.factors.get(OOD_RANK, ())
         for values in table.combinations():
             config = _config(values)
             topology = graph(config.topology.topology_file, config.run.seed)
             if OOD_RANK in values and config.data.backdoor:
-                rank = values[OOD_RANK]
-                if min(ranks) > topology.n:
+                possible = [rank for rank in ranks if rank <= topology.n]
+                if not possible:
                     right = f"{config.topology.topology_file} has no more than {topology.n} nodes"
                     raise InputError(OOD_RANK, ranks, right)
                 # On the complete graph all nodes are alike, so the first says it all.
                 complete = STRATEGIES[config.strategy.aggregation_strategy].complete
-                if rank > topology.n or (complete and rank != ranks[0]):
+                if values[OOD_RANK] not in (possible[:1] if complete else possible):
                     continue
-                config = _with_ood_on(config, topology, rank)
-            planned = plan.make(config, topology)
-            if planned.identity.id not in seen:
-                seen.add(planned.identity.id)
-                yield planned
+                config = _with_ood_on(config, topology, values[OOD_RANK])
+            yield plan.make(config, topology)
+            if config.data.backdoor and control:
+                yield plan.make(_config({**values, "backdoor": False}), topology)
 
 
-def _with_ood_on(
-    config: experiment_config.ExperimentConfig, topology: Topology, rank: int
-) -> experiment_config.ExperimentConfig:
+def _distinct(plans: Iterator[Plan], limit: int | None) -> list[Plan]:
+    """Each experiment once, with the most rounds that are asked of it.
+
+    The same graph may be given twice, say as a file and as its generator.
+    """
+    found: dict[str, Plan] = {}
+    for planned in plans:
+        known = found.get(planned.identity.id)
+        if known is None or known.config.run.rounds < planned.config.run.rounds:
+            found[planned.identity.id] = planned
+        if len(found) == limit:
+            break
+    return list(found.values())
+
+
+def _with_ood_on(config: ExperimentConfig, topology: Topology, rank: int) -> ExperimentConfig:
     node = int(topology.most_connected(rank)[rank - 1])
     return config.model_copy(update={"data": config.data.model_copy(update={"backdoor_node_idx": (node,)})})

@@ -21,6 +21,8 @@ MOST = 1_000_000
 UNCROSSED = experiment_config.NOT_NUMBERS - {"out_dir"}
 """Keys that change no number of an experiment, so that a list of them would be the same one again."""
 
+_MERGE = "tag:yaml.org,2002:merge"
+
 KEYS = (OOD_RANK, *(flag for _, flag, _ in experiment_config.fields() if flag != "out_dir"))
 
 
@@ -37,20 +39,24 @@ class Table:
     fixed: Mapping[str, Any]
 
     @classmethod
-    def of(cls, values: Mapping[str, Any]) -> "Table":
+    def of(cls, values: Mapping[str, Any], elsewhere: Collection[str] = ()) -> "Table":
         """The table in which lists and tuples are factors.
+
+        Args:
+            values: one or several by key.
+            elsewhere: flags of the scheduler, which are no keys, for the message.
 
         Raises:
             InputError: an unknown key, a key without a value, or keys that exclude each other.
         """
         for key, value in values.items():
-            _check(key, value)
+            _check(key, value, elsewhere)
         if OOD_RANK in values and "backdoor_node_idx" in values:
             right = "and backdoor_node_idx exclude each other: both name the nodes with OOD data; give one"
             raise InputError(OOD_RANK, values[OOD_RANK], right)
         lists = {k: tuple(v) for k, v in values.items() if isinstance(v, list | tuple)}
-        if isinstance(values.get(OOD_RANK), int):
-            lists[OOD_RANK] = (values[OOD_RANK],)
+        if OOD_RANK in values:
+            lists[OOD_RANK] = tuple(map(int, lists.get(OOD_RANK, [values[OOD_RANK]])))
         table = cls(lists, {k: v for k, v in values.items() if k not in lists})
         if table.size > MOST:
             raise InputError(
@@ -84,30 +90,35 @@ class Table:
             yield {**self.fixed, **dict(zip(self.factors, values, strict=True))}
 
 
-def _check(key: Any, value: Any) -> None:
+def _check(key: Any, value: Any, elsewhere: Collection[str]) -> None:
+    if key in elsewhere:
+        raise InputError(key, None, f"is no key but a flag of the scheduler: give --{key} beside --sweep")
     if key not in KEYS:
         close = difflib.get_close_matches(str(key), KEYS, n=1)
         meant = f" (did you mean {close[0]}?)" if close else ""
-        elsewhere = "; --out_dir on the command line says where" if key == "out_dir" else ""
-        raise InputError(
-            str(key), None, f"there is no such key{meant}; keys are {OOD_RANK} and the flags of "
-            f"decentralized_main.py{elsewhere}"
-        )  # fmt: skip
+        keys = f"keys are {OOD_RANK} and the flags of decentralized_main.py"
+        raise InputError(str(key), None, f"there is no such key{meant}; {keys}")
     values = value if isinstance(value, list | tuple) else [value]
     if not values:
         raise InputError(key, None, "an empty list stands for no experiment; name at least one value")
-    if any(v is None or isinstance(v, dict) for v in values):
+    if any(v in ("", None) or isinstance(v, dict) for v in values):
         raise InputError(key, None, "needs a value, or a list of values")
     if len(values) > 1 and key in UNCROSSED:
         raise InputError(key, value, "changes no number, so give one value and not a list")
     if key == "topology_file" and any(re.match(r"\w+=", str(v)) for v in values):
         raise InputError(key, value, "in a list in brackets a text with commas needs quotes")
-    if key == OOD_RANK and any(type(v) is not int or v < 1 for v in values):
+    if key == OOD_RANK and not all(re.fullmatch(r"0*[1-9]\d{0,8}", str(v)) for v in values):
         raise InputError(key, value, "must be whole numbers from 1, the node of highest degree")
 
 
-def read(path: Path) -> list[Table]:
+def read(path: Path, elsewhere: Collection[str] = ()) -> list[Table]:
     """The tables of a YAML file: one mapping of keys to values, or a list of such mappings.
+
+    Values stay text, as on the command line, so that ``yes`` is no number and 010 is ten.
+
+    Args:
+        path: of the file.
+        elsewhere: flags of the scheduler, which are no keys.
 
     Raises:
         InputError: it cannot be read, is no YAML, or holds something else; the message names the key.
@@ -115,13 +126,16 @@ def read(path: Path) -> list[Table]:
     import yaml
 
     class Loader(yaml.SafeLoader):
-        """Refuses a key given twice, of which YAML's usual reader keeps the last."""
+        """Reads scalars as text, and refuses a key given twice, of which the usual reader keeps the last."""
+
+        yaml_implicit_resolvers = {"<": yaml.SafeLoader.yaml_implicit_resolvers["<"]}  # noqa: RUF012  (<<)
 
     def mapping(loader: yaml.SafeLoader, node: yaml.MappingNode) -> dict[Any, Any]:
-        keys = [loader.construct_object(key) for key, _ in node.value]
+        keys = [key.value for key, _ in node.value if key.tag != _MERGE]
         for key in keys:
             if keys.count(key) > 1:
                 raise InputError(str(key), None, "is given twice")
+        loader.flatten_mapping(node)
         return loader.construct_mapping(node, deep=True)
 
     Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, mapping)
@@ -129,16 +143,16 @@ def read(path: Path) -> list[Table]:
         content = yaml.load(path.read_text(encoding="utf-8"), Loader)
         tables = content if isinstance(content, list) else [content]
         if not tables or not all(isinstance(table, dict) and table for table in tables):
-            raise InputError(
-                "sweep", path, "must hold keys and values, as rounds: 40, or a list of such tables"
-            )
-        return [Table.of(table) for table in tables]
+            right = "must hold keys and values, as rounds: 40, or a list of such tables"
+            raise InputError("sweep", path, right)
+        return [Table.of(table, elsewhere) for table in tables]
     except OSError as error:
         raise InputError("sweep", path, f"cannot be read ({error.strerror})") from None
-    except (UnicodeDecodeError, yaml.YAMLError, TypeError, RecursionError) as error:
-        raise InputError("sweep", path, f"is no YAML file ({' '.join(str(error).split())})") from None
     except InputError as error:
         raise error if error.flag == "sweep" else in_file(path, error) from None
+    # A scalar that is not what its own tag says raises whatever Python's constructor raises.
+    except (yaml.YAMLError, RecursionError, LookupError, ValueError, TypeError, AttributeError) as error:
+        raise InputError("sweep", path, f"is no YAML file ({' '.join(str(error).split())})") from None
 
 
 def in_file(path: Path, error: InputError) -> InputError:
