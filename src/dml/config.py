@@ -96,6 +96,7 @@ LATER: dict[str, Any] = {
     "self_weight": None,
     "augment": False,
     "prox_coeff": 0.0,
+    "precision": "fp32",
     "train_test_val": None,
     "ood_kind": "trigger",
     "random_bd": False,

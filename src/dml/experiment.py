@@ -158,7 +158,9 @@ class _Run:
                 self.population, data, config.training, config.data.shuffle, seed, proximal, augmentation
             )
         sets = cut_test_set(dataset, config.data, seed)
-        self.evaluate = Evaluator(self.population, sets, classes, local, batched=chosen == "batched")
+        self.evaluate = Evaluator(
+            self.population, sets, classes, local, chosen == "batched", config.training.precision
+        )
         self.algorithm = Decentralized(
             topology, self.population, engine, config.strategy, data.samples, plan.epochs, seed, mu > 0
         )

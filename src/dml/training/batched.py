@@ -19,7 +19,7 @@ from dml.data.ood import NodeData
 from dml.population import Population
 from dml.training import gradients, optimizers
 from dml.training.config import TrainingConfig
-from dml.training.tensors import inputs
+from dml.training.tensors import computing, inputs
 
 
 @dataclass(frozen=True)
@@ -77,6 +77,7 @@ class BatchedEngine:
         self._gradients = gradients.of(population.modules[0], population.tensors)
         self._optimizer = optimizers.make(list(X.unbind(0)), training)
         self._most = gradients.block(X)
+        self._computing = computing(training.precision, X.device)
         self._blocks: list[_Block] = []
         self._planned = np.empty(0, np.int64)
         self.passes = np.zeros(len(X), np.int64)
@@ -162,7 +163,8 @@ class BatchedEngine:
             batch, counts, weights = (
                 t[start:stop].view(m, width) for t in (samples, block.counts, block.weights)
             )
-            step = self._gradients(models[:m], self._x[batch], self._y[batch], weights)
+            with self._computing:
+                step = self._gradients(models[:m], self._x[batch], self._y[batch], weights)
             optimizer.step(list(step.gradient.unbind(0)))
             sums[:m, 0] += (step.losses * counts[..., None]).sum((1, 2))
             sums[:m, 1] += (step.hits * counts[..., None]).sum((1, 2))

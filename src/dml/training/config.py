@@ -62,6 +62,10 @@ class TrainingConfig(Section):
     beta_2: float = Field(0.999, ge=0, lt=1, description="decay of the second moment of adam and adamw")
     weight_decay: float = Field(0.0, ge=0, description="weight decay")
 
+    precision: Literal["fp32", "bf16"] = Field(
+        "fp32",
+        description="what matrix products and convolutions compute in; parameters stay in fp32",
+    )
     prox_coeff: float = Field(
         0.0,
         ge=0,
@@ -76,7 +80,7 @@ class TrainingConfig(Section):
 
     def reads(self) -> set[str]:
         """The fields that change this experiment's numbers."""
-        fields = {"model", "init", "train"} | MODELS[self.model].reads
+        fields = {"model", "init", "train", "precision"} | MODELS[self.model].reads
         if self.train:
             fields |= {"epochs", "batch_size", "optimizer", "lr", "weight_decay", "prox_coeff"}
             fields |= OPTIMIZERS[self.optimizer].reads

@@ -13,7 +13,7 @@ from torch import Tensor
 from dml.data.ood import TestSets
 from dml.population import Population
 from dml.training import gradients
-from dml.training.tensors import inputs
+from dml.training.tensors import computing, inputs
 
 BUDGET = 256 << 20
 """Bytes of logits held at a time; nodes, and then samples, are taken in blocks that fit."""
@@ -63,6 +63,7 @@ class Evaluator:
         local: by the name of the metric, inputs and answers of each node's own on which it is measured.
         batched: all models of a block see the samples at once, as in the batched engine, which pays where
             it does.
+        precision: of the forward passes, as in training.
     """
 
     def __init__(
@@ -72,10 +73,12 @@ class Evaluator:
         classes: int,
         local: Mapping[str, Sequence[Share]] = MappingProxyType({}),
         batched: bool = False,
+        precision: str = "fp32",
     ) -> None:
         device = population.X.device
         self._population, self._classes = population, classes
         self._clean = len(sets.y)
+        self._computing = computing(precision, device)
         self._outputs = gradients.outputs_of(population.modules[0], population.tensors) if batched else None
         self._x = inputs(np.concatenate([sets.x, sets.ood_x]), population.X)
         y = torch.from_numpy(np.concatenate([sets.y, sets.ood_y])).to(device)
@@ -141,7 +144,8 @@ class Evaluator:
             predictions and answers by class on the clean one, [b, 3, L].
         """
         b, y = len(nodes), self._y[start:stop].long()
-        logits = self._logits(nodes, self._x[start:stop]).view(b, *y.shape, self._classes)
+        logits = self._logits(nodes, self._x[start:stop]).to(self._population.X.dtype)
+        logits = logits.view(b, *y.shape, self._classes)
         picked = logits.gather(3, y.expand(b, -1, -1)[..., None])[..., 0]
         loss = (logits.logsumexp(3) - picked).double()
         predicted = logits.argmax(3)
@@ -167,13 +171,15 @@ class Evaluator:
         self._population.modules[0].eval()
         models = self._population.X[nodes.start : nodes.stop]
         chunk = max(1, min(CHUNK // self._answers, CHUNK_INPUTS // x[0].numel()) // len(nodes))
-        return torch.cat([self._outputs(models, part) for part in torch.split(x, chunk)], 1)
+        with self._computing:
+            return torch.cat([self._outputs(models, part) for part in torch.split(x, chunk)], 1)
 
     def _forward(self, node: int, x: Tensor) -> Tensor:
         module = self._population.modules[node]
         module.eval()
         chunk = max(1, min(CHUNK // self._answers, CHUNK_INPUTS // x[0].numel()))
-        parts = [module(part) for part in torch.split(x, chunk)]
+        with self._computing:
+            parts = [module(part) for part in torch.split(x, chunk)]
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     def _by_class(self, classes: Tensor, counted: Tensor | None = None) -> Tensor:

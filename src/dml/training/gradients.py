@@ -115,7 +115,8 @@ def _layers(views: Sequence[Tensor], h: Tensor) -> list[Tensor]:
         h = h.relu_() if seen else h
         seen.append(h)
         h = torch.baddbmm(bias[:, None], h, matrix.mT)
-    return [*seen, h]
+    # In the models' own type, whatever the products were computed in: so are the losses.
+    return [*seen, h.to(views[0].dtype)]
 
 
 def _perceptron(tensors: Tensors) -> Gradients:

@@ -13,7 +13,7 @@ from dml.training import optimizers
 from dml.training.augment import Augmentation
 from dml.training.config import TrainingConfig
 from dml.training.proximal import Proximal
-from dml.training.tensors import inputs
+from dml.training.tensors import computing, inputs
 
 KEPT = 1 << 22
 """Logits that are kept within a pass before the hits among them are counted: 16 MB."""
@@ -48,6 +48,7 @@ class LoopEngine:
         self._population, self._training = population, training
         self._shuffle, self._seed = shuffle, seed
         self._proximal, self._augmentation = proximal, augmentation
+        self._computing = computing(training.precision, population.X.device)
         self._x = [inputs(x, population.X) for x in data.x]
         self._y = [torch.from_numpy(y).to(population.X.device) for y in data.y]
         self._index = data.index
@@ -106,7 +107,9 @@ class LoopEngine:
             if self._augmentation and moves is not None:
                 xb = self._augmentation.apply(xb, moves[k * size : stop])
             # One row an answer: of a sequence, one for each place.
-            logits = module(xb).flatten(0, -2)
+            with self._computing:
+                logits = module(xb).flatten(0, -2)
+            logits = logits.to(self._population.X.dtype)
             loss = functional.cross_entropy(logits, yb.flatten().long())
             # The last step's gradients are dropped only now: the heap, which would shrink at once if they
             # went after the step, takes the new ones in their place.

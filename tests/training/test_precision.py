@@ -1,0 +1,104 @@
+"""bf16: products in bfloat16, everything that adds up over steps in float32."""
+
+import numpy as np
+import pytest
+import torch
+
+from dml import config, experiment
+from dml.data.ood import NodeData
+from dml.models.registry import build
+from dml.population import Population
+from dml.results import load
+from dml.training.batched import BatchedEngine
+from dml.training.config import TrainingConfig
+from dml.training.loop import LoopEngine
+
+NODES = 3
+
+
+def _population():
+    return Population(lambda: build("mlp", (1, 4, 4), 3), NODES, 0)
+
+
+def _data():
+    rng = np.random.default_rng(0)
+    counts = (20, 33, 16)
+    y = [rng.integers(3, size=k) for k in counts]
+    return NodeData(
+        x=[rng.normal(size=(k, 1, 4, 4)).astype(np.float32) for k in counts],
+        y=y,
+        index=[np.arange(k) for k in counts],
+        label_counts=np.stack([np.bincount(labels, minlength=3) for labels in y]),
+        ood_samples=np.zeros(NODES, np.int64),
+    )
+
+
+def _trained(engine, precision, epochs=3, **training):
+    models = _population()
+    start = models.X.clone()
+    made = engine(models, _data(), TrainingConfig(precision=precision, batch_size=8, **training), True, 0)
+    made.begin_round()
+    losses = [made.epoch(np.arange(NODES))[0] for _ in range(epochs)]
+    return models.X - start, np.array(losses)
+
+
+@pytest.mark.parametrize("engine", [LoopEngine, BatchedEngine])
+def test_steps_are_those_of_fp32_up_to_the_rounding_of_products(engine):
+    exact, exact_losses = _trained(engine, "fp32", lr=0.05)
+    rounded, losses = _trained(engine, "bf16", lr=0.05)
+    assert rounded.dtype == torch.float32
+    error = ((rounded - exact).norm() / exact.norm()).item()
+    # bfloat16 has 8 bits: a relative error of a per cent or so, and not none.
+    assert 1e-4 < error < 0.05
+    np.testing.assert_allclose(losses, exact_losses, rtol=0.02)
+
+
+@pytest.mark.parametrize("engine", [LoopEngine, BatchedEngine])
+def test_steps_that_bfloat16_could_not_hold_add_up(engine):
+    """Parameters of size 0.2 change by 1e-7 a step, a ten-thousandth of what bfloat16 tells apart."""
+    exact, _ = _trained(engine, "fp32", lr=1e-6)
+    rounded, _ = _trained(engine, "bf16", lr=1e-6)
+    assert ((rounded - exact).norm() / exact.norm()).item() < 0.05
+    assert float(rounded.abs().max()) < 1e-4
+
+
+def test_both_engines_round_alike():
+    one, _ = _trained(LoopEngine, "bf16", lr=0.05)
+    all_, _ = _trained(BatchedEngine, "bf16", lr=0.05)
+    assert ((one - all_).norm() / one.norm()).item() < 0.02
+
+
+def test_the_file_says_so_and_the_id_too(small):
+    files = [experiment.run(small(precision=precision)) for precision in ("fp32", "bf16")]
+    first, second = map(load, files)
+    assert [r.config["precision"] for r in (first, second)] == ["fp32", "bf16"]
+    assert first.attributes["experiment_id"] != second.attributes["experiment_id"]
+    assert not np.array_equal(first.arrays["metrics/test_loss"], second.arrays["metrics/test_loss"])
+    assert files[0] == experiment.run(small())  # fp32 is what was there before
+
+
+def test_bf16_resumes_bit_for_bit(small, tmp_path):
+    whole = experiment.run(small(precision="bf16", rounds=4, out_dir=tmp_path / "a"))
+    experiment.run(small(precision="bf16", rounds=2, out_dir=tmp_path / "b"))
+    resumed = experiment.run(small(precision="bf16", rounds=4, out_dir=tmp_path / "b"))
+    name = "metrics/test_loss"
+    assert np.array_equal(load(whole).arrays[name], load(resumed).arrays[name])
+
+
+@pytest.mark.slow
+def test_accuracies_are_within_the_noise_of_fp32(tmp_path):
+    """Digits, 3 seeds: the mean difference is below the deviation over seeds."""
+    final = {
+        precision: [
+            load(
+                experiment.run(
+                    config.make({"precision": precision, "seed": seed, "rounds": 30, "out_dir": tmp_path})
+                )
+            ).attributes["final_test"]
+            for seed in range(3)
+        ]
+        for precision in ("fp32", "bf16")
+    }
+    print(final)
+    difference = np.mean(final["bf16"]) - np.mean(final["fp32"])
+    assert abs(difference) < max(0.01, np.std(final["fp32"], ddof=1))
