@@ -1,9 +1,17 @@
-"""A8: the paper's order shows on digits (mean of three seeds, OOD data on the node of highest degree)."""
+"""A8: the paper's order shows on digits (mean of three seeds, OOD data on the node of highest degree).
 
+And on TinyMem and on data in the shape of MNIST, with the files that docs/reproduce_the_paper.md names.
+"""
+
+import subprocess
+import sys
 from pathlib import Path
 
 import pandas as pd
-from scripts import Script
+import pytest
+from scripts import SCRIPTS, Script
+
+ROOT = SCRIPTS.parents[1]
 
 BA1, BA2 = "barabasi_albert:n=33,m=1", "barabasi_albert:n=33,m=2"
 WS = "watts_strogatz:n=33,k=4,p=0.5"
@@ -24,3 +32,33 @@ def test_topology_aware_strategies_spread_ood_knowledge_further(script: Script, 
         assert auc[WS, aware] > auc[WS, "unweighted"]
     assert auc[BA2, "unweighted"] > auc[BA2, "unweighted_fl"]
     assert auc[BA1, "betCent"] > auc[BA1, "unweighted"]
+
+
+def _auc(folder: Path) -> "pd.Series[float]":
+    table = pd.read_csv(folder / "summary.csv")
+    print(table[["topology", "strategy", "runs", "auc_ood", "auc_test"]])
+    return table.set_index("strategy")["auc_ood"]
+
+
+@pytest.mark.slow
+def test_on_tiny_mem(script: Script, tmp_path: Path):
+    file = ROOT / "docs" / "reproduce" / "tiny_mem_reduced.yaml"
+    only = ("--seeds", 0, "--topologies", "barabasi_albert:n=16,m=2")
+    strategies = ("--strategies", "unweighted", "unweighted_fl", "degCent", "betCent")
+    called = script("bd_scheduler.py", "--sweep", file, *only, *strategies, "--out_dir", "out", timeout=3000)
+    assert called.returncode == 0, called.stderr
+    auc = _auc(tmp_path / "out")
+    assert min(auc["degCent"], auc["betCent"]) > auc["unweighted"] > auc["unweighted_fl"]
+
+
+@pytest.mark.slow
+def test_on_data_in_the_shape_of_mnist(script: Script, tmp_path: Path):
+    make = [sys.executable, str(ROOT / "benchmarks" / "mnist_shaped.py"), "data", "--train", "6000"]
+    subprocess.run([*make, "--test", "1000"], cwd=tmp_path, check=True)
+    file = ROOT / "docs" / "reproduce" / "mnist_shaped.yaml"
+    only = ("--datasets", "data", "--topologies", "barabasi_albert:n=33,m=2", "--rounds", 6)
+    strategies = ("--strategies", "unweighted", "unweighted_fl", "degCent", "betCent")
+    called = script("bd_scheduler.py", "--sweep", file, *only, *strategies, "--out_dir", "out", timeout=3000)
+    assert called.returncode == 0, called.stderr
+    auc = _auc(tmp_path / "out")
+    assert min(auc["degCent"], auc["betCent"]) > auc["unweighted"] > auc["unweighted_fl"]
