@@ -54,14 +54,15 @@ def mix(X: Tensor, C: "csr_array") -> None:
     # Only the columns that are read: a model that nobody uses cannot spread what it holds.
     block = C[changed]
     read = np.unique(block.indices)
-    block = block[:, read].astype(_NUMPY[X.dtype])
-    block.eliminate_zeros()
+    block = block[:, read]
     rows, columns = _index(changed, X), _index(read, X)
     sparse = 0 < block.nnz <= MOST_ENTRIES * len(changed)
     if sparse and X.device.type == "cpu" and len(changed) * len(read) * X.shape[1] >= LEAST_PRODUCTS:
+        block = block.astype(_NUMPY[X.dtype])
+        block.eliminate_zeros()
         _by_entries(X, block, rows, columns)
     else:
-        _dense(X, torch.from_numpy(block.toarray()).to(X.device), rows, columns)
+        _dense(X, torch.from_numpy(block.toarray()).to(X), rows, columns)
 
 
 def _index(numbers: NDArray[np.integer], X: Tensor) -> Tensor | None:
