@@ -11,8 +11,8 @@ from scipy.sparse import csr_array
 from torch import nn
 from torch.nn import functional
 
+from dml import mixing, randomness
 from dml import population as module_under_test
-from dml import randomness
 from dml.population import Population
 
 
@@ -210,9 +210,10 @@ def test_building_leaves_torchs_global_generator_alone():
     st.sampled_from([0.0, 0.2, 1.0]),
     st.sampled_from([0.0, 0.5, 1.0]),
     st.sampled_from([1, 16 * 8 * 7, 1 << 20]),
+    st.sampled_from([0, mixing.LEAST_PRODUCTS]),
 )
 @settings(deadline=None, max_examples=60)
-def test_mixing_is_c_times_x(seed, n, density, idle, chunk_bytes):
+def test_mixing_is_c_times_x(seed, n, density, idle, chunk_bytes, least_products):
     rng = np.random.default_rng(seed)
     population = Population(lambda: nn.Linear(12, 6), n, 0, dtype=torch.float64)
     with torch.no_grad():
@@ -221,7 +222,9 @@ def test_mixing_is_c_times_x(seed, n, density, idle, chunk_bytes):
     C = random_coefficients(rng, n, density, untouched)
     before = population.X.numpy().copy()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module_under_test, "MIX_BYTES", chunk_bytes)
+        patch.setattr(mixing, "ENTRIES_BYTES", chunk_bytes)
+        patch.setattr(mixing, "DENSE_BYTES", chunk_bytes)
+        patch.setattr(mixing, "LEAST_PRODUCTS", least_products)
         population.mix(C)
     expected = np.array([sum(c * x for c, x in zip(row, before, strict=True)) for row in C.toarray()])
     np.testing.assert_allclose(population.X.numpy(), expected, rtol=0, atol=1e-12)
@@ -295,7 +298,7 @@ def test_a_broken_model_reaches_only_those_who_read_it(broken):
 @pytest.mark.parametrize("chunk_bytes", [64, 4 << 20])
 def test_consensus_distance_is_that_of_the_parameters_to_their_mean(monkeypatch, chunk_bytes):
     """Batch statistics do not count: those of node 0 are far from the others'."""
-    monkeypatch.setattr(module_under_test, "MIX_BYTES", chunk_bytes)
+    monkeypatch.setattr(module_under_test, "CHUNK_BYTES", chunk_bytes)
     nodes = Population(with_batch_norm, 5, seed=3, dtype=torch.float64)
     nodes.modules[0][1].running_mean += 100
     flat = [torch.cat([p.detach().flatten() for p in module.parameters()]) for module in nodes.modules]

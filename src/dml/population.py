@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dml import randomness
+from dml import mixing, randomness
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 ALIGN = 16
 """P is padded to a multiple of this, so that every row starts on a cache line."""
 
-MIX_BYTES = 4 << 20
-"""Size of the buffer of a column chunk: small beside X, and no larger than a shared cache."""
+CHUNK_BYTES = 4 << 20
+"""Size of a chunk of columns: small beside X, and no larger than a shared cache."""
 
 
 class Population:
@@ -105,32 +105,12 @@ class Population:
 
     @torch.no_grad()
     def mix(self, C: "csr_array") -> None:
-        """X <- C X, in place, in chunks of columns; rows of C that are rows of I leave theirs untouched.
+        """X <- C X, in place; rows of C that are rows of I leave theirs untouched.
 
         Args:
             C: coefficients, [n, n], float64; they are rounded to X's type.
         """
-        changed = _changed_rows(C)
-        if not len(changed):
-            return
-        # Only the columns that are read: a model that nobody uses cannot spread what it holds.
-        block = C[changed]
-        read = np.unique(block.indices)
-        weights = torch.from_numpy(block[:, read].toarray()).to(self.X)
-        rows = torch.from_numpy(changed).to(self.X.device)
-        columns = torch.from_numpy(read.astype(np.int64)).to(self.X.device)
-        whole = len(read) == len(self.X)
-        chunk = self._chunk()
-        for start in range(0, self.X.shape[1], chunk):
-            part = self.X[:, start : start + chunk]
-            used = part if whole else part[columns]
-            mixed = weights @ used
-            if not mixed.sum().isfinite():
-                mixed = _by_entries(weights, used)
-            if len(changed) == len(self.X):
-                part.copy_(mixed)
-            else:
-                part[rows] = mixed
+        mixing.mix(self.X, C)
 
     @torch.no_grad()
     def consensus_distance(self) -> np.ndarray:
@@ -140,17 +120,13 @@ class Population:
         buffers do not count.
         """
         squares = torch.zeros(len(self.X), dtype=torch.float64, device=self.X.device)
-        chunk = self._chunk()
+        chunk = mixing.columns_of(CHUNK_BYTES, self.X)
         for start in range(0, self._trained, chunk):
             part = self.X[:, start : min(start + chunk, self._trained)]
             # The sums are over many columns, where float32 would lose what a few differ by.
             squares += (part - part.mean(0)).square_().sum(1, dtype=torch.float64)
         distance: np.ndarray = squares.sqrt().float().cpu().numpy()
         return distance
-
-    def _chunk(self) -> int:
-        """Columns that are worked on at a time."""
-        return max(ALIGN, MIX_BYTES // (self.X.element_size() * len(self.X)) // ALIGN * ALIGN)
 
     def buffers(self) -> list[np.ndarray]:
         """The integer buffers of all nodes, one array [n, ..] each, for a checkpoint."""
@@ -180,19 +156,3 @@ def _columns(module: nn.Module) -> list[tuple[int, int, torch.Size]]:
         result.append((start, start + tensor.numel(), tensor.shape))
         start += tensor.numel()
     return result
-
-
-def _by_entries(weights: Tensor, used: Tensor) -> Tensor:
-    """The same product over the entries of the weights that are not 0.
-
-    A dense product makes 0 x inf a NaN, and so carries a model that has blown up to nodes that do not
-    read it; here it reaches those that do.
-    """
-    return torch.stack([row[row != 0] @ used[row != 0] for row in weights])
-
-
-def _changed_rows(C: "csr_array") -> np.ndarray:
-    """Rows that are not rows of the identity matrix."""
-    # Stored entries, zeros not counted: a strategy may store a zero.
-    stored = np.add.reduceat(np.append(C.data != 0, 0), C.indptr[:-1]) * (np.diff(C.indptr) > 0)
-    return np.flatnonzero((C.diagonal() != 1) | (stored != 1)).astype(np.int64)
