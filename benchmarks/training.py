@@ -39,6 +39,7 @@ class Case:
         samples: a node.
         batch: samples a step.
         data: inputs and labels to take the samples from, else random ones.
+        precision: fp32 or bf16.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class Case:
         samples: int,
         batch: int,
         data: tuple[np.ndarray, np.ndarray] | None = None,
+        precision: str = "fp32",
     ) -> None:
         self._shape, self._model, self._nodes, self._batch = shape, model, nodes, batch
         rng = np.random.default_rng(0)
@@ -58,7 +60,9 @@ class Case:
         else:
             x, y = (array[: nodes * samples] for array in data)
         self._x, self._y = np.split(x, nodes), np.split(y, nodes)
-        self._flags = config.make({"optimizer": "sgd", "lr": 0.01, "batch_size": batch}).training
+        flags = {"optimizer": "sgd", "lr": 0.01, "batch_size": batch, "precision": precision}
+        self._flags = config.make(flags).training
+        self.precision = precision
 
     def _new(self) -> nn.Module:
         return build(self._model, self._shape, LABELS)
@@ -86,7 +90,9 @@ class Case:
             for model, optimizer, x, y in zip(models, optimizers, xs, ys, strict=True):
                 for batch in torch.randperm(len(y)).split(self._batch):
                     optimizer.zero_grad(set_to_none=True)
-                    functional.cross_entropy(model(x[batch]), y[batch]).backward()
+                    with torch.autocast("cpu", torch.bfloat16, enabled=self.precision == "bf16"):
+                        loss = functional.cross_entropy(model(x[batch]), y[batch])
+                    loss.backward()
                     optimizer.step()
 
         return epoch
@@ -137,6 +143,39 @@ def _at_once(what: str, case: Case, repeats: int) -> Iterator[Row]:
     yield Row(f"batched {what}, over loop", ratio(seconds["batched"], seconds["loop"]), "x", 0.33)
 
 
+def _bf16(cores: int, fp32: Case, bf16: Case, repeats: int) -> Iterator[Row]:
+    torch.set_num_threads(cores)
+    cases = {"ours": bf16.ours(), "bare": bf16.bare(fused=True), "fp32": fp32.bare()}
+    seconds = interleaved(cases, repeats)
+    note = "an epoch: " + ", ".join(f"{name} {1e3 * median(s):.1f} ms" for name, s in seconds.items())
+    what = f"MNIST MLP, bf16, {cores} threads"
+    yield Row(f"train {what}", ratio(seconds["ours"], seconds["bare"]), "x", 1.05, note)
+    yield Row(f"train {what}, over fp32 default", ratio(seconds["ours"], seconds["fp32"]), "x", 0.33)
+
+
+def _arithmetic(cores: int, precision: str, repeats: int) -> Row:
+    """An epoch and an evaluation over what their products take at the speed of one large product."""
+    torch.set_num_threads(cores)
+    nodes, samples, tests, side = 3, 1818, 11_000, 2048
+    case = Case("mnist_mlp", (1, 28, 28), nodes, samples, 64, precision=precision)
+    x = np.random.default_rng(0).random((tests, 1, 28, 28), dtype=np.float32)
+    labels = np.arange(tests) % LABELS
+    sets = TestSets(x[:-1000], labels[:-1000], x[-1000:], labels[-1000:], labels[-1000:])
+    epoch, models = case.ours(), case.population()
+    measure = Evaluator(models, sets, LABELS, precision=precision)
+    square = torch.rand(side, side, dtype=torch.bfloat16 if precision == "bf16" else torch.float32)
+    cases = {"ours": lambda: (epoch(), measure()), "product": lambda: square @ square}
+    seconds = interleaved(cases, repeats)
+    weights = sum(shape.numel() for _, shape in models.tensors if len(shape) == 2)
+    products = weights * nodes * (3 * samples + tests)
+    least = [s * products / side**3 for s in seconds["product"]]
+    product = f"{1e3 * median(seconds['product']):.0f} ms"
+    note = f"{median(seconds['ours']):.2f} s; a product of {side} x {side}: {product}"
+    return Row(
+        f"epoch + evaluation, {precision}, over arithmetic", ratio(seconds["ours"], least), "x", 1.5, note
+    )
+
+
 def rows(cores: int, quick: bool) -> Iterator[Row]:
     """Training, then evaluation."""
     digits = Case("mlp", (1, 8, 8), nodes=33, samples=43, batch=16, data=_digits())
@@ -145,16 +184,21 @@ def rows(cores: int, quick: bool) -> Iterator[Row]:
     yield from _at_once("digits MLP, 33 nodes", digits, 5 if quick else 61)
     yield _row("MNIST MLP, 3 nodes, 1 thread", mnist, 1, 2 if quick else 9)
     yield _row(f"MNIST MLP, 3 nodes, {cores} threads", mnist, cores, 2 if quick else 9)
+    bf16 = Case("mnist_mlp", (1, 28, 28), nodes=3, samples=448, batch=64, precision="bf16")
+    yield from _bf16(cores, mnist, bf16, 2 if quick else 9)
+    for precision in ("fp32", "bf16"):
+        yield _arithmetic(cores, precision, 1 if quick else 3)
     images = {"digits": _digits()[0][:360], "mnist": np.random.default_rng(0).random((1000, 1, 28, 28))}
     for what, case, x, repeats in (
         ("digits MLP, 33 nodes x 360 images", digits, images["digits"], 61),
         ("MNIST MLP, 3 nodes x 1,000 images", mnist, images["mnist"].astype(np.float32), 15),
     ):
         torch.set_num_threads(1)
-        yield _evaluation(what, case.population(), x, 3 if quick else repeats)
+        for batched in (False, True) if case is digits else (False,):
+            yield _evaluation(what, case.population(), x, 3 if quick else repeats, batched)
 
 
-def _evaluation(what: str, population: Population, x: np.ndarray, repeats: int) -> Row:
+def _evaluation(what: str, population: Population, x: np.ndarray, repeats: int, batched: bool) -> Row:
     half, y = len(x) // 2, np.arange(len(x)) % LABELS
     sets = TestSets(x[:half], y[:half], x[half:], np.zeros(len(x) - half, np.int64), y[half:])
     images = torch.from_numpy(x)
@@ -163,7 +207,15 @@ def _evaluation(what: str, population: Population, x: np.ndarray, repeats: int) 
     def plain() -> list[Tensor]:
         return [module.eval()(images) for module in population.modules]
 
-    seconds = interleaved({"ours": Evaluator(population, sets, LABELS), "plain": plain}, repeats)
+    seconds = interleaved(
+        {"ours": Evaluator(population, sets, LABELS, batched=batched), "plain": plain}, repeats
+    )
     plain_ms = 1e3 * median(seconds["plain"])
     note = f"{1e3 * median(seconds['ours']):.1f} ms; forward passes alone {plain_ms:.1f} ms"
-    return Row(f"evaluate {what}", ratio(seconds["ours"], seconds["plain"]), "x", None, note)
+    return Row(
+        f"evaluate {what}" + (", batched" if batched else ""),
+        ratio(seconds["ours"], seconds["plain"]),
+        "x",
+        None,
+        note,
+    )
