@@ -19,7 +19,7 @@ from torch import Tensor
 
 from dml import randomness
 from dml.algorithms.rule import Rule
-from dml.errors import InputError
+from dml.quadratics import constants
 
 
 class RandomQuadratics:
@@ -55,8 +55,8 @@ class RandomQuadratics:
         noise: float = 0.0,
         seed: int = 0,
     ) -> None:
-        _check(n, d, L, mu, zeta2, r0, noise)
-        self.n, self.d, self.noise, self.seed = n, d, noise, seed
+        constants.check(n, d, L, mu, zeta2, r0, noise)
+        self.n, self.d, self.zeta2, self.noise, self.seed = n, d, zeta2, noise, seed
         rng = randomness.generator(seed, "quadratics")
         # Singular values of A_i, H_i = A_i^T A_i, at equal distances, as published.
         spectrum = np.linspace(np.sqrt(mu), np.sqrt(L), d) ** 2 if d > 1 else np.array([L])
@@ -93,27 +93,6 @@ class RandomQuadratics:
     def distance(self, X: Tensor) -> float:
         """Mean over the nodes of |x_i - x*|^2."""
         return float((X - self._x).square().sum(1).mean())
-
-
-def _check(n: int, d: int, L: float, mu: float, zeta2: float, r0: float, noise: float) -> None:
-    if n < 1:
-        raise InputError("n", n, "must be at least 1")
-    if d < 1:
-        raise InputError("d", d, "must be at least 1")
-    if not 0 < L < np.inf:
-        raise InputError("L", L, "the largest curvature must be above 0")
-    if not 0 < mu <= L:
-        raise InputError("mu", mu, f"the least curvature must be above 0 and at most L = {L}")
-    if d == 1 and mu != L:
-        raise InputError("mu", mu, f"in one dimension there is one curvature, L = {L}")
-    if not 0 <= zeta2 < np.inf:
-        raise InputError("zeta2", zeta2, "must be at least 0")
-    if n == 1 and zeta2:
-        raise InputError("zeta2", zeta2, "one node has nothing to differ from: 0")
-    if not 0 <= r0 < np.inf:
-        raise InputError("r0", r0, "must be at least 0")
-    if not 0 <= noise < np.inf:
-        raise InputError("noise", noise, "must be at least 0")
 
 
 @dataclass(frozen=True)

@@ -5,15 +5,12 @@ import functools
 import numpy as np
 import pytest
 import torch
-from one_thread import one_thread
 
 from dml.algorithms.build import build
 from dml.algorithms.registry import Options
 from dml.errors import InputError
-from dml.quadratics import RandomQuadratics, run
+from dml.quadratics.problem import RandomQuadratics, run
 from dml.topology import Topology, make, trees
-
-__all__ = ["one_thread"]
 
 CHAIN = make("chain:n=16")
 TREE = Topology(16, trees.double_binary_trees(16)[0], np.ones(15), "tree")
