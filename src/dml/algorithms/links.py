@@ -69,12 +69,11 @@ class Links:
 
 
 def over_edges(topology: Topology, drop: float, seed: int, edges: NDArray[np.int64] | None = None) -> Links:
-    """Both directions of every edge, or of those rows of ``topology.edges``; by receiver, then sender."""
+    """Every edge i < j, or those rows of ``topology.edges``: first all messages i to j, then all j to i."""
     rows = np.arange(topology.m) if edges is None else edges
     i, j = topology.edges[rows].T.astype(np.int64)
-    receiver, sender = np.concatenate([i, j]), np.concatenate([j, i])
-    order = np.lexsort((sender, receiver))
-    return Links(topology, receiver[order], sender[order], np.tile(rows, 2)[order], drop, seed)
+    receiver, sender = np.concatenate([j, i]), np.concatenate([i, j])
+    return Links(topology, receiver, sender, np.tile(rows, 2), drop, seed)
 
 
 def from_offsets(topology: Topology, offsets: Sequence[int], drop: float, seed: int) -> Links:

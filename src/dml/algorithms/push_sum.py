@@ -14,7 +14,9 @@ what was lost (Hadjicostis, Vaidya, Dominguez-Garcia 2016). ``self_weight``: the
 keeps the share. ``lost``: it is gone; z stays a weighted mean.
 """
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from dml.algorithms.links import Links
@@ -50,25 +52,39 @@ class PushSum(Rule):
     @torch.no_grad()
     def after(self, X: Tensor, t: int, lr: float) -> Traffic:
         """X <- z(t + 1)."""
-        lost = None if self._links.reliable else torch.from_numpy(~self._links.arrived(t)).to(X.device)
-        X.add_(self._z * (self._w - 1))  # w z + (h - z)
-        for part in chunks(X, len(X) + len(self._sender)):
-            self._push(X[:, part], None if self._waiting is None else self._waiting[0][:, part], lost)
-        self._push(self._w, None if self._waiting is None else self._waiting[1], lost)
+        arrived = np.ones(len(self._sender), bool) if self._links.reliable else self._links.arrived(t)
+        sums = self._sums(arrived).to(X)
+        lost = torch.from_numpy(np.flatnonzero(~arrived)).to(X.device)
+        come = torch.from_numpy(arrived).to(X.device)
+        if self._waiting is not None:
+            # A weight is never 0, so what waits has one.
+            come &= self._waiting[1][:, 0] > 0
+        late = torch.nonzero(come)[:, 0]
+        for part in chunks(X, 2 * len(X)):
+            x = X[:, part]
+            x.addcmul_(self._z[:, part], self._w - 1)  # w z + (h - z)
+            self._push(x, sums, None if self._waiting is None else self._waiting[0][:, part], lost, late)
+        self._push(self._w, sums, None if self._waiting is None else self._waiting[1], lost, late)
         X.div_(self._w)
         return self._links.traffic(X.shape[1] + 1)
 
-    def _push(self, x: Tensor, waiting: Tensor | None, lost: Tensor | None) -> None:
+    def _sums(self, arrived: NDArray[np.bool_]) -> Tensor:
+        """Which shares each node takes up, [n, n]: its own, and those that have come."""
+        receiver, sender = self._links.receiver, self._links.sender
+        sums = np.eye(self._links.topology.n)
+        sums[receiver[arrived], sender[arrived]] = 1
+        if self._rule == "self_weight":
+            np.add.at(sums, (sender[~arrived], sender[~arrived]), 1)
+        return torch.from_numpy(sums)
+
+    def _push(self, x: Tensor, sums: Tensor, waiting: Tensor | None, lost: Tensor, late: Tensor) -> None:
         x.mul_(self._share)
-        sent = x[self._sender]
-        if lost is not None:
-            if waiting is not None:
-                sent += waiting
-                waiting.copy_(sent * lost[:, None])
-            elif self._rule == "self_weight":
-                x.index_add_(0, self._sender[lost], sent[lost])
-            sent[lost] = 0
-        x.index_add_(0, self._receiver, sent)
+        new = sums @ x
+        if waiting is not None:
+            new.index_add_(0, self._receiver[late], waiting[late])
+            waiting[late] = 0
+            waiting[lost] += x[self._sender[lost]]
+        x.copy_(new)
 
     def memory(self) -> dict[str, Tensor]:
         """The weights, [n, 1], and what waits on each edge for a message that arrives."""
