@@ -48,7 +48,7 @@ def test_the_fastest_on_one_node_of_random_quadratics():
 def test_no_candidate_runs_longer_than_the_best_so_far():
     attempt, asked = descent(np.linspace(0.25, 1, 10), 1e-12)
     tuned = tuning.fastest(attempt, 1e-12, 4.0, 5000)
-    assert asked[-1][1] <= tuned.best.steps + tuning.IN_A_ROW
+    assert asked[-1][1] <= tuning.confirmed(tuned.best.steps)
     assert [c.lr for c in tuned.tried] == [lr for lr, _ in asked]
 
 
@@ -80,7 +80,7 @@ def test_what_is_not_found_is_said(search):
 @pytest.mark.parametrize(
     ("errors", "status"),
     [
-        ([1.0] * 5 + [0.01] * 4, "reached"),
+        ([1.0] * 5 + [0.01] * 5, "reached"),
         ([1.0, 0.01, 0.01, 0.01, 1.0, 1.0, 1.0, 1.0], "plateau"),
         (0.9 ** np.arange(20), "falling"),
         ([1.0, 10.0, 1e4], "diverged"),
@@ -91,8 +91,20 @@ def test_a_run_is_judged_by_its_errors(errors, status):
     assert tuning.judge(np.array(errors), 0.1, 0.1).status == status
 
 
-def test_reached_means_the_first_of_four_in_a_row():
-    assert tuning.judge(np.array([1, 0, 0, 1, 0, 0, 0, 0.0]), 0.1, 0.5).steps == 4
+def test_reached_means_that_it_stays_below_for_a_while():
+    """4 steps and a quarter of those that led there."""
+    assert tuning.judge(np.array([1, 0, 0, 1, 0, 0, 0, 0, 0.0]), 0.1, 0.5).steps == 4
+    assert tuning.judge(np.array([1, 0, 0, 1, 0, 0, 0, 0]), 0.1, 0.5).status != "reached"
+    dip = np.r_[np.ones(40), np.zeros(13), np.ones(10), np.zeros(30)]
+    assert tuning.judge(dip, 0.1, 0.5).steps == 63
+
+
+def test_a_run_ends_as_soon_as_it_can_be_judged():
+    errors = np.r_[np.ones(40), np.zeros(13), np.ones(10), np.zeros(100)]
+    stop = tuning.finished(0.5, errors[0])
+    end = next(step for step, error in enumerate(errors[1:], 1) if stop(error))
+    assert tuning.judge(errors[: end + 1], 0.1, 0.5).steps == 63
+    assert tuning.judge(errors[:end], 0.1, 0.5).status != "reached"
 
 
 def steps(name, topology, zeta2):

@@ -12,8 +12,14 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-IN_A_ROW = 4
-"""An error is reached with the first of so many steps in a row that are below it."""
+
+def confirmed(steps: int) -> int:
+    """How many steps a run needs to show that an error was reached after so many.
+
+    It must stay below for 4 steps and a quarter of those that led there: errors swing.
+    """
+    return steps + 4 + steps // 4
+
 
 Status = Literal["reached", "plateau", "falling", "diverged"]
 
@@ -73,9 +79,11 @@ def judge(errors: NDArray[np.float64], lr: float, target: float) -> Candidate:
     level = float(np.mean(errors[-eighth:]))
     if not np.isfinite(level) or errors[-1] > DIVERGED * max(errors[0], target):
         return Candidate(lr, "diverged", steps, level)
-    run = np.convolve(errors < target, np.ones(IN_A_ROW), "valid") == IN_A_ROW
-    if run.any():
-        return Candidate(lr, "reached", int(np.argmax(run)), level)
+    above = np.flatnonzero(~(errors < target))
+    # The gaps between errors above the target, and the one after the last of them.
+    for start, end in zip([0, *(above + 1)], [*above, len(errors)], strict=True):
+        if end >= confirmed(start):
+            return Candidate(lr, "reached", int(start), level)
     before = float(np.mean(errors[-2 * eighth : -eighth]))
     flat = level > (1 - FLAT) * before
     return Candidate(lr, "plateau" if flat else "falling", steps, level)
@@ -83,12 +91,14 @@ def judge(errors: NDArray[np.float64], lr: float, target: float) -> Candidate:
 
 def finished(target: float, first: float) -> Callable[[float], bool]:
     """Tells, error by error, when a run for ``fastest`` may end: it is reached, or has diverged."""
-    below = 0
+    step, start = 0, 1
 
     def stop(error: float) -> bool:
-        nonlocal below
-        below = below + 1 if error < target else 0
-        return below == IN_A_ROW or not error <= DIVERGED * max(first, target)
+        nonlocal step, start
+        step += 1
+        if not error < target:
+            start = step + 1
+        return step + 1 >= confirmed(start) or not error <= DIVERGED * max(first, target)
 
     return stop
 
@@ -96,8 +106,8 @@ def finished(target: float, first: float) -> Callable[[float], bool]:
 def fastest(attempt: Try, target: float, start: float, max_steps: int, halvings: int = 24) -> Tuned:
     """The learning rate that reaches an error in fewest steps.
 
-    From ``start``, by halves, until one reaches the error and the next one is slower; then three times five
-    learning rates between the neighbours of the best. A candidate has as many steps as the best so far.
+    From ``start``, by halves, until one reaches the error and the next two are slower; then three times four
+    learning rates around the best, ever closer. A candidate has as many steps as the best so far.
 
     Args:
         attempt: runs candidates.
@@ -108,14 +118,16 @@ def fastest(attempt: Try, target: float, start: float, max_steps: int, halvings:
     """
     tried: list[Candidate] = []
     best: Candidate | None = None
-    lr, limit = start, max_steps
+    lr, limit, slower = start, max_steps, 0
     for _ in range(halvings):
         (new,) = attempt([lr], limit)
         tried.append(new)
-        if best is not None and not _faster(new, best):
-            break
-        if new.status == "reached":
-            best, limit = new, new.steps + IN_A_ROW
+        if new.status == "reached" and (best is None or _faster(new, best)):
+            best, limit, slower = new, confirmed(new.steps), 0
+        elif best is not None:
+            slower += 1
+            if slower == 2:
+                break
         elif new.status == "falling" and new.level > target and _slower_than(new, tried):
             break
         lr /= 2
@@ -125,7 +137,7 @@ def fastest(attempt: Try, target: float, start: float, max_steps: int, halvings:
     for _ in range(3):
         # The two neighbours were tried already.
         exponents = [-2 / 3, -1 / 3, 1 / 3, 2 / 3]
-        for new in attempt([best.lr * ratio**e for e in exponents], best.steps + IN_A_ROW):
+        for new in attempt([best.lr * ratio**e for e in exponents], confirmed(best.steps)):
             tried.append(new)
             best = new if _faster(new, best) else best
         ratio **= 1 / 3
