@@ -75,7 +75,7 @@ def test_two_chains_are_cut_at_opposite_edges():
 
 def test_double_binary_trees_share_the_load():
     """Each node has the same number of edges in both trees together, but for the ends."""
-    topology = make("complete:n=16")
+    topology = make("double_binary_trees:n=16")
     both = sum(
         np.bincount(topology.edges[tree.edges].ravel(), minlength=16)
         for tree in trees.choose(topology, "double_binary_trees")
