@@ -18,6 +18,8 @@ SIZES = {
     "hypercube:n=2": (2, 1),
     "torus:rows=3,cols=5": (15, 30),
     "binary_tree:n=10": (10, 9),
+    # the edge 5-10 is in both trees
+    "double_binary_trees:n=16": (16, 29),
     "barabasi_albert:n=33,m=3": (33, 3 * 30),
     "watts_strogatz:n=33,k=4,p=0.5": (33, 66),
     "erdos_renyi:n=9,p=1": (9, 36),

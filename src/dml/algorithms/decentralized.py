@@ -11,13 +11,13 @@ An edge of weight p works in a round with probability p, drawn for each directio
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dml import randomness
+from dml.algorithms.traffic import BYTES_PER_NUMBER, Traffic
 from dml.coefficients.config import StrategyConfig
 from dml.coefficients.similarity import cosine_similarity
 from dml.coefficients.strategies import STRATEGIES, Context, with_self_weight
@@ -28,24 +28,8 @@ from dml.training.engines import Engine
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
-BYTES_PER_NUMBER = 4
-"""A model is sent as fp32, whatever it trains in."""
-
 AfterEpoch = Callable[[int, NDArray[np.float32], NDArray[np.float32]], None]
 """Called after each local epoch with its number, and the nodes' training losses and accuracies [n]."""
-
-
-@dataclass(frozen=True)
-class Traffic:
-    """What was sent in one round, in bytes.
-
-    Args:
-        sent: by each node, [n].
-        edges: over each edge (i, j) of the topology: i to j, j to i, [m, 2].
-    """
-
-    sent: NDArray[np.int64]
-    edges: NDArray[np.int64]
 
 
 class Decentralized:

@@ -15,6 +15,7 @@ import numpy as np
 from dml.errors import InputError
 from dml.topology.foreign import call_networkx
 from dml.topology.graph import Topology
+from dml.topology.trees import double_binary_trees
 
 MAX_NODES = 20_000
 MAX_EDGES = 2_000_000
@@ -70,6 +71,13 @@ def _hypercube(n: int) -> nx.Graph:
     return nx.hypercube_graph(n.bit_length() - 1)
 
 
+def _double_binary_trees(n: int) -> nx.Graph:
+    graph = nx.empty_graph(n)
+    for edges in double_binary_trees(n):
+        graph.add_edges_from(edges)
+    return graph
+
+
 def _stochastic_block(blocks: int, size: int, p_in: float, p_out: float, seed: int) -> nx.Graph:
     between = np.full((blocks, blocks), p_out)
     np.fill_diagonal(between, p_in)
@@ -93,6 +101,7 @@ GENERATORS: dict[str, Generator] = {
     ),
     # numbered as a heap: the children of i are 2i + 1 and 2i + 2
     "binary_tree": Generator(lambda n: nx.full_rary_tree(2, n), _N, lambda n: (n, n)),
+    "double_binary_trees": Generator(_double_binary_trees, _N, lambda n: (n, 2 * n)),
     "barabasi_albert": Generator(
         nx.barabasi_albert_graph,
         {**_N, "m": at_least(1), "seed": SEED},

@@ -1,0 +1,57 @@
+"""Gradient tracking (Lorenzo, Scutari 2016; Nedic et al. 2017, arXiv 1607.03218), adapt then combine.
+
+With the direction d_i(t) = (h_i(t) - x_i(t)) / lr of the local steps, and a correction c,
+
+    y(t)   = d(t) + c(t)                 the tracker; sum_i y_i = sum_i d_i, as sum_i c_i = 0
+    x(t+1) = W ( x(t) + lr y(t) )
+    c(t+1) = W y(t) - d(t),   c(0) = 0
+
+y tends to the mean direction over all nodes, on every node. Divided by lr, c stays right when the learning
+rate changes. Each neighbour gets two vectors.
+"""
+
+import torch
+from torch import Tensor
+
+from dml.algorithms.links import Links
+from dml.algorithms.mixing import Mixing
+from dml.algorithms.rule import Rule, prefixed
+from dml.algorithms.traffic import Traffic
+
+
+class GradientTracking(Rule):
+    """Models and trackers, both averaged.
+
+    Args:
+        models: W over the links.
+        trackers: another of the same; a lost message loses both its vectors.
+        links: the messages.
+        X: x(0), [n, P].
+    """
+
+    def __init__(self, models: Mixing, trackers: Mixing, links: Links, X: Tensor) -> None:
+        self._models, self._trackers, self._links = models, trackers, links
+        self._x, self._correction = X.clone(), torch.zeros_like(X)
+
+    def before(self, X: Tensor, t: int) -> None:
+        """Keeps x(t)."""
+        self._x.copy_(X)
+
+    def after(self, X: Tensor, t: int, lr: float) -> Traffic:
+        """X <- W (H + lr c), then c."""
+        # Before the learning rate has left 0, nothing has moved and there is nothing to track.
+        d = (X - self._x).div_(lr) if lr else torch.zeros_like(X)
+        X.add_(self._correction, alpha=lr)
+        self._models(X, t)
+        self._correction.add_(d)
+        self._trackers(self._correction, t)
+        self._correction.sub_(d)
+        return self._links.traffic(2 * X.shape[1])
+
+    def memory(self) -> dict[str, Tensor]:
+        """c [n, P], and the last messages that arrived."""
+        return {
+            "correction": self._correction,
+            **prefixed("models_", self._models.memory()),
+            **prefixed("trackers_", self._trackers.memory()),
+        }

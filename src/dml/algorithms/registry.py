@@ -1,0 +1,209 @@
+"""The algorithms by name: which options each reads, what it sends and remembers, which graphs it admits.
+
+Nothing here needs torch, so a command line can refuse before it is loaded; :mod:`dml.algorithms.build`
+makes the rules. A new algorithm is one file, a line here and one there.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from dml.errors import InputError
+from dml.topology import Topology, spectrum, trees
+from dml.topology.trees import Tree
+
+GOSSIP_RULES = ("hold_last", "self_weight", "renormalise")
+"""What averages over neighbours make of a lost message: see :mod:`dml.algorithms.mixing`."""
+
+MODEL_RULES = ("hold_last", "own", "half_step", "x0", "counts")
+"""What RelaySum of models makes of it. hold_last keeps the last message of the edge, so that a loss makes a
+value older but not lighter, and fills what has never come with x(0). The others take a lost message for
+nothing and do not relay it; each missing value counts as x_i(t), h_i(t) or x_i(0), or not at all (the sum
+is divided by the number of values that it holds)."""
+
+UPDATE_RULES = ("hold_last", "lost")
+"""What RelaySum of updates makes of it. hold_last: messages carry the running sum of their edge, so the
+next one brings what was lost. lost: it is gone."""
+
+PUSH_RULES = ("hold_last", "self_weight", "lost")
+"""What push-sum makes of it: see :mod:`dml.algorithms.push_sum`."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What algorithms read beside the graph; each reads those that its entry names.
+
+    Args:
+        seed: of message loss and random trees.
+        drop_probability: that a message is lost, beside what its edge's weight says.
+        loss_rule: what a lost message counts as; None for the algorithm's own default.
+        edge_weight: W_ij of every edge, in place of Metropolis-Hastings weights.
+        tree: one of ``trees.CHOICES``.
+        root: of ``tree="bfs"``.
+        slices: how several trees share the columns, ``strided`` or ``contiguous``.
+        overlap: relay totals take the messages of the round before.
+        consensus_strength: c of ``relay_mix``.
+        momentum: mu of ``quasi_global_momentum``.
+        exchanges: of ``one_peer_exponential``, a round.
+    """
+
+    seed: int = 0
+    drop_probability: float = 0.0
+    loss_rule: str | None = None
+    edge_weight: float | None = None
+    tree: str = "auto"
+    root: int | None = None
+    slices: str = "strided"
+    overlap: bool = False
+    consensus_strength: float = 0.5
+    momentum: float = 0.9
+    exchanges: int = 1
+
+
+@dataclass(frozen=True)
+class Algorithm:
+    """One algorithm of the registry.
+
+    Args:
+        reads: the options that it reads beside seed, drop_probability and loss_rule.
+        loss_rules: those that it knows, its default first.
+        vectors: of a model's size, in each message.
+        sends: to whom, in words.
+        remembers: its memory between rounds, in matrices of models, in words.
+        on_graph: whether messages run over the topology's edges.
+        admits: raises InputError for a graph, under options, that it cannot run on.
+    """
+
+    reads: frozenset[str]
+    loss_rules: tuple[str, ...]
+    vectors: int
+    sends: str
+    remembers: str
+    on_graph: bool = True
+    admits: Callable[[Topology, Options], object] = lambda topology, options: None
+
+
+def _weights(topology: Topology, options: Options) -> spectrum.Matrix:
+    return spectrum.averaging(topology, options.edge_weight)
+
+
+def _d2(topology: Topology, options: Options) -> None:
+    W = _weights(topology, options)
+    if not spectrum.admits_d2(W):
+        least = spectrum.lambda_min(W)
+        right = f"d2 needs a least eigenvalue above -1/3; that of W on {topology.source} is {least:.4f}"
+        raise InputError("algorithm", "d2", f"{right}: give a smaller --edge_weight, or take exact_diffusion")
+
+
+def _trees(topology: Topology, options: Options) -> tuple[Tree, ...]:
+    return trees.choose(topology, options.tree, options.root, options.seed)
+
+
+_W = frozenset({"edge_weight"})
+_TREE = frozenset({"tree", "root", "slices", "overlap"})
+
+ALGORITHMS: dict[str, Algorithm] = {
+    "allreduce": Algorithm(
+        frozenset(), GOSSIP_RULES, 1, "its model to all other nodes", "nothing", on_graph=False
+    ),
+    "dpsgd": Algorithm(_W, GOSSIP_RULES, 1, "its model to each neighbour", "nothing", admits=_weights),
+    "relaysgd": Algorithm(
+        _TREE, MODEL_RULES, 1, "a sum of models along each edge of the tree", "a sum an edge", admits=_trees
+    ),
+    "relaysgd_grad": Algorithm(
+        _TREE,
+        UPDATE_RULES,
+        1,
+        "a sum of updates along each edge of the tree",
+        "a sum an edge",
+        admits=_trees,
+    ),
+    "relay_mix": Algorithm(
+        _TREE | {"consensus_strength"},
+        MODEL_RULES,
+        1,
+        "a sum of updates and parts of models along each edge of the tree",
+        "a sum an edge",
+        admits=_trees,
+    ),
+    "d2": Algorithm(
+        _W, GOSSIP_RULES, 1, "its corrected model to each neighbour", "a correction a node", admits=_d2
+    ),
+    "exact_diffusion": Algorithm(
+        _W, GOSSIP_RULES, 1, "its corrected model to each neighbour", "a correction a node", admits=_weights
+    ),
+    "gradient_tracking": Algorithm(
+        _W,
+        GOSSIP_RULES,
+        2,
+        "its model and its tracker to each neighbour",
+        "a correction a node",
+        admits=_weights,
+    ),
+    "quasi_global_momentum": Algorithm(
+        _W | {"momentum"},
+        GOSSIP_RULES,
+        1,
+        "its model to each neighbour",
+        "a momentum a node",
+        admits=_weights,
+    ),
+    "push_sum": Algorithm(
+        frozenset(),
+        PUSH_RULES,
+        1,
+        "a share of its sum and weight to each neighbour",
+        "a weight a node",
+    ),
+    "one_peer_exponential": Algorithm(
+        frozenset({"exchanges"}),
+        GOSSIP_RULES,
+        1,
+        "its model to one other node an exchange",
+        "nothing",
+        on_graph=False,
+    ),
+}
+"""Where messages may be lost, each also remembers what has arrived last on every edge."""
+
+
+def find(name: str) -> Algorithm:
+    """The entry of a name.
+
+    Raises:
+        InputError: there is none.
+    """
+    if name not in ALGORITHMS:
+        raise InputError("algorithm", name, f"no such algorithm; there are: {', '.join(ALGORITHMS)}")
+    return ALGORITHMS[name]
+
+
+def check(name: str, topology: Topology, options: Options) -> None:
+    """Refuses options, or a graph, that the algorithm cannot run with.
+
+    Raises:
+        InputError: the first that cannot be right.
+    """
+    algorithm = find(name)
+    if not 0 <= options.drop_probability < 1:
+        raise InputError("drop_probability", options.drop_probability, "must be at least 0 and below 1")
+    if options.loss_rule is not None and options.loss_rule not in algorithm.loss_rules:
+        right = f"{name} knows {', '.join(algorithm.loss_rules)}"
+        raise InputError("loss_rule", options.loss_rule, right)
+    if options.slices not in ("strided", "contiguous"):
+        raise InputError("slices", options.slices, "must be strided or contiguous")
+    if not 0 < options.consensus_strength <= 1:
+        raise InputError("consensus_strength", options.consensus_strength, "must be above 0 and at most 1")
+    if not 0 <= options.momentum < 1:
+        raise InputError("momentum", options.momentum, "must be at least 0 and below 1")
+    if options.exchanges < 1:
+        raise InputError("exchanges", options.exchanges, "must be at least 1")
+    algorithm.admits(topology, options)
+
+
+def refusal(name: str, topology: Topology, options: Options) -> str | None:
+    """Why the algorithm does not run on this graph; None where it does."""
+    try:
+        check(name, topology, options)
+    except InputError as error:
+        return str(error)
+    return None

@@ -1,0 +1,66 @@
+"""What every synchronous algorithm is: a rule that ends a round on the population matrix.
+
+One round t, on X [n, P]:
+
+    rule.before(X, t)                X holds x_i(t)
+    x_i(t) becomes h_i(t)            any local optimiser, any number of steps: the half step
+    rule.after(X, t, lr)             X holds h_i(t) on entry, x_i(t + 1) on exit
+
+X may be a view that leaves padding columns out.
+"""
+
+from abc import ABC, abstractmethod
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from dml.algorithms.traffic import Traffic
+
+
+class Rule(ABC):
+    """One algorithm with its memory on nodes and edges.
+
+    Attributes:
+        lr_factor: by how much the algorithm moves slower than all-reduce at the same learning rate, since
+            it averages models that are old; the learning rate may be this much higher.
+    """
+
+    lr_factor: float = 1.0
+
+    def before(self, X: Tensor, t: int) -> None:  # noqa: B027  (most keep nothing)
+        """Keeps what the rule needs of x(t), [n, P]."""
+
+    @abstractmethod
+    def after(self, X: Tensor, t: int, lr: float) -> Traffic:
+        """Turns the half steps h(t) into x(t + 1), in place.
+
+        Args:
+            X: [n, P].
+            t: the round, counted from 0.
+            lr: the sum of the learning rates of the round's local steps (K lr after K steps).
+        """
+
+    def momentum(self) -> Tensor | None:
+        """The momentum buffers, [n, P], from which local SGD starts in this round; None: its own."""
+        return None
+
+    def memory(self) -> dict[str, Tensor]:
+        """What the rule remembers from round to round, by name; the tensors themselves."""
+        return {}
+
+    def state(self) -> dict[str, NDArray[np.generic]]:
+        """A copy of the memory, for a checkpoint."""
+        return {name: tensor.cpu().numpy().copy() for name, tensor in self.memory().items()}
+
+    @torch.no_grad()
+    def load_state(self, state: dict[str, NDArray[np.generic]]) -> None:
+        """Goes on from what :meth:`state` returned."""
+        for name, tensor in self.memory().items():
+            tensor.copy_(torch.from_numpy(np.asarray(state[name])))
+
+
+def prefixed(prefix: str, memory: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The memory of one of several parts."""
+    return {f"{prefix}{name}": tensor for name, tensor in memory.items()}

@@ -1,0 +1,31 @@
+"""Which constants random quadratics can have; without torch."""
+
+import math
+
+from dml.errors import InputError
+
+
+def check(n: int, d: int, L: float, mu: float, zeta2: float, r0: float, noise: float) -> None:
+    """Refuses constants that no random quadratics have; see :class:`dml.quadratics.problem.RandomQuadratics`.
+
+    Raises:
+        InputError: the first that cannot be right.
+    """
+    if n < 1:
+        raise InputError("n", n, "must be at least 1")
+    if d < 1:
+        raise InputError("d", d, "must be at least 1")
+    if not 0 < L < math.inf:
+        raise InputError("L", L, "the largest curvature must be above 0")
+    if not 0 < mu <= L:
+        raise InputError("mu", mu, f"the least curvature must be above 0 and at most L = {L}")
+    if d == 1 and mu != L:
+        raise InputError("mu", mu, f"in one dimension there is one curvature, L = {L}")
+    if not 0 <= zeta2 < math.inf:
+        raise InputError("zeta2", zeta2, "must be at least 0")
+    if n == 1 and zeta2:
+        raise InputError("zeta2", zeta2, "one node has nothing to differ from: 0")
+    if not 0 <= r0 < math.inf:
+        raise InputError("r0", r0, "must be at least 0")
+    if not 0 <= noise < math.inf:
+        raise InputError("noise", noise, "must be at least 0")

@@ -1,0 +1,134 @@
+"""Steps to an error by algorithm, number of nodes and heterogeneity, each at its own best learning rate.
+
+As figure 2 of Vogels et al. (2021).
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from torch import Tensor
+
+from dml.algorithms.build import build
+from dml.algorithms.registry import Options
+from dml.algorithms.rule import Rule
+from dml.quadratics import tuning
+from dml.quadratics.problem import RandomQuadratics, run
+from dml.quadratics.tuning import Candidate, Try, Tuned
+from dml.topology import Topology
+
+LOWEST = 1e-14
+"""A plateau's search does not look below this: float64 ends there."""
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What is looked for.
+
+    Args:
+        tune: ``fastest`` or ``plateau``.
+        target: the error, f(mean) - f*.
+        start: where the search for a learning rate begins.
+        max_steps: of one run.
+        momentum: of the local steps.
+    """
+
+    tune: str
+    target: float
+    start: float
+    max_steps: int
+    momentum: float = 0.0
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One algorithm on one problem.
+
+    Args:
+        name: of the algorithm.
+        topology: source of the graph.
+        n: nodes.
+        zeta2: heterogeneity.
+        found: what the tuner found.
+        models: vectors that a node sends on average a step.
+    """
+
+    name: str
+    topology: str
+    n: int
+    zeta2: float
+    found: Tuned
+    models: float
+
+    def record(self) -> dict[str, Any]:
+        """All of it, fit for JSON."""
+        found = asdict(self.found) | {"converged": self.found.converged}
+        return asdict(self) | {"found": found}
+
+
+def attempts(problem: RandomQuadratics, rule: Callable[[Tensor], Rule], goal: Goal) -> Try:
+    """Runs candidates one after another in this process."""
+
+    def attempt(lrs: Sequence[float], limit: int) -> list[Candidate]:
+        candidates = []
+        for lr in lrs:
+            ends = tuning.finished(
+                goal.target if goal.tune == "fastest" else LOWEST, problem.error(problem.start())
+            )
+            trace = run(problem, rule, lr, limit, goal.momentum, ends)
+            candidates.append(tuning.judge(trace.errors, lr, goal.target))
+        return candidates
+
+    return attempt
+
+
+def cell(name: str, topology: Topology, problem: RandomQuadratics, options: Options, goal: Goal) -> Cell:
+    """One algorithm on one problem, tuned.
+
+    Raises:
+        InputError: the algorithm does not run on the graph.
+    """
+
+    def rule(X: Tensor) -> Rule:
+        return build(name, topology, X, options)
+
+    X = problem.start()
+    first = rule(X)
+    # A learning rate that averaging over old models slows down may be that much higher.
+    start = goal.start * first.lr_factor
+    first.before(X, 0)
+    sent = first.after(X, 0, start).sent.sum()
+    search = tuning.fastest if goal.tune == "fastest" else tuning.plateau
+    found = search(attempts(problem, rule, goal), goal.target, start, goal.max_steps)
+    return Cell(name, topology.source, topology.n, problem.zeta2, found, sent / (4 * problem.d * topology.n))
+
+
+def text(cells: Sequence[Cell], titles: Sequence[str]) -> str:
+    """A line an algorithm and graph, a column for each n and zeta^2; below, what did not converge and why.
+
+    Args:
+        cells: of all lines and columns.
+        titles: of the line of each cell.
+    """
+    columns = sorted({(c.zeta2, c.n) for c in cells})
+    lines: dict[str, dict[tuple[float, int], Cell]] = {}
+    for title, c in zip(titles, cells, strict=True):
+        lines.setdefault(title, {})[c.zeta2, c.n] = c
+    head = ["steps", *(f"n={n} zeta2={zeta2:g}" for zeta2, n in columns)]
+    rows = [head]
+    for title, row in lines.items():
+        rows.append([title, *(_steps(row.get(column)) for column in columns)])
+    widths = [max(len(row[k]) for row in rows) for k in range(len(head))]
+    table = ["  ".join(word.ljust(width) for word, width in zip(row, widths, strict=True)) for row in rows]
+    notes = [
+        f"{title}, n={c.n}, zeta2={c.zeta2:g}: {c.found.why}"
+        for title, c in zip(titles, cells, strict=True)
+        if not c.found.converged
+    ]
+    return "\n".join(line.rstrip() for line in [*table, *([""] if notes else []), *notes])
+
+
+def _steps(c: Cell | None) -> str:
+    if c is None:
+        return ""
+    return str(c.found.best.steps) if c.found.best else "not converged"

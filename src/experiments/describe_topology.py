@@ -1,0 +1,94 @@
+#!/usr/bin/env python
+"""What graphs let algorithms do: mixing, delays, who runs; and where knowledge goes, without training.
+
+python src/experiments/describe_topology.py cycle:n=16 star:n=16 topologies/my_graph.txt
+python src/experiments/describe_topology.py barabasi_albert:n=33,m=2 --source 0 --strategies degCent
+"""
+
+import json as json_text
+from typing import Annotated, Any
+
+import tyro
+
+from dml import command_line
+from dml.algorithms.registry import Options
+from dml.errors import InputError
+from dml.topology import read, trees
+
+
+def describe_topology(
+    graphs: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="FILE|GENERATOR ..")],
+    json: bool = False,
+    edge_weight: float | None = None,
+    tree: str = "auto",
+    root: int | None = None,
+    overlap: bool = False,
+    decay: tuple[float, ...] = (0.0, 0.5, 0.9, 0.99),
+    source: tuple[int, ...] = (),
+    strategies: tuple[str, ...] = ("unweighted",),
+    softmax_coeff: float | None = None,
+    rounds: int = 10,
+    seed: int = 0,
+) -> int:
+    """What graphs let algorithms do: mixing, delays, who runs; and where knowledge goes, without training.
+
+    Args:
+        graphs: files, or generators such as barabasi_albert:n=33,m=2
+        json: print JSON in place of tables
+        edge_weight: of every edge, in place of Metropolis-Hastings weights
+        tree: over which RelaySGD runs: auto, given, min_mean_distance, min_diameter, bfs, random, chain, ..
+        root: of --tree bfs
+        overlap: relays take the messages of the round before
+        decay: g of the effective numbers of neighbours
+        source: nodes, as those with OOD data, whose models are followed through the averaging
+        strategies: under which aggregation strategies
+        softmax_coeff: s of their softmax; None divides by the sum
+        rounds: how far to follow them
+        seed: of generators that name none, of random trees and strategies
+    """
+    if not graphs:
+        raise InputError("FILE|GENERATOR", None, "name at least one graph")
+    if tree not in trees.CHOICES:
+        raise InputError("tree", tree, f"no such tree; there are: {', '.join(trees.CHOICES)}")
+    if rounds < 1:
+        raise InputError("rounds", rounds, "must be at least 1")
+    from dml import theory
+
+    topologies = [read(text, seed) for text in graphs]
+    options = Options(seed=seed, edge_weight=edge_weight, tree=tree, root=root, overlap=overlap)
+    described = [theory.facts(topology, options, decay) for topology in topologies]
+    for topology, entry in zip(topologies, described, strict=True):
+        for name in strategies if source else ():
+            C = theory.of_strategy(topology, name, softmax_coeff, seed=seed)
+            share = theory.propagation(C, source, topology.n, rounds)
+            entry.setdefault("forecast", {})[name] = share.tolist()
+    print(json_text.dumps(described, indent=1) if json else "\n\n".join(map(_text, described)))
+    return 0
+
+
+def _text(entry: dict[str, Any]) -> str:
+    """One graph, a line a fact."""
+    floor = entry["dpsgd_floor"]
+    lines = {
+        "nodes, edges": f"{entry['n']}, {entry['m']}",
+        "spectral gap": f"{entry['spectral_gap']:.4g}",
+        "least eigenvalue": f"{entry['lambda_min']:.4g}",
+        "effective neighbours": ", ".join(
+            f"{count:.3g} (g = {g})" for g, count in entry["effective_neighbours"].items()
+        ),
+        "D-PSGD's floor": "none: not connected" if floor is None else f"{floor:.4g} lr^2 zeta^2",
+        "tree": entry["tree"] or "none",
+    }
+    if entry["tree"]:
+        lines["kappa, max delay"] = f"{entry['kappa']:.4g}, {entry['max_delay']} rounds"
+    lines["runs"] = ", ".join(name for name, why in entry["refused"].items() if why is None)
+    lines |= {f"not {name}": why for name, why in entry["refused"].items() if why is not None}
+    for name, shares in entry.get("forecast", {}).items():
+        last = shares[-1]
+        lines[f"{name}, {len(shares) - 1} rounds"] = " ".join(f"{share:.3f}" for share in last)
+    width = max(map(len, lines))
+    return "\n".join([entry["topology"], *(f"  {name:<{width}}  {value}" for name, value in lines.items())])
+
+
+if __name__ == "__main__":
+    command_line.guard(lambda: tyro.cli(describe_topology, use_underscores=True, prog="describe_topology.py"))

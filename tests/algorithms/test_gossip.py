@@ -1,0 +1,315 @@
+"""The algorithms that average over neighbours, against plain loops over nodes and edges in float64."""
+
+import numpy as np
+import pytest
+import torch
+from scipy.sparse import csr_array
+
+from dml.algorithms import links, registry
+from dml.algorithms.build import build
+from dml.algorithms.registry import ALGORITHMS, Options
+from dml.algorithms.traffic import BYTES_PER_NUMBER
+from dml.errors import InputError
+from dml.topology import Topology, make, spectrum
+
+GRAPH = make("barabasi_albert:n=9,m=2,seed=4")
+N, P = 9, 3
+W = spectrum.averaging(GRAPH, 0.9 / GRAPH.degree.max())
+NEAR = {i: sorted(GRAPH.graph()[i]) for i in range(N)}
+
+
+def outcome(topology, drop, receivers, senders):
+    """Which messages arrive in a round, receiver and sender to bool."""
+
+    def arrives(t):
+        edge = np.full(len(receivers), -1)
+        over = links.Links(topology, np.array(receivers), np.array(senders), edge, drop, 0)
+        return dict(zip(zip(receivers, senders, strict=True), over.arrived(t), strict=True))
+
+    return arrives
+
+
+class Average:
+    """One node after another: its own vector, and of each neighbour what the loss rule has for it."""
+
+    def __init__(self, W, near, rule):
+        self.W, self.near, self.rule, self.last = W, near, rule, {}
+
+    def __call__(self, y, arrives):
+        new = np.zeros_like(y)
+        for i, near in self.near.items():
+            row, weight = self.W[i, i] * y[i], self.W[i, i]
+            for j in near:
+                if arrives[i, j]:
+                    self.last[i, j] = y[j].copy()
+                    row, weight = row + self.W[i, j] * y[j], weight + self.W[i, j]
+                elif self.rule == "hold_last":
+                    row, weight = row + self.W[i, j] * self.last.get((i, j), y[i]), weight + self.W[i, j]
+                elif self.rule == "self_weight":
+                    row, weight = row + self.W[i, j] * y[i], weight + self.W[i, j]
+            new[i] = row / weight
+        return new
+
+
+def plain_rounds(name, rule, arrives, steps, mu=0.9):
+    """x(t) of the papers' formulas; each step gives h from x, the round and its learning rate."""
+    matrix = (W + np.eye(N)) / 2 if name == "exact_diffusion" else W
+    average, other = (Average(matrix, NEAR, rule) for _ in range(2))
+    x, c, m = np.ones((N, P)), np.zeros((N, P)), np.zeros((N, P))
+    for t, (step, lr) in enumerate(steps):
+        h, now = step(x), arrives(t)
+        if name in ("d2", "exact_diffusion"):
+            new = average(h + lr * c, now)
+            c = (new - h) / lr
+        elif name == "gradient_tracking":
+            d = (h - x) / lr
+            new = average(x + lr * (d + c), now)
+            c = other(d + c, now) - d
+        else:
+            new = average(h, now)
+            m = mu * m + (1 - mu) * (x - new) / lr
+        x = new
+        yield x, m
+
+
+def steps(rounds):
+    for t in range(rounds):
+        noise = np.random.default_rng(t).standard_normal((N, P))
+        yield (lambda x, noise=noise: 0.9 * x + noise), 0.1 if t < rounds // 2 else 0.02
+
+
+@pytest.mark.parametrize("drop", [0.0, 0.3])
+@pytest.mark.parametrize("rule", registry.GOSSIP_RULES)
+@pytest.mark.parametrize(
+    "name", ["dpsgd", "d2", "exact_diffusion", "gradient_tracking", "quasi_global_momentum"]
+)
+def test_gossip_is_the_plain_loop(name, rule, drop):
+    options = Options(edge_weight=W[0, NEAR[0][0]], loss_rule=rule, drop_probability=drop)
+    X = torch.ones(N, P, dtype=torch.float64)
+    algorithm = build(name, GRAPH, X, options)
+    pairs = [(i, j) for i in NEAR for j in NEAR[i]]
+    arrives = outcome(GRAPH, drop, *zip(*pairs, strict=True))
+    sequence = list(steps(12))
+    for t, (x, m) in enumerate(plain_rounds(name, rule, arrives, sequence)):
+        step, lr = sequence[t]
+        algorithm.before(X, t)
+        X.copy_(torch.from_numpy(step(X.numpy())))
+        algorithm.after(X, t, lr)
+        np.testing.assert_allclose(X.numpy(), x, rtol=1e-12, atol=1e-12)
+        if name == "quasi_global_momentum":
+            np.testing.assert_allclose(algorithm.momentum().numpy(), m, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("drop", [0.0, 0.3])
+@pytest.mark.parametrize("rule", registry.GOSSIP_RULES)
+@pytest.mark.parametrize("name", ["allreduce", "one_peer_exponential"])
+def test_what_ignores_the_edges_is_the_plain_loop(name, rule, drop):
+    X = torch.from_numpy(np.random.default_rng(1).standard_normal((N, P)))
+    x = X.numpy().copy()
+    algorithm = build(name, make("star:n=9"), X, Options(loss_rule=rule, drop_probability=drop))
+    away = {o: {i: [(i - o) % N] for i in range(N)} for o in (1, 2, 4, 8)}
+    full = {i: [j for j in range(N) if j != i] for i in range(N)}
+    average = {o: Average(np.full((N, N), 0.5), near, rule) for o, near in away.items()}
+    mean = Average(np.full((N, N), 1 / N), full, rule)
+    for t in range(10):
+        offset = 1 << (t % 4)
+        pairs = [(i, j) for i, near in (full if name == "allreduce" else away[offset]).items() for j in near]
+        arrives = outcome(GRAPH, drop, *zip(*pairs, strict=True))(t)
+        noise = np.random.default_rng(t).standard_normal((N, P))
+        X.add_(torch.from_numpy(noise))
+        algorithm.after(X, t, 0.1)
+        x = (mean if name == "allreduce" else average[offset])(x + noise, arrives)
+        np.testing.assert_allclose(X.numpy(), x, atol=1e-12)
+
+
+@pytest.mark.parametrize("drop", [0.0, 0.3])
+@pytest.mark.parametrize("rule", registry.PUSH_RULES)
+def test_push_sum_is_the_plain_loop(rule, drop):
+    """hold_last against running sums on every edge, the difference of which is taken up."""
+    X = torch.ones(N, P, dtype=torch.float64)
+    algorithm = build("push_sum", GRAPH, X, Options(loss_rule=rule, drop_probability=drop))
+    pairs = [(i, j) for i in NEAR for j in NEAR[i]]
+    arrives = outcome(GRAPH, drop, *zip(*pairs, strict=True))
+    sums = np.ones((N, P + 1))
+    put, got = np.zeros((N, P + 1)), {pair: np.zeros(P + 1) for pair in pairs}
+    for t in range(20):
+        noise = np.random.default_rng(t).standard_normal((N, P))
+        algorithm.before(X, t)
+        X.mul_(0.9).add_(torch.from_numpy(noise))
+        algorithm.after(X, t, 0.1)
+        z = sums[:, :P] / sums[:, P:]
+        sums[:, :P] += 0.9 * z + noise - z
+        share = np.stack([sums[i] / (1 + len(NEAR[i])) for i in range(N)])
+        put += share
+        new, now = share.copy(), arrives(t)
+        for i, j in pairs:
+            if rule == "hold_last":
+                if now[i, j]:
+                    new[i] += put[j] - got[i, j]
+                    got[i, j] = put[j].copy()
+            elif now[i, j]:
+                new[i] += share[j]
+            elif rule == "self_weight":
+                new[j] += share[j]
+        sums = new
+        np.testing.assert_allclose(X.numpy(), sums[:, :P] / sums[:, P:], atol=1e-12)
+
+
+@pytest.mark.parametrize("rule", registry.PUSH_RULES)
+@pytest.mark.parametrize("drop", [0.0, 0.3])
+def test_push_sum_weights_stay_positive_and_sum_to_n_unless_lost(rule, drop):
+    X = torch.from_numpy(np.random.default_rng(0).standard_normal((N, P)))
+    mean = X.mean(0)
+    algorithm = build("push_sum", GRAPH, X, Options(loss_rule=rule, drop_probability=drop))
+    for t in range(300):
+        algorithm.before(X, t)
+        algorithm.after(X, t, 0.1)
+        w, waiting = (algorithm.memory().get(name) for name in ("weight", "waiting_weight"))
+        assert w.min() > 0
+        total = w.sum() + (0 if waiting is None else waiting.sum())
+        if drop == 0 or rule != "lost":
+            assert total == pytest.approx(N, abs=1e-10)
+    if drop == 0 or rule != "lost":
+        assert (X - mean).abs().max() <= 1e-9
+
+
+@pytest.mark.parametrize("exchanges", [1, 2])
+@pytest.mark.parametrize("n", [2, 8, 16])
+def test_one_peer_averages_exactly_after_log2_n_exchanges(n, exchanges):
+    X = torch.from_numpy(np.random.default_rng(0).standard_normal((n, 5)))
+    mean = X.mean(0)
+    algorithm = build("one_peer_exponential", make(f"chain:n={n}"), X, Options(exchanges=exchanges))
+    for t in range(-(-int(np.log2(n)) // exchanges)):
+        algorithm.after(X, t, 0.1)
+    assert (X - mean).abs().max() <= 1e-12
+
+
+def test_one_peer_keeps_the_mean_and_mixes_for_any_n():
+    X = torch.from_numpy(np.random.default_rng(0).standard_normal((11, 5)))
+    mean = X.mean(0)
+    algorithm = build("one_peer_exponential", make("chain:n=11"), X)
+    for t in range(80):
+        algorithm.after(X, t, 0.1)
+    assert (X - mean).abs().max() <= 1e-12
+
+
+def test_dpsgd_takes_the_coefficients_of_each_round():
+    random = np.random.default_rng(3)
+    support = (W > 0).astype(float)
+    per_round = [support * random.random((N, N)) for _ in range(5)]
+    per_round = [C / C.sum(1, keepdims=True) for C in per_round]
+    x = random.standard_normal((N, P))
+    X = torch.from_numpy(x.copy())
+    algorithm = build("dpsgd", GRAPH, X, coefficients=lambda t: csr_array(per_round[t]))
+    for t, C in enumerate(per_round):
+        algorithm.after(X, t, 0.1)
+        x = C @ x
+        np.testing.assert_allclose(X.numpy(), x, atol=1e-12)
+    wide = build("dpsgd", GRAPH, X, coefficients=lambda t: csr_array(np.full((N, N), 1 / N)))
+    with pytest.raises(ValueError, match="no message carries"):
+        wide.after(X, 0, 0.1)
+
+
+def test_gradient_tracking_keeps_the_sum_of_the_directions():
+    X = torch.ones(N, P, dtype=torch.float64)
+    algorithm = build("gradient_tracking", GRAPH, X)
+    for t in range(50):
+        algorithm.before(X, t)
+        X.mul_(0.9).add_(torch.from_numpy(np.random.default_rng(t).standard_normal((N, P))))
+        algorithm.after(X, t, 0.1)
+        assert algorithm.memory()["correction"].sum(0).abs().max() <= 1e-10
+
+
+def test_d2_refuses_what_it_does_not_converge_on():
+    """The even ring with weights of 1/3 lies at the limit itself; the star's least eigenvalue is under it."""
+    ring = make("cycle:n=8")
+    for graph, weight in ((ring, None), (ring, 1 / 3), (ring, 1 / 3 - 1e-10), (make("hypercube:n=8"), 1 / 3)):
+        with pytest.raises(InputError, match=r"--algorithm d2: d2 needs a least eigenvalue above -1/3"):
+            build("d2", graph, torch.zeros(8, 2), Options(edge_weight=weight))
+    build("d2", ring, torch.zeros(8, 2), Options(edge_weight=1 / 3 - 0.01))
+    build("exact_diffusion", ring, torch.zeros(8, 2))
+
+
+def test_a_zero_learning_rate_changes_no_memory_but_models():
+    """A warm-up may start at 0."""
+    for name in ("d2", "gradient_tracking", "quasi_global_momentum"):
+        X = torch.from_numpy(np.random.default_rng(0).standard_normal((N, P)))
+        algorithm = build(name, GRAPH, X)
+        algorithm.before(X, 0)
+        algorithm.after(X, 0, 0.0)
+        assert X.isfinite().all()
+        assert all((tensor == 0).all() for tensor in algorithm.memory().values())
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+@pytest.mark.parametrize("drop", [0.0, 0.3])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_every_algorithm_goes_on_from_its_state_bit_for_bit(name, drop, dtype):
+    def go(X, algorithm, rounds):
+        for t in rounds:
+            algorithm.before(X, t)
+            X.mul_(0.9).add_(torch.from_numpy(np.random.default_rng(t).standard_normal(X.shape)).to(dtype))
+            algorithm.after(X, t, 0.1)
+
+    graph, options = GRAPH, Options(drop_probability=drop, edge_weight=0.1 if name == "d2" else None)
+    X = torch.ones(N, P, dtype=dtype)
+    through = build(name, graph, X, options)
+    go(X, through, range(7))
+    saved, Y = {k: v.copy() for k, v in through.state().items()}, X.clone()
+    go(X, through, range(7, 15))
+    again = build(name, graph, torch.ones(N, P, dtype=dtype), options)
+    again.load_state(saved)
+    go(Y, again, range(7, 15))
+    assert torch.equal(X, Y)
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_bytes_are_the_vectors_times_the_messages(name):
+    X = torch.zeros(N, 64)
+    algorithm, entry = (
+        build(name, GRAPH, X, Options(edge_weight=0.1 if name == "d2" else None)),
+        ALGORITHMS[name],
+    )
+    algorithm.before(X, 0)
+    traffic = algorithm.after(X, 0, 0.1)
+    messages = {"allreduce": N * (N - 1), "one_peer_exponential": N}.get(name, 2 * GRAPH.m)
+    if "tree" in entry.reads:
+        messages = 2 * (N - 1)
+    counters = messages if name in ("relaysgd", "relay_mix", "push_sum") else 0
+    assert traffic.sent.sum() == (messages * entry.vectors * 64 + counters) * BYTES_PER_NUMBER
+    assert traffic.edges.sum() == (traffic.sent.sum() if entry.on_graph else 0)
+    if name == "dpsgd":
+        np.testing.assert_array_equal(traffic.sent, GRAPH.degree * 64 * BYTES_PER_NUMBER)
+
+
+def test_messages_arrive_with_the_edges_weight_times_what_is_not_dropped():
+    topology = GRAPH.with_weights(np.linspace(0.3, 1, GRAPH.m), "weak")
+    over = links.over_edges(topology, 0.2, 5)
+    share = np.mean([over.arrived(t) for t in range(4000)], 0)
+    np.testing.assert_allclose(share, 0.8 * topology.weights[over.edge], atol=0.035)
+
+
+def test_wrong_options_are_refused_by_name():
+    X = torch.zeros(N, P)
+    for name, options, message in (
+        ("gossip", Options(), "--algorithm gossip: no such algorithm; there are: allreduce"),
+        ("dpsgd", Options(drop_probability=1.0), "--drop_probability 1.0: must be at least 0 and below 1"),
+        ("dpsgd", Options(drop_probability=-0.1), "--drop_probability -0.1"),
+        ("dpsgd", Options(loss_rule="x0"), "--loss_rule x0: dpsgd knows hold_last"),
+        ("dpsgd", Options(edge_weight=0.5), "--edge_weight 0.5: must be above 0 and at most 1/"),
+        ("relay_mix", Options(consensus_strength=0), "--consensus_strength 0"),
+        ("relaysgd", Options(slices="zigzag"), "--slices zigzag"),
+        ("quasi_global_momentum", Options(momentum=1.0), "--momentum 1.0"),
+        ("one_peer_exponential", Options(exchanges=0), "--exchanges 0"),
+        ("relaysgd", Options(tree="bfs", root=99), "--root 99: is no node"),
+    ):
+        with pytest.raises(InputError) as refused:
+            build(name, GRAPH, X, options)
+        assert str(refused.value).startswith(message)
+
+
+def test_gossip_runs_on_a_graph_in_parts():
+    parts = Topology(4, [(0, 1), (2, 3)], np.ones(2), "parts")
+    X = torch.arange(4.0)[:, None].clone()
+    build("dpsgd", parts, X).after(X, 0, 0.1)
+    assert X[:, 0].tolist() == [0.5, 0.5, 2.5, 2.5]

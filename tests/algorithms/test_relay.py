@@ -1,0 +1,253 @@
+"""RelaySum and its algorithms against sums over trees, and against plain loops over nodes and edges."""
+
+import networkx as nx
+import numpy as np
+import pytest
+import torch
+
+from dml.algorithms import links
+from dml.algorithms.build import build
+from dml.algorithms.registry import Options
+from dml.algorithms.relay import Relays, RelaySum
+from dml.errors import InputError
+from dml.topology import Topology, make, trees
+
+RNG = np.random.default_rng
+
+
+def tree_of(graph: nx.Graph) -> Topology:
+    return Topology.from_networkx(graph, "tree")
+
+
+def matrix(n, width, seed=0):
+    return torch.from_numpy(RNG(seed).standard_normal((n, width)))
+
+
+def whole(topology, S, remember="hold", overlap=False, drop=0.0):
+    return RelaySum(links.over_edges(topology, drop, 0), remember, overlap, S)
+
+
+@pytest.mark.parametrize("n", [2, 3, 7, 16, 40, 64])
+def test_a_constant_reaches_everybody_exactly_after_as_many_rounds_as_the_diameter(n):
+    topology = tree_of(nx.random_labeled_tree(n, seed=n))
+    S = matrix(n, 5, n)
+    relay, D = whole(topology, S), nx.diameter(topology.graph())
+    for t in range(D):
+        total = S.clone()
+        counts = relay(total, t)
+        assert (counts < n).any() == (t < D - 1)
+    assert (total / n - S.mean(0)).abs().max() <= 1e-12
+
+
+@pytest.mark.parametrize(("text", "D"), [("chain:n=16", 15), ("star:n=16", 2)])
+def test_published_diameters(text, D):
+    assert trees.choose(make(text))[0].diameter() == D
+
+
+def test_the_published_binary_tree():
+    pairs, _ = trees.double_binary_trees(16)
+    tree = trees.choose(Topology(16, pairs, np.ones(15), "tree"))[0]
+    assert tree.diameter() == 6
+    assert trees.kappa([tree]) == pytest.approx(3.3203, abs=1e-4)
+
+
+@pytest.mark.parametrize("overlap", [False, True])
+def test_a_pulse_comes_as_late_as_it_is_far(overlap):
+    """Every node emits a 1 in its own column, in round 0 alone."""
+    topology = tree_of(nx.random_labeled_tree(12, seed=3))
+    distance = nx.floyd_warshall_numpy(topology.graph())
+    delay = distance if overlap else np.maximum(distance - 1, 0)
+    pulse = torch.eye(12, dtype=torch.float64)
+    relay = whole(topology, pulse, overlap=overlap)
+    for t in range(13):
+        S = pulse.clone() if t == 0 else torch.zeros_like(pulse)
+        counts = relay(S, t)
+        np.testing.assert_array_equal(S.numpy(), delay == t)
+        np.testing.assert_array_equal(counts.numpy(), (delay <= t).sum(1))
+
+
+@pytest.mark.parametrize("width", [1, 2, 7, 32])
+@pytest.mark.parametrize("strided", [False, True])
+def test_several_trees_share_the_columns(width, strided):
+    topology = make("cycle:n=6")
+    chosen = trees.choose(topology, "two_chains")
+    assert len({tuple(tree.edges) for tree in chosen}) == 2
+    S = matrix(6, width)
+    relays = Relays(
+        [links.over_edges(topology, 0.0, 0, tree.edges) for tree in chosen], "hold", False, strided, S
+    )
+    for t in range(6):
+        total = S.clone()
+        relays.mean(total, t, torch.zeros_like(S))
+    assert (total - S.mean(0)).abs().max() <= 1e-12
+
+
+def test_two_trees_send_half_a_model_over_each_edge():
+    topology = make("cycle:n=6")
+    X = torch.zeros(6, 9)
+    traffic = build("relaysgd", topology, X, Options(tree="two_chains")).after(X, 0, 1.0)
+    halves = 4 * (5 + 1), 4 * (4 + 1)
+    assert set(traffic.edges.ravel()) == {*halves, sum(halves)}
+    assert traffic.sent.sum() == traffic.edges.sum() == 10 * sum(halves)
+
+
+@pytest.mark.parametrize(
+    ("text", "kappa"),
+    [("chain:n=16", 5.375), ("chain:n=32", 10.6875), ("star:n=32", 1.9082)],
+)
+def test_kappa_is_what_an_impulse_and_a_drift_show(text, kappa):
+    topology = make(text)
+    assert trees.kappa(trees.choose(topology)) == pytest.approx(kappa, abs=1e-4)
+    X = torch.zeros(topology.n, 1, dtype=torch.float64)
+    rule = build("relaysgd", topology, X)
+    for t in range(600):
+        X += t == 0
+        rule.after(X, t, 1.0)
+    assert 1 / X.mean().item() == pytest.approx(rule.lr_factor, abs=1e-6)
+    X.zero_()
+    rule = build("relaysgd", topology, X)
+    for t in range(600):
+        before = X.mean().item()
+        X += 1
+        rule.after(X, t, 1.0)
+    assert 1 / (X.mean().item() - before) == pytest.approx(rule.lr_factor, abs=1e-6)
+
+
+@pytest.mark.parametrize(("name", "options"), [("relaysgd", {"overlap": True}), ("relay_mix", {})])
+def test_the_factor_of_other_relays_is_what_a_drift_shows(name, options):
+    topology = make("chain:n=8")
+    X = torch.zeros(8, 1, dtype=torch.float64)
+    rule = build(name, topology, X, Options(**options))
+    for t in range(600):
+        before = X.mean().item()
+        rule.before(X, t)
+        X += 1
+        rule.after(X, t, 1.0)
+    assert 1 / (X.mean().item() - before) == pytest.approx(rule.lr_factor, abs=1e-6)
+
+
+def test_two_nodes_are_all_reduce():
+    topology = make("chain:n=2")
+    X = matrix(1, 4).expand(2, 4).clone()
+    Y = X.clone()
+    relay, mean = build("relaysgd", topology, X), build("allreduce", topology, Y)
+    for t in range(20):
+        step = matrix(2, 4, t + 1)
+        for Z, rule in ((X, relay), (Y, mean)):
+            Z.sub_(0.1 * (Z + step))
+            rule.after(Z, t, 0.1)
+        assert (X - Y).abs().max() <= 1e-14
+
+
+@pytest.mark.parametrize("c", [0.1, 0.5, 1.0])
+@pytest.mark.parametrize("rule", ["hold_last", "own", "half_step", "x0", "counts"])
+@pytest.mark.parametrize("drop", [0.0, 0.3])
+def test_zero_gradients_keep_equal_models(c, rule, drop):
+    topology = make("chain:n=16")
+    X = torch.ones(16, 3, dtype=torch.float64)
+    mix = build(
+        "relay_mix", topology, X, Options(consensus_strength=c, loss_rule=rule, drop_probability=drop)
+    )
+    for t in range(60):
+        mix.before(X, t)
+        mix.after(X, t, 0.1)
+        assert (X - 1).abs().max() <= 1e-12
+
+
+class Plain:
+    """RelaySum as a loop over nodes and edges, as in the paper."""
+
+    def __init__(self, topology, width):
+        self.neighbours = {i: sorted(topology.graph()[i]) for i in range(topology.n)}
+        self.m = {(i, j): np.zeros(width) for i in self.neighbours for j in self.neighbours[i]}
+        self.c = dict.fromkeys(self.m, 0)
+
+    def totals(self, s, arrives, keep, overlap=False):
+        """``arrives`` of (i, j), a message i -> j; ``keep`` what a lost one leaves."""
+        old_m, old_c = dict(self.m), dict(self.c)
+        total, count = s.copy(), np.ones(len(s), int)
+        for i, near in self.neighbours.items():
+            for j in near:
+                m = s[i] + sum(old_m[k, i] for k in near if k != j)
+                c = 1 + sum(old_c[k, i] for k in near if k != j)
+                if arrives(i, j):
+                    self.m[i, j], self.c[i, j] = m, c
+                elif not keep:
+                    self.m[i, j], self.c[i, j] = np.zeros_like(m), 0
+        for i, near in self.neighbours.items():
+            for k in near:
+                total[i] += (old_m if overlap else self.m)[k, i]
+                count[i] += (old_c if overlap else self.c)[k, i]
+        return total, count[:, None]
+
+
+def outcome(topology, drop):
+    """Which messages arrive, from the library's own draws."""
+    over = links.over_edges(topology, drop, 0)
+
+    def arrives(t):
+        table = dict(zip(zip(over.sender, over.receiver, strict=True), over.arrived(t), strict=True))
+        return lambda i, j: bool(table[i, j])
+
+    return arrives
+
+
+@pytest.mark.parametrize("overlap", [False, True])
+@pytest.mark.parametrize("drop", [0.0, 0.2])
+@pytest.mark.parametrize("rule", ["hold_last", "own", "half_step", "x0", "counts"])
+@pytest.mark.parametrize("c", [1.0, 0.4])
+def test_relays_of_models_are_the_plain_loop(rule, drop, overlap, c):
+    n, width = 9, 3
+    topology = tree_of(nx.random_labeled_tree(n, seed=1))
+    options = Options(loss_rule=rule, drop_probability=drop, overlap=overlap, consensus_strength=c)
+    x = np.ones((n, width))
+    X = torch.from_numpy(x.copy())
+    relay = build("relaysgd" if c == 1 else "relay_mix", topology, X, options)
+    plain, arrives, x0 = Plain(topology, width), outcome(topology, drop), x.copy()
+    for t in range(15):
+        step = RNG(t).standard_normal((n, width))
+        relay.before(X, t)
+        X.mul_(0.9).add_(torch.from_numpy(step))
+        relay.after(X, t, 0.1)
+        h = 0.9 * x + step
+        s = c * x + (h - x)
+        total, count = plain.totals(s, arrives(t), rule == "hold_last", overlap)
+        missing = {"own": c * x, "half_step": s}.get(rule, c * x0)
+        mean = total / count if rule == "counts" else (total + (n - count) * missing) / n
+        x = (1 - c) * x + mean
+        np.testing.assert_allclose(X.numpy(), x, atol=1e-12)
+
+
+@pytest.mark.parametrize(("rule", "drop"), [("hold_last", 0.0), ("hold_last", 0.3), ("lost", 0.3)])
+def test_relays_of_updates_are_the_plain_loop(rule, drop):
+    """hold_last against messages that carry running sums: x = x(0) + total / n."""
+    n, width = 9, 3
+    topology = tree_of(nx.random_labeled_tree(n, seed=2))
+    x = np.ones((n, width))
+    X = torch.from_numpy(x.copy())
+    relay = build("relaysgd_grad", topology, X, Options(loss_rule=rule, drop_probability=drop))
+    plain, arrives, running = Plain(topology, width), outcome(topology, drop), np.zeros((n, width))
+    for t in range(25):
+        step = RNG(t).standard_normal((n, width))
+        relay.before(X, t)
+        X.mul_(0.9).add_(torch.from_numpy(step))
+        relay.after(X, t, 0.1)
+        u = -0.1 * x + step
+        running += u
+        if rule == "hold_last":
+            x = 1 + plain.totals(running, arrives(t), True)[0] / n
+        else:
+            x = x + plain.totals(u, arrives(t), False)[0] / n
+        np.testing.assert_allclose(X.numpy(), x, atol=1e-12)
+
+
+def test_a_cycle_is_no_tree():
+    with pytest.raises(InputError, match=r"--tree given: .* so a cycle"):
+        build("relaysgd", make("cycle:n=6"), torch.zeros(6, 2), Options(tree="given"))
+
+
+def test_a_graph_in_parts_has_no_tree():
+    parts = Topology(4, [(0, 1), (2, 3)], np.ones(2), "parts")
+    for choice in ("auto", "given", "random"):
+        with pytest.raises(InputError, match="only 2 of the 4 nodes"):
+            build("relaysgd", parts, torch.zeros(4, 2), Options(tree=choice))
