@@ -9,7 +9,7 @@ It ignores the edges of the graph; each node sends its model to all others.
 from torch import Tensor
 
 from dml.algorithms.links import Links
-from dml.algorithms.mixing import Mixing
+from dml.algorithms.lossy import Mixing
 from dml.algorithms.rule import Rule
 from dml.algorithms.traffic import Traffic
 

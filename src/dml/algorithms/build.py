@@ -14,7 +14,7 @@ from dml.algorithms.dpsgd import DPSGD
 from dml.algorithms.exact_diffusion import ExactDiffusion, lazy
 from dml.algorithms.gradient_tracking import GradientTracking
 from dml.algorithms.links import Links
-from dml.algorithms.mixing import Mixing
+from dml.algorithms.lossy import Mixing
 from dml.algorithms.one_peer_exponential import OnePeerExponential, offsets
 from dml.algorithms.push_sum import PushSum
 from dml.algorithms.quasi_global_momentum import QuasiGlobalMomentum

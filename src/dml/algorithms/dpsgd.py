@@ -10,7 +10,7 @@ the nodes' data differ it ends at a distance from the optimum that grows with th
 from torch import Tensor
 
 from dml.algorithms.links import Links
-from dml.algorithms.mixing import Mixing
+from dml.algorithms.lossy import Mixing
 from dml.algorithms.rule import Rule
 from dml.algorithms.traffic import Traffic
 

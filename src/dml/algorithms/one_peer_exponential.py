@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from dml.algorithms.links import Links
-from dml.algorithms.mixing import Mixing
+from dml.algorithms.lossy import Mixing
 from dml.algorithms.rule import Rule, prefixed
 from dml.algorithms.traffic import Traffic
 

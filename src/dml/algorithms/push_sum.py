@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dml.algorithms.links import Links
-from dml.algorithms.mixing import chunks
+from dml.algorithms.lossy import chunks
 from dml.algorithms.rule import Rule
 from dml.algorithms.traffic import Traffic
 

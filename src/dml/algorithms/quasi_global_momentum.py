@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from dml.algorithms.links import Links
-from dml.algorithms.mixing import Mixing
+from dml.algorithms.lossy import Mixing
 from dml.algorithms.rule import Rule, prefixed
 from dml.algorithms.traffic import Traffic
 

@@ -12,7 +12,7 @@ from dml.topology import Topology, spectrum, trees
 from dml.topology.trees import Tree
 
 GOSSIP_RULES = ("hold_last", "self_weight", "renormalise")
-"""What averages over neighbours make of a lost message: see :mod:`dml.algorithms.mixing`."""
+"""What averages over neighbours make of a lost message: see :mod:`dml.algorithms.lossy`."""
 
 MODEL_RULES = ("hold_last", "own", "half_step", "x0", "counts")
 """What RelaySum of models makes of it. hold_last keeps the last message of the edge, so that a loss makes a

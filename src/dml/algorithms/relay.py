@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from dml.algorithms.links import Links
-from dml.algorithms.mixing import chunks
+from dml.algorithms.lossy import chunks
 from dml.algorithms.rule import prefixed
 from dml.algorithms.traffic import Traffic
 

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dml.algorithms.links import Links
-from dml.population import ALIGN, MIX_BYTES
+from dml.mixing import DENSE_BYTES
+from dml.population import ALIGN
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 def chunks(X: Tensor, rows: int) -> Iterator[slice]:
     """The columns of X in slices of which so many rows fit into a cache."""
-    size = max(ALIGN, MIX_BYTES // (X.element_size() * max(rows, 1)) // ALIGN * ALIGN)
+    size = max(ALIGN, DENSE_BYTES // (X.element_size() * max(rows, 1)) // ALIGN * ALIGN)
     for start in range(0, X.shape[1], size):
         yield slice(start, min(start + size, X.shape[1]))
 
