@@ -24,9 +24,9 @@ def draw_nodes(
     """Draws the graphs of experiments with each node coloured by what it has learned.
 
     Args:
-        files: result files, one panel each; nodes with OOD data have a red ring
+        files: result files, one panel each; nodes with OOD data have a red ring, without a value grey
         metric: what the colour says: a name under /metrics of the files
-        round: after whose training it was measured; None is the end
+        round: after whose training it was measured; None is the end, or the last that has any
         out: the picture, as png, pdf or svg; one that is there is replaced
     """
     if not files:

@@ -100,6 +100,17 @@ class Loaded:
         more = {name for name in there if "/" not in name} - {"round", "epoch", *METRICS}
         return (*METRICS, *sorted(more))
 
+    def values(self, metric: str, row: int) -> NDArray[np.float64]:
+        """A metric of each node at a row, [n]; NaN where it was not measured, or the node has diverged.
+
+        A model whose logits are not numbers still has an accuracy: all its answers are class 0, which may
+        be the trigger's. So what belongs to a loss that is not finite does not count.
+        """
+        kind = metric.split("_")[0]
+        loss = self.arrays[f"metrics/{kind if kind in ('train', 'ood') else 'test'}_loss"][row]
+        found = self.arrays[f"metrics/{metric}"][row].astype(np.float64)
+        return np.where(np.isfinite(loss) & np.isfinite(found), found, np.nan)
+
     @property
     def perplexities(self) -> tuple[str, ...]:
         """What has a perplexity: train, test and ood, where the models were asked for the next token."""
