@@ -1,8 +1,10 @@
 """Pictures of graphs: what is drawn, and what is refused."""
 
 import re
+import shutil
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 from matplotlib import pyplot
@@ -120,3 +122,25 @@ def test_the_script(script: Script, tiny: Path, tmp_path: Path):
         assert called.returncode == 2
         assert called.stderr.startswith("error: ")
         assert "Traceback" not in called.stderr
+    (tmp_path / "b.png").mkdir()
+    for wrong, says in (
+        (["none.h5"], "error: FILE none.h5: no such file"),
+        ([tmp_path], f"error: FILE {tmp_path}: is a folder"),
+        ([], "error: FILE: name at least one"),
+        ([tiny, "--out", "b.png"], "error: --out b.png: cannot be written (Is a directory)"),
+    ):
+        called = script("draw_nodes.py", *wrong)
+        assert (called.returncode, called.stderr.startswith(says)) == (2, True), called.stderr
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["b.png", "nodes.png"]
+
+
+def test_the_script_names_a_damaged_file_and_takes_endings_in_capitals(script, tiny, tmp_path):
+    shutil.copyfile(tiny, tmp_path / "bad.h5")
+    with h5py.File(tmp_path / "bad.h5", "r+") as file:
+        file["topology/edges"][0, 1] = 99
+    called = script("draw_nodes.py", "bad.h5")
+    assert called.returncode == 1
+    assert called.stderr.startswith("error: bad.h5 cannot be read (")
+    assert len(called.stderr.splitlines()) == 1
+    assert script("draw_nodes.py", tiny, "--out", "x.PNG").returncode == 0
+    assert (tmp_path / "x.PNG").read_bytes().startswith(b"\x89PNG")

@@ -1,7 +1,6 @@
 """A picture of graphs whose nodes show what they have learned: one panel an experiment."""
 
 import math
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dml.errors import InputError
+from dml.results import files
 from dml.results.reader import Loaded
 from dml.results.record import FINAL
 
@@ -75,10 +75,11 @@ def draw(results: Sequence[Loaded], metric: str, number: int | None, path: Path)
         axis.set_title("\n".join(_title(result, own, "" if alike else when)), fontsize=8)
     # Of any panel: all have one scale.
     figure.colorbar(shown, ax=axes, shrink=0.7, label=f"{metric}, {whens[0]}" if alike else metric)
-    beside = path.with_name(f".{os.getpid()}-{path.name}")
-    figure.savefig(beside, dpi=150, format=path.suffix[1:])
-    pyplot.close(figure)
-    beside.replace(path)
+    try:
+        with files.beside(path) as made:
+            figure.savefig(made, dpi=150, format=path.suffix[1:].lower())
+    finally:
+        pyplot.close(figure)
 
 
 def _row(result: Loaded, metric: str, number: int | None) -> int:
