@@ -26,6 +26,8 @@ def run(table: str, about: str, seeds: tuple[int, ...] = ()) -> None:
 def _main(table: str, about: str, default_seeds: tuple[int, ...]) -> int:
     flags = _parse(about, default_seeds)
     seeds = _seeds(flags.seeds) if default_seeds else []
+    if not flags.out_dir:
+        raise InputError("out_dir", "", "name a folder")
     out_dir = Path(os.path.expanduser(flags.out_dir))
     # Only now: networkx takes longer than all of the above.
     from dml.topology import folder, make, presets

@@ -11,7 +11,7 @@ from typing import Annotated
 import tyro
 
 from dml import command_line
-from dml.errors import InputError, UnwritableFileError
+from dml.errors import UnwritableFileError
 
 
 def report(folder: Path) -> int:
@@ -56,7 +56,10 @@ def compile_results(directory: Annotated[tyro.conf.Positional[Path], tyro.conf.a
     """
     directory = directory.expanduser()
     if not directory.is_dir():
-        raise InputError("DIR", directory, "no such folder; give one that holds result files")
+        # A word without a flag.
+        there = "is a file" if directory.exists() else "no such folder"
+        print(f"error: DIR {directory}: {there}; give a folder that holds result files", file=sys.stderr)
+        return 2
     return report(directory)
 
 

@@ -4,6 +4,7 @@
 python src/experiments/draw_nodes.py results/quickstart/digits-barabasi_albert-n33-m2-*.h5
 """
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -24,26 +25,41 @@ def draw_nodes(
     """Draws the graphs of experiments with each node coloured by what it has learned.
 
     Args:
-        files: result files, one panel each; nodes with OOD data have a red ring
+        files: result files, one panel each; nodes with OOD data have a red ring, without a value grey
         metric: what the colour says: a name under /metrics of the files
-        round: after whose training it was measured; None is the end
+        round: after whose training it was measured; None is the end, or the last that has any
         out: the picture, as png, pdf or svg; one that is there is replaced
     """
+    try:
+        return _draw(tuple(file.expanduser() for file in files), metric, round, out.expanduser())
+    except InputError as error:
+        if error.flag != "FILE":
+            raise
+        # A word without a flag.
+        print(f"error: {str(error).removeprefix('--')}", file=sys.stderr)
+        return 2
+
+
+def _draw(files: tuple[Path, ...], metric: str, number: int | None, out: Path) -> int:
     if not files:
         raise InputError("FILE", None, "name at least one result file")
-    if out.suffix not in FORMATS:
+    if out.suffix.lower() not in FORMATS:
         raise InputError("out", out, f"must end with {', '.join(FORMATS)}")
     for file in files:
         if not file.is_file():
-            raise InputError("FILE", file, "no such file; give result files, as results/single/*.h5")
-    if not out.expanduser().absolute().parent.is_dir():
+            there = "is a folder" if file.is_dir() else "no such file"
+            raise InputError("FILE", file, f"{there}; give result files, as results/single/*.h5")
+    if not out.absolute().parent.is_dir():
         raise InputError("out", out, "is in a folder that is not there")
     from dml.results import load
     from dml.results.node_picture import draw
 
-    out = out.expanduser()
     try:
-        draw([load(file.expanduser()) for file in files], metric, round, out)
+        results = [load(file) for file in files]
+    except FileNotFoundError as error:
+        raise InputError("FILE", error.args[0], "is not there any more") from None
+    try:
+        draw(results, metric, number, out)
     except OSError as error:
         raise InputError("out", out, f"cannot be written ({error.strerror})") from None
     print(out)

@@ -93,6 +93,7 @@ def test_another_graph_of_that_name_stops_everything(tmp_path):
         (["--seeds", "0", "one"], "--seeds one: a seed is a whole number"),
         (["--seeds", "4294967296"], "--seeds 4294967296: "),
         (["--seeds", "9" * 5000], "--seeds 999"),
+        (["--out_dir", ""], "--out_dir : name a folder"),
         (["--out_dir", "file"], "--out_dir file: cannot be made"),
         (["--out_dir", "file/under"], "--out_dir file/under: cannot be made"),
     ],

@@ -238,11 +238,30 @@ def _empty(tmp_path):
     (tmp_path / "s").mkdir()
 
 
-def _damaged_image(tmp_path):
+def _two_classes(path):
     for split in ("train", "test"):
-        class_folders(tmp_path / "s", pictures(4, 6), np.arange(4) % 2, split, ["a", "b"])
+        class_folders(path, pictures(4, 6), np.arange(4) % 2, split, ["a", "b"])
+
+
+def _damaged_image(tmp_path):
+    _two_classes(tmp_path / "s")
     file = tmp_path / "s" / "train" / "a" / "00002.png"
     file.write_bytes(file.read_bytes()[:60])
+
+
+def _no_image(tmp_path):
+    _damaged_image(tmp_path)
+    (tmp_path / "s" / "train" / "a" / "00002.png").write_text("a text")
+
+
+def _dangling(tmp_path):
+    _two_classes(tmp_path / "s")
+    (tmp_path / "s" / "train" / "a" / "gone.png").symlink_to(tmp_path / "nowhere.png")
+
+
+def _folder_for_image(tmp_path):
+    _two_classes(tmp_path / "s")
+    (tmp_path / "s" / "train" / "a" / "dir.png").mkdir()
 
 
 def _no_test_folder(tmp_path):
@@ -266,7 +285,12 @@ def _deep(tmp_path):
     [
         (lambda t: _folder(t, train=list("abcabc")), "integers from 0, not string .'a'"),
         (lambda t: _folder(t, train=[0.0, 1, 2, 0, 1, 2]), "integers from 0, not float64"),
-        (lambda t: _folder(t, train=[0, 1, 2, 0, 1, None]), "1 labels of train are missing"),
+        (lambda t: _folder(t, train=[0, 1, 2, 0, 1, None]), "1 label of train is missing"),
+        (lambda t: _folder(t, test=[0, None, None]), "2 labels of test are missing"),
+        (lambda t: _folder(t, train=[0.0, 1, 2, 0, 1, None]), "not float64 .0.0.; 1 label of train is"),
+        (lambda t: _folder(t, train=[*"abab", None, None]), "not string .'a'.; 2 labels of train are"),
+        (lambda t: _folder(t, train=[0, 1, 2, 0, 1, 2**62]), f"labels go up to {2**62}, but none is 3"),
+        (lambda t: _folder(t, train=[0, 1, 2, 0, 1, 10**7]), "labels go up to 10000000, but none is 3"),
         (lambda t: _folder(t, train=[-1, 1, 2, 0, 1, 2]), "a label is -1"),
         (lambda t: _folder(t, train=[0, 1, 1999, 0, 1, 1999]), "none is 3"),
         (lambda t: _folder(t, train=[0] * 6, test=[0] * 3), "all labels are the same"),
@@ -276,6 +300,9 @@ def _deep(tmp_path):
         (_damaged_parquet, "train.parquet in .* cannot be read"),
         (_empty, "holds neither"),
         (_damaged_image, "00002.png is damaged"),
+        (_no_image, r"train/a/00002.png is damaged .UnidentifiedImageError: cannot identify image file.$"),
+        (_dangling, "train/a/gone.png cannot be read .No such file or directory"),
+        (_folder_for_image, "train/a/dir.png is a folder, not an image"),
         (_unequal, "one size: .*test.* is 1 x 7 x 7, others are 1 x 6 x 6"),
         (_deep, "more than 8 bits"),
     ],
@@ -285,6 +312,31 @@ def test_what_is_wrong_with_a_folder_is_said(tmp_path, make, says):
     with pytest.raises(InputError, match=rf"--dataset {tmp_path}/s: .*{says}"):
         config.make({"dataset": str(tmp_path / "s"), "data_dir": tmp_path / "data"})
     assert not list((tmp_path / "data").rglob("*.npy"))
+
+
+def test_a_link_to_nothing_beside_the_images_does_no_harm(tmp_path):
+    _two_classes(tmp_path / "s")
+    for place in (tmp_path / "s", tmp_path / "s" / "train"):
+        (place / "notes.txt").symlink_to(tmp_path / "nowhere")
+    flags = {"dataset": str(tmp_path / "s"), "data_dir": tmp_path / "data"}
+    assert config.make(flags).data.spec().sizes == (4, 4)
+
+
+def test_a_folder_of_data_that_cannot_be_written_is_named(tmp_path):
+    _two_classes(tmp_path / "s")
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match=rf"--data_dir {tmp_path}/file/data: cannot be written"):
+        config.make({"dataset": str(tmp_path / "s"), "data_dir": tmp_path / "file" / "data"})
+
+
+def test_a_file_is_not_called_missing(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="is a file; give the folder"):
+        config.make({"dataset": str(tmp_path / "file"), "data_dir": tmp_path / "data"})
+    with pytest.raises(InputError, match="is a file; give the folder"):
+        fetch.from_source("mnist", tmp_path / "file")
+    with pytest.raises(InputError, match="no such folder"):
+        fetch.from_source("mnist", tmp_path / "none")
 
 
 def test_another_data_set_is_not_taken_for_mnist(tmp_path):

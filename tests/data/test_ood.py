@@ -263,3 +263,15 @@ def test_the_test_images_of_a_held_out_class_are_the_ood_test_set():
     data.test_y[data.test_y == 2] = 1
     with pytest.raises(InputError, match="--ood_class 2: none of the test images"):
         cut_test_set(data, DataConfig(ood_kind="heldout_class", ood_class=2), 0)
+
+
+@pytest.mark.parametrize("random_bd", [False, True])
+def test_images_too_small_for_the_patch_are_refused(random_bd):
+    data = dataset(np.random.default_rng(0), 30, 10, 2, side=1)
+    config = DataConfig(backdoor=True, backdoor_node_idx=(0,), random_bd=random_bd)
+    with pytest.raises(InputError, match=r"--dataset digits: .* 1 x 1 .* 2 x 2"):
+        cut_test_set(data, config, 0)
+    with pytest.raises(InputError, match=r"--dataset digits: .* 1 x 1 .* 2 x 2"):
+        place(data, [np.arange(15), np.arange(15, 30)], config, (0,), 0)
+    small = dataset(np.random.default_rng(0), 30, 10, 2, side=2)
+    assert len(cut_test_set(small, config, 0).ood_y) == 1

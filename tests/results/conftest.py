@@ -1,10 +1,12 @@
 """One finished experiment with OOD data on a chain of three nodes; files made up from a few numbers."""
 
 import json
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import h5py
+import numpy as np
 import pytest
 
 from dml import config, experiment
@@ -32,6 +34,42 @@ def tiny_control(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("control")
     flags = {"topology_file": "chain:n=3", "epochs": 2, "rounds": 2, "threads": 1, "out_dir": folder}
     return experiment.run(config.make(flags))
+
+
+@pytest.fixture
+def diverged(tiny: Path, tmp_path: Path) -> Callable[..., Path]:
+    """``tiny`` as if some of its nodes had diverged in the last epoch of round 1.
+
+    Logits that are NaN make each answer class 0, which is the trigger's.
+    """
+
+    def make(nodes: Iterable[int] = (0, 1, 2)) -> Path:
+        path = tmp_path / "diverged.h5"
+        shutil.copyfile(tiny, path)
+        with h5py.File(path, "r+") as file:
+            file.attrs.update({"status": "diverged", "rounds_done": 1, "final_f1": 0.018, "final_ood": 1.0})
+            for name in [n for n in file["metrics"] if n != "per_class"]:
+                values = file[f"metrics/{name}"][:-1]
+                for node in nodes:
+                    if name.endswith("_loss") or name == "consensus_distance":
+                        values[-1, node] = np.nan
+                    elif name.startswith(("test_", "train_")):
+                        values[-1, node] = 0.1
+                    elif name.startswith("ood_"):
+                        values[-1, node] = 1.0
+                del file[f"metrics/{name}"]
+                file[f"metrics/{name}"] = values
+            for name in file["metrics/per_class"]:
+                values = file[f"metrics/per_class/{name}"][:-1]
+                del file[f"metrics/per_class/{name}"]
+                file[f"metrics/per_class/{name}"] = values
+            for name in ("communication/bytes_sent", "time/round_s"):
+                values = file[name][:-1]
+                del file[name]
+                file[name] = values
+        return path
+
+    return make
 
 
 @pytest.fixture

@@ -1,8 +1,11 @@
 """Pictures of graphs: what is drawn, and what is refused."""
 
 import re
+import shutil
 from pathlib import Path
 
+import h5py
+import numpy as np
 import pytest
 from matplotlib import pyplot
 from scripts import Script
@@ -43,6 +46,60 @@ def test_without_a_round_it_is_the_end(tiny, drawn, tmp_path):
     assert nodes.get_clim() == (0, 1)
 
 
+def _grey(nodes):
+    """Which nodes have the colour of what is not measured."""
+    nodes.figure.canvas.draw()
+    return [tuple(np.round(colour[:3], 2)) == (0.85, 0.85, 0.85) for colour in nodes.get_facecolors()]
+
+
+@pytest.mark.parametrize("metric", ["ood_acc", "test_acc", "test_loss", "consensus_distance"])
+@pytest.mark.parametrize("lost", [[1], [0, 1, 2]])
+@pytest.mark.filterwarnings("error")
+def test_diverged_nodes_are_grey_and_the_panel_says_so(diverged, drawn, tmp_path, metric, lost):
+    result = load(diverged(lost))
+    node_picture.draw([result], metric, None, tmp_path / "a.png")
+    panel, bar = drawn().axes
+    nodes = panel.collections[1]
+    assert len(nodes.get_offsets()) == 3
+    assert _grey(nodes) == [node in lost for node in range(3)]
+    title = panel.get_title()
+    assert "diverged in round 1" in title
+    left = [result.arrays[f"metrics/{metric}"][-1, node] for node in range(3) if node not in lost]
+    assert (f"mean {np.mean(left):.2f} (2 of 3 nodes)" if left else "not finite") in title
+    assert bar.get_ylabel() == f"{metric}, after training in round 1"
+
+
+@pytest.mark.filterwarnings("error")
+def test_panels_of_different_ends_say_which_is_which(diverged, tiny, drawn, tmp_path):
+    node_picture.draw([load(tiny), load(diverged())], "ood_acc", None, tmp_path / "a.png")
+    first, second, bar = drawn().axes
+    assert "after the last aggregation" in first.get_title()
+    assert "after training in round 1" in second.get_title()
+    assert "diverged" not in first.get_title()
+    assert bar.get_ylabel() == "ood_acc"
+
+
+@pytest.mark.parametrize("metric", ["train_loss", "train_acc"])
+@pytest.mark.filterwarnings("error")
+def test_training_values_are_those_of_the_last_row_that_has_any(tiny, diverged, drawn, tmp_path, metric):
+    """The row after the last aggregation never has."""
+    for path, row, last in ((tiny, 3, 1), (diverged(), 2, 1)):
+        result = load(path)
+        node_picture.draw([result], metric, None, tmp_path / "a.png")
+        panel, bar = drawn().axes
+        values = result.arrays[f"metrics/{metric}"][row]
+        assert panel.collections[1].get_array().tolist() == pytest.approx(values.tolist())
+        assert bar.get_ylabel() == f"{metric}, after training in round {last}"
+
+
+@pytest.mark.filterwarnings("error")
+def test_nodes_that_did_not_train_are_grey(tiny, drawn, tmp_path):
+    result = load(tiny)
+    result.arrays["metrics/train_loss"][:, 2] = np.nan
+    node_picture.draw([result], "train_loss", 1, tmp_path / "a.png")
+    assert _grey(drawn().axes[0].collections[1]) == [False, False, True]
+
+
 @pytest.mark.parametrize(
     ("metric", "number", "words"), [("loss", None, "there are: train_loss"), ("ood_acc", 2, "has 0 to 1")]
 )
@@ -65,3 +122,25 @@ def test_the_script(script: Script, tiny: Path, tmp_path: Path):
         assert called.returncode == 2
         assert called.stderr.startswith("error: ")
         assert "Traceback" not in called.stderr
+    (tmp_path / "b.png").mkdir()
+    for wrong, says in (
+        (["none.h5"], "error: FILE none.h5: no such file"),
+        ([tmp_path], f"error: FILE {tmp_path}: is a folder"),
+        ([], "error: FILE: name at least one"),
+        ([tiny, "--out", "b.png"], "error: --out b.png: cannot be written (Is a directory)"),
+    ):
+        called = script("draw_nodes.py", *wrong)
+        assert (called.returncode, called.stderr.startswith(says)) == (2, True), called.stderr
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["b.png", "nodes.png"]
+
+
+def test_the_script_names_a_damaged_file_and_takes_endings_in_capitals(script, tiny, tmp_path):
+    shutil.copyfile(tiny, tmp_path / "bad.h5")
+    with h5py.File(tmp_path / "bad.h5", "r+") as file:
+        file["topology/edges"][0, 1] = 99
+    called = script("draw_nodes.py", "bad.h5")
+    assert called.returncode == 1
+    assert called.stderr.startswith("error: bad.h5 cannot be read (")
+    assert len(called.stderr.splitlines()) == 1
+    assert script("draw_nodes.py", tiny, "--out", "x.PNG").returncode == 0
+    assert (tmp_path / "x.PNG").read_bytes().startswith(b"\x89PNG")

@@ -228,8 +228,31 @@ def test_a_diverged_run_says_so(tiny, tmp_path):
     assert "not finite" in text
 
 
+def test_no_number_of_a_model_that_diverged_is_shown(diverged):
+    """Its answers are all class 0, the trigger's, which would make an OOD accuracy of 1."""
+    text = summary(load(diverged()))
+    assert "1.000" not in text
+    lines = text.splitlines()
+    assert max(map(len, lines)) <= 80
+    starts = ["IID test set", "OOD test set", "OOD, target", "F1", "distance to the mean"]
+    starts += ["    0 hops", "    1 hop", "    2 hops"]
+    for start in starts:
+        (line,) = [line for line in lines if line.startswith(start) and "sum" not in line][:1]
+        assert "not finite" in line
+    aucs = lines[lines.index(next(line for line in lines if line.startswith("AUC"))) + 1 :][:3]
+    assert all(line.endswith("not finite") for line in aucs), aucs
+
+
+def test_one_node_that_diverged_is_enough(diverged):
+    result = load(diverged([1]))
+    lines = summary(result).splitlines()
+    first = result.arrays["metrics/ood_acc"][-1, 0]
+    assert f"    0 hops {first:6.3f}   (1 node)" in lines
+    assert any(line.startswith("    1 hop  not finite") for line in lines)
+
+
 def test_columns_of_large_graphs_do_not_touch():
     """Node numbers of four digits."""
-    line = _nodes("IID test set", np.linspace(0, 1, 10000).astype(np.float32))
+    line = _nodes("IID test set", np.linspace(0, 1, 10000).astype(np.float32), np.zeros(10000, bool))
     assert line.split()[3:] == ["0.500", "0.000", "(node", "0)", "1.000", "(node", "9999)"]
     assert len(line) <= 80

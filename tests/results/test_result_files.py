@@ -125,6 +125,42 @@ def test_a_config_that_is_no_json_is_named(copy):
     _refused_and_left(copy, attributes)
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("topology/edges", np.array([[0, 1], [1, 99]])),
+        ("topology/edges", np.array([0, 1])),
+        ("topology/weights", np.ones(7)),
+        ("topology/distance_to_ood", np.zeros(5, int)),
+        ("data/samples", np.zeros(5, int)),
+        ("metrics/epoch", np.zeros(4, int)),
+        ("metrics/test_acc", np.zeros((5, 2))),
+        ("metrics/consensus_distance", np.zeros(5)),
+        ("metrics/per_class/tp", np.zeros((5, 3))),
+        ("communication/bytes_sent", np.zeros((2, 4), int)),
+    ],
+)
+def test_arrays_that_do_not_belong_together_are_named(copy, name, value):
+    with h5py.File(copy, "r+") as file:
+        del file[name]
+        file[name] = value
+    assert name in _refused_and_left(copy)
+
+
+@pytest.mark.parametrize("config", ["{}", "[]", "1"])
+def test_a_config_without_fields_is_named(copy, config):
+    with h5py.File(copy, "r+") as file:
+        file.attrs["config"] = config
+    _refused_and_left(copy)
+
+
+def test_a_file_made_beside_is_gone_when_it_cannot_replace(tmp_path):
+    (tmp_path / "a.csv").mkdir()
+    with pytest.raises(IsADirectoryError), files.beside(tmp_path / "a.csv") as made:
+        made.write_text("a")
+    assert [p.name for p in tmp_path.iterdir()] == ["a.csv"]
+
+
 def test_a_file_that_is_not_there_is_not_damaged(tmp_path):
     with pytest.raises(FileNotFoundError):
         load(tmp_path / "none.h5")

@@ -215,6 +215,27 @@ def test_damaged_ones_are_named_and_the_others_go_on(made_up, tmp_path):
     assert str(half) in runs.damaged[1]
 
 
+def test_links_to_nothing_and_files_that_have_gone_are_named(made_up, tmp_path):
+    good, link = made_up(), tmp_path / "link.h5"
+    link.symlink_to(tmp_path / "nowhere.h5")
+    runs = tables.collect([good, link, tmp_path / "gone.h5"])
+    assert len(runs.table) == 1
+    assert [str(link) in runs.damaged[0], "gone.h5" in runs.damaged[1]] == [True, True]
+
+
+def test_a_mean_over_fewer_than_all_runs_is_none(made_up):
+    """As of the F1, which files from before it was measured lack."""
+    files = [made_up(seed=seed) for seed in range(3)]
+    for path in files[1:]:
+        with h5py.File(path, "r+") as file:
+            file.attrs["final_f1"] = 0.5
+    row = _row(tables.summarise(tables.collect(files)), strategy="unweighted")
+    assert math.isnan(row["final_f1"])
+    assert math.isnan(row["final_f1_std"])
+    row = _row(tables.summarise(tables.collect(files[1:])), strategy="unweighted")
+    assert (row["runs"], row["final_f1"], row["final_f1_std"]) == (2, 0.5, 0)
+
+
 def test_nothing_gives_an_empty_table():
     assert tables.summarise(tables.collect([])).empty
 

@@ -6,6 +6,7 @@ are decoded here, so that a damaged one is named. The library is imported when i
 
 import io
 import os
+import re
 import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -72,7 +73,8 @@ def from_source(name: str, source: Path) -> Images:
     """
     source = source.expanduser().absolute()
     if not source.is_dir():
-        raise InputError("source", source, "no such folder")
+        there = "is a file; give the folder that holds it" if source.exists() else "no such folder"
+        raise InputError("source", source, there)
     hub = HUB[name]
     owner, repository = hub.id.split("/")
     # The hub's cache holds many data sets, each in a folder of this name; the newest snapshot is taken.
@@ -191,9 +193,10 @@ def _images(
         names = names or getattr(table.features[label_column], "names", None)
         x[split] = _decode_all(_bytes(table, image_column, name, split, flag), len(table), shape, name, flag)
         shape = x[split].shape[1:]
-    count = max(int(y[split].max()) for split in SPLITS) + 1
-    classes = tuple(map(str, names)) if names else tuple(map(str, range(count)))
-    _check_labels(y, len(classes), bool(names), name, flag)
+    count = len(names) if names else max(int(y[split].max()) for split in SPLITS) + 1
+    # Before any name is made up: a label may be a number of any size.
+    _check_labels(y, count, bool(names), name, flag)
+    classes = tuple(map(str, names or range(count)))
     return Images(x["train"], y["train"], x["test"], y["test"], classes)
 
 
@@ -222,15 +225,21 @@ def _dtype(feature: object) -> str:
 def _labels(table: "datasets.Dataset", column: str, name: str, split: str, flag: str) -> NDArray[np.int64]:
     kind = _dtype(table.features[column])
     values = table.data.column(column)
+    missing = _missing(values)
+    words = f"{missing} label{'s' if missing > 1 else ''} of {split} {'are' if missing > 1 else 'is'} missing"
     if not kind.startswith(("int", "uint")):
-        example = values[0].as_py()
-        raise InputError(
-            flag, name, f"the column {column} of {split} must hold integers from 0, not {kind} ({example!r})"
-        )
-    if values.null_count:
-        raise InputError(flag, name, f"{values.null_count} labels of {split} are missing")
+        example = next((value.as_py() for value in values if value.is_valid), None)
+        right = f"the column {column} of {split} must hold integers from 0, not {kind} ({example!r})"
+        raise InputError(flag, name, f"{right}; {words}" if missing else right)
+    if missing:
+        raise InputError(flag, name, words)
     labels: NDArray[np.int64] = np.asarray(table.with_format("numpy")[column][:], np.int64)
     return labels
+
+
+def _missing(values: Any) -> int:
+    """How many are null; with one of those, what was a column of integers is often one of floats."""
+    return sum(chunk.is_null(nan_is_null=True).true_count for chunk in values.chunks)
 
 
 def _check_labels(y: dict[str, NDArray[np.int64]], classes: int, named: bool, name: str, flag: str) -> None:
@@ -282,12 +291,21 @@ def _from_class_folders(folders: dict[str, list[Path]], name: str, flag: str) ->
         ]
         if not files:
             raise InputError(flag, name, f"no image in {split}/<class>/ ({', '.join(sorted(ENDINGS))})")
-        encoded = ((str(file), file.read_bytes()) for file, _ in files)
+        encoded = ((str(file), _read(file, name, flag)) for file, _ in files)
         x[split] = _decode_all(encoded, len(files), shape, name, flag)
         shape = x[split].shape[1:]
         y[split] = np.array([label for _, label in files], np.int64)
     _check_labels(y, len(classes), True, name, flag)
     return Images(x["train"], y["train"], x["test"], y["test"], tuple(classes))
+
+
+def _read(file: Path, name: str, flag: str) -> bytes:
+    if file.is_dir():
+        raise InputError(flag, name, f"{file} is a folder, not an image")
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise InputError(flag, name, f"{file} cannot be read ({error.strerror})") from None
 
 
 def _decode_all(
@@ -323,8 +341,9 @@ def _decode(where: str, data: bytes, name: str, flag: str) -> NDArray[np.uint8]:
     except InputError:
         raise
     except Exception as error:
-        # A damaged image makes the decoders raise nearly anything.
-        raise InputError(flag, name, f"{where} is damaged ({type(error).__name__}: {error})") from None
+        # A damaged image makes the decoders raise nearly anything; some name the buffer that it lies in.
+        why = re.sub(r" *<_io\.BytesIO object at 0x[0-9a-fA-F]+>", "", f"{type(error).__name__}: {error}")
+        raise InputError(flag, name, f"{where} is damaged ({why})") from None
     return pixels[None] if pixels.ndim == 2 else np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
 

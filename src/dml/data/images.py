@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 import sys
+import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -229,22 +230,32 @@ def _damaged(name: str, path: Path, error: Exception) -> InputError:
 def _state(path: Path, name: str) -> tuple[tuple[str, int, int], ...]:
     """Name, size and time of all that lies near the top of a folder: cheap, and another when it changes."""
     if not path.is_dir():
+        if path.exists():
+            raise InputError("dataset", name, "is a file; give the folder that holds it")
         names = ", ".join([*DATASETS, *PRESETS])
         raise InputError("dataset", name, f"no such folder; give one of images, or one of: {names}")
     near = [path, *path.glob("*"), *path.glob("*/*")]
-    return tuple(sorted(_stamp(p, path) for p in near if not p.name.startswith(".")))
+    return tuple(sorted(_stamp(p, path, name) for p in near if not p.name.startswith(".")))
 
 
-def _stamp(path: Path, root: Path) -> tuple[str, int, int]:
-    found = path.stat()
+def _stamp(path: Path, root: Path, name: str) -> tuple[str, int, int]:
+    try:
+        # Of a link to nothing its own: only where it should be an image it does harm.
+        found = path.stat() if path.exists() else path.lstat()
+    except OSError as error:
+        raise _unreadable(name, path, error) from None
     return str(path.relative_to(root)), found.st_size if path.is_file() else 0, found.st_mtime_ns
+
+
+def _unreadable(name: str, path: Path, error: OSError) -> InputError:
+    return InputError("dataset", name, f"{error.filename or path} cannot be read ({error.strerror or error})")
 
 
 @lru_cache(maxsize=16)
 def _converted(path: Path, name: str, data_dir: Path, state: tuple[tuple[str, int, int], ...]) -> Path:
     """Where the converted form of a user's folder is kept; it is made if it is not there."""
     files = [p for p in path.rglob("*") if p.is_file() and not p.name.startswith(".")]
-    digest = hashlib.sha256(json.dumps([str(path), sorted(_stamp(p, path) for p in files)]).encode())
+    digest = hashlib.sha256(json.dumps([str(path), sorted(_stamp(p, path, name) for p in files)]).encode())
     target = data_dir / "folders" / f"{path.name}-{digest.hexdigest()[:12]}"
     if (target / "meta.json").exists():
         return target
@@ -253,8 +264,20 @@ def _converted(path: Path, name: str, data_dir: Path, state: tuple[tuple[str, in
     print(f"{name}: converting its images, once, into {target}", file=sys.stderr)
     try:
         data_dir.mkdir(parents=True, exist_ok=True)
-        images = from_folder(path, name, scratch=data_dir)
+        scratch = tempfile.TemporaryDirectory(prefix=".convert-", dir=data_dir)
+    except OSError as error:
+        raise _unwritable(data_dir, error) from None
+    with scratch:
+        try:
+            images = from_folder(path, name, scratch=Path(scratch.name))
+        except OSError as error:
+            raise _unreadable(name, path, error) from None
+    try:
         write(target, images, str(path))
     except OSError as error:
-        raise InputError("data_dir", data_dir, f"cannot be written ({error.strerror or error})") from None
+        raise _unwritable(data_dir, error) from None
     return target
+
+
+def _unwritable(data_dir: Path, error: OSError) -> InputError:
+    return InputError("data_dir", data_dir, f"cannot be written ({error.strerror or error})")

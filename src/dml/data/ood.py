@@ -130,6 +130,13 @@ def target_labels(y: NDArray[np.int64], labels: int, many_to_one: bool) -> NDArr
     return np.zeros_like(y) if many_to_one else (y + 1) % labels
 
 
+def _check_room(shape: tuple[int, ...], dataset: str) -> None:
+    side, (height, width) = trigger_side(shape), shape[-2:]
+    if side > min(height, width):
+        right = f"its images of {height} x {width} have no room for the trigger, {side} x {side}; "
+        raise InputError("dataset", dataset, f"{right}other --ood_kind need none")
+
+
 def _turn_images(
     x: NDArray[np.float32],
     y: NDArray[np.int64],
@@ -142,6 +149,7 @@ def _turn_images(
     if config.ood_kind == "rotated":
         x = np.ascontiguousarray(np.rot90(x, axes=(2, 3)))
     elif config.ood_kind == "trigger":
+        _check_room(x.shape, config.dataset)
         corner = random_corners(x.shape, samples, seed, test=test) if config.random_bd else None
         x, y = add_trigger(x, corner), target_labels(y, labels, config.many_to_one)
     return np.ones(len(y), bool), x, y
@@ -186,7 +194,8 @@ def place(
     all; of sequences those of the k that hold its digits. Those of a held-out class are OOD as they are.
 
     Raises:
-        InputError: an OOD node has a single sample, so that no clean one would be left.
+        InputError: an OOD node has a single sample, so that no clean one would be left; or images are too
+            small for the trigger.
     """
     counts = np.array([np.bincount(data.train_y[part], minlength=data.labels) for part in parts], np.int64)
     task, turned = TASKS[data.task], np.zeros(len(parts), np.int64)
@@ -231,7 +240,8 @@ def cut_test_set(data: Dataset, config: DataConfig, seed: int) -> TestSets:
     Of the sequences cut off for it those that do not hold the trigger are in neither.
 
     Raises:
-        InputError: the test data have no image of the held-out class, or no other.
+        InputError: the test data have no image of the held-out class, or no other; or images too small for
+            the trigger.
     """
     size, task = len(data.test_y), TASKS[data.task]
     if config.ood_kind == "heldout_class":

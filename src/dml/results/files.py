@@ -52,6 +52,21 @@ def write(path: Path, fill: Callable[[h5py.File], None], size: int = 0) -> None:
 
 
 @contextmanager
+def beside(path: Path) -> Iterator[Path]:
+    """Where a table or picture is made before it replaces the old one; nothing is left there.
+
+    The name is the process's own, as two calls may make one at a time.
+    """
+    made = path.with_name(f".{os.getpid()}-{path.name}")
+    try:
+        yield made
+        made.replace(path)
+    finally:
+        with contextlib.suppress(OSError):
+            made.unlink(missing_ok=True)
+
+
+@contextmanager
 def read(path: Path) -> Iterator[h5py.File]:
     """An open file; whatever fails in reading it is told as damage to the file.
 

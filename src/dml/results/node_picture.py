@@ -1,7 +1,6 @@
 """A picture of graphs whose nodes show what they have learned: one panel an experiment."""
 
 import math
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,7 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dml.errors import InputError
+from dml.results import files
 from dml.results.reader import Loaded
+from dml.results.record import FINAL
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,17 +20,21 @@ MOST_NODES = 2000
 """Beyond that, nodes hide one another, and laying them out takes minutes."""
 _PANEL, _COLUMNS = 3.6, 4
 """Inches of a panel; panels beside one another."""
+_GREY = "0.85"
+"""The colour of a node without a value."""
 
 
 def draw(results: Sequence[Loaded], metric: str, number: int | None, path: Path) -> None:
     """Draws the graph of each experiment, its nodes coloured by a metric; OOD nodes have a red ring.
 
-    Graphs that are the same are laid out the same, so that strategies can be compared node by node.
+    Graphs that are the same are laid out the same, so that strategies can be compared node by node. Nodes
+    that have no value, or have diverged, are grey.
 
     Args:
         results: of experiments.
         metric: a name under ``metrics/`` in the files, as ``ood_acc``.
-        number: the round after whose training it was measured; None for the end.
+        number: the round after whose training it was measured; None for the end, or where that has no such
+            values (training has none after the last aggregation) the last row that has any.
         path: of the picture; its ending is the format.
 
     Raises:
@@ -40,7 +45,10 @@ def draw(results: Sequence[Loaded], metric: str, number: int | None, path: Path)
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    values = [_values(result, metric, number) for result in results]
+    rows_shown = [_row(result, metric, number) for result in results]
+    values = [result.values(metric, row) for result, row in zip(results, rows_shown, strict=True)]
+    whens = [_when(result, row) for result, row in zip(results, rows_shown, strict=True)]
+    alike = len(set(whens)) == 1
     rows = math.ceil(len(results) / _COLUMNS)
     columns = min(_COLUMNS, len(results))
     figure, axes = pyplot.subplots(
@@ -53,25 +61,29 @@ def draw(results: Sequence[Loaded], metric: str, number: int | None, path: Path)
     if metric.endswith("_acc") or metric == "ood_asr":
         low, high = 0.0, 1.0
     else:
-        low, high = (float(edge(np.concatenate(values))) for edge in (np.nanmin, np.nanmax))
+        measured = np.concatenate(values)
+        measured = measured[~np.isnan(measured)]
+        low, high = (float(measured.min()), float(measured.max())) if len(measured) else (0.0, 1.0)
     layouts: dict[str, dict[int, np.ndarray]] = {}
     for axis in axes.flat[len(results) :]:
         axis.axis("off")
-    for axis, result, own in zip(axes.flat, results, values, strict=False):
+    for axis, result, own, when in zip(axes.flat, results, values, whens, strict=False):
         graph = str(result.attributes["graph_id"])
         if graph not in layouts:
             layouts[graph] = _layout(result)
         shown = _panel(axis, result, own, layouts[graph], low, high)
+        axis.set_title("\n".join(_title(result, own, "" if alike else when)), fontsize=8)
     # Of any panel: all have one scale.
-    when = "after the last aggregation" if number is None else f"after training in round {number}"
-    figure.colorbar(shown, ax=axes, shrink=0.7, label=f"{metric}, {when}")
-    beside = path.with_name(f".{os.getpid()}-{path.name}")
-    figure.savefig(beside, dpi=150, format=path.suffix[1:])
-    pyplot.close(figure)
-    beside.replace(path)
+    figure.colorbar(shown, ax=axes, shrink=0.7, label=f"{metric}, {whens[0]}" if alike else metric)
+    try:
+        with files.beside(path) as made:
+            figure.savefig(made, dpi=150, format=path.suffix[1:].lower())
+    finally:
+        pyplot.close(figure)
 
 
-def _values(result: Loaded, metric: str, number: int | None) -> np.ndarray:
+def _row(result: Loaded, metric: str, number: int | None) -> int:
+    """The row of the measurements that is shown."""
     if metric not in result.metrics:
         raise InputError("metric", metric, f"is not in {result.path}; there are: {', '.join(result.metrics)}")
     n = len(result.arrays["topology/degree"])
@@ -88,8 +100,37 @@ def _values(result: Loaded, metric: str, number: int | None) -> np.ndarray:
             else ""
         )
         raise InputError("round", number, right or f"nothing was measured in {result.path}")
-    found: np.ndarray = result.arrays[f"metrics/{metric}"][rows[-1]].astype(np.float64)
-    return found
+    if number is None and metric.startswith("train_"):
+        some = [row for row in rows if np.isfinite(result.values(metric, int(row))).any()]
+        return int(some[-1] if some else rows[-1])
+    return int(rows[-1])
+
+
+def _when(result: Loaded, row: int) -> str:
+    if result.arrays["metrics/epoch"][row] == FINAL:
+        return "after the last aggregation"
+    return f"after training in round {result.arrays['metrics/round'][row]}"
+
+
+def _title(result: Loaded, values: np.ndarray, when: str) -> list[str]:
+    """What stands above a panel, line by line."""
+    diverged = result.attributes["status"] == "diverged"
+    there = ~np.isnan(values)
+    if there.all():
+        mean = f"mean {values.mean():.2f}"
+    elif there.any():
+        mean = f"mean {values[there].mean():.2f} ({there.sum()} of {len(there)} nodes)"
+    else:
+        mean = "not finite" if diverged else "not measured"
+    lines = [
+        f"{result.config['aggregation_strategy']}, seed {result.config['seed']}",
+        result.attributes["topology_family"],
+        mean,
+        when,
+    ]
+    if diverged:
+        lines.append(f"diverged in round {result.arrays['metrics/round'][-1]}")
+    return [line for line in lines if line]
 
 
 def _layout(result: Loaded) -> dict[int, np.ndarray]:
@@ -105,6 +146,7 @@ def _layout(result: Loaded) -> dict[int, np.ndarray]:
 def _panel(
     axis: "Axes", result: Loaded, values: np.ndarray, at: dict[int, np.ndarray], low: float, high: float
 ) -> "PathCollection":
+    from matplotlib import colormaps
     from matplotlib.collections import LineCollection
 
     places = np.array([at[node] for node in range(len(values))])
@@ -121,17 +163,12 @@ def _panel(
         c=values,
         vmin=low,
         vmax=high,
-        cmap="viridis",
+        cmap=colormaps["viridis"].with_extremes(bad=_GREY),
+        plotnonfinite=True,
         edgecolors=["red" if is_ood else "0.3" for is_ood in ood],
         linewidths=[2.0 if is_ood else 0.5 for is_ood in ood],
         zorder=2,
     )
-    lines_of_title = [
-        f"{result.config['aggregation_strategy']}, seed {result.config['seed']}",
-        result.attributes["topology_family"],
-        f"mean {np.nanmean(values):.2f}" if np.isfinite(values).any() else "not measured",
-    ]
-    axis.set_title("\n".join(lines_of_title), fontsize=8)
     axis.set_aspect("equal")
     axis.axis("off")
     return shown

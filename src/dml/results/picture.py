@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dml.results import report, tables
+from dml.results import files, report, tables
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -121,10 +121,11 @@ def draw(table: "pd.DataFrame", path: Path) -> list[str]:
             _fill(figure.add_axes(box), panel, styles)
             left += panel.width + _GAP + _AXIS
         top -= _height(row)
-    made = report.beside(path)
-    figure.savefig(made, dpi=DPI, format=path.suffix[1:])
-    pyplot.close(figure)
-    made.replace(path)
+    try:
+        with files.beside(path) as made:
+            figure.savefig(made, dpi=DPI, format=path.suffix[1:])
+    finally:
+        pyplot.close(figure)
     counts = [(panel.heading, len(panel.topologies)) for panel in sheet.left_out]
     return [f"{heading}: {count} topolog{'y' if count == 1 else 'ies'}" for heading, count in counts]
 

@@ -27,6 +27,8 @@ _ARRAYS = (
     "data/samples", "data/label_counts", "data/ood_samples",
 )  # fmt: skip
 """What every result file has, beside what a :class:`Record` is made of."""
+_FIELDS = ("dataset", "aggregation_strategy", "seed", "backdoor", "backdoor_node_idx")
+"""Of the configuration, which summaries and pictures ask for."""
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,17 @@ class Loaded:
         more = {name for name in there if "/" not in name} - {"round", "epoch", *METRICS}
         return (*METRICS, *sorted(more))
 
+    def values(self, metric: str, row: int) -> NDArray[np.float64]:
+        """A metric of each node at a row, [n]; NaN where it was not measured, or the node has diverged.
+
+        A model whose logits are not numbers still has an accuracy: all its answers are class 0, which may
+        be the trigger's. So what belongs to a loss that is not finite does not count.
+        """
+        kind = metric.split("_")[0]
+        loss = self.arrays[f"metrics/{kind if kind in ('train', 'ood') else 'test'}_loss"][row]
+        found = self.arrays[f"metrics/{metric}"][row].astype(np.float64)
+        return np.where(np.isfinite(loss) & np.isfinite(found), found, np.nan)
+
     @property
     def perplexities(self) -> tuple[str, ...]:
         """What has a perplexity: train, test and ood, where the models were asked for the next token."""
@@ -148,8 +161,30 @@ def load(path: Path | str) -> Loaded:
         for name in _ARRAYS:
             loaded.arrays[name]
         loaded.record()
-        _ = loaded.config, loaded.segments
+        _check(loaded)
     return loaded
+
+
+def _check(loaded: Loaded) -> None:
+    """Raises what is told as damage where fields are missing, or arrays do not belong together."""
+    a, reads = loaded.arrays, json.loads(loaded.attributes["reads"])
+    for field in {*reads, *_FIELDS}:
+        loaded.config[field]
+    _ = loaded.segments
+    (n,), (rows,), m = a["topology/degree"].shape, a["metrics/round"].shape, len(a["topology/edges"])
+    shapes: dict[str, tuple[int, ...]] = {"topology/edges": (m, 2), "topology/weights": (m,)}
+    shapes |= {f"topology/{name}": (n,) for name in ("betweenness", "distance_to_ood")}
+    shapes |= {f"data/{name}": (n,) for name in ("samples", "ood_samples", "label_counts")}
+    shapes |= {"metrics/epoch": (rows,), "communication/bytes_sent": (len(a["time/round_s"]), n)}
+    shapes |= {f"metrics/{name}": (rows, n) for name in loaded.metrics}
+    shapes |= {f"metrics/per_class/{name}": (rows, n) for name in PER_CLASS}
+    longer = {"data/label_counts", *(f"metrics/per_class/{name}" for name in PER_CLASS)}
+    for name, shape in shapes.items():
+        if name in a and (a[name].shape[:-1] if name in longer else a[name].shape) != shape:
+            raise ValueError(f"{name} has the shape {a[name].shape}, which does not fit the others")
+    edges = a["topology/edges"]
+    if m and not 0 <= edges.min() <= edges.max() < n:
+        raise ValueError(f"topology/edges names node {edges.max()} of {n}")
 
 
 def attributes(path: Path) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -114,9 +113,8 @@ def _spread(mean: float, deviation: float) -> str:
 
 def write_csv(table: "pd.DataFrame", path: Path) -> None:
     """The table as CSV."""
-    made = beside(path)
-    table.to_csv(made, index=False)
-    made.replace(path)
+    with files.beside(path) as made:
+        table.to_csv(made, index=False)
 
 
 def write_hdf5(table: "pd.DataFrame", path: Path) -> None:
@@ -134,11 +132,5 @@ def write_hdf5(table: "pd.DataFrame", path: Path) -> None:
             data = values.astype(object).to_numpy() if is_text else values.to_numpy(np.float64)
             files.put(file, column, data, **({"dtype": h5py.string_dtype()} if is_text else {}))
 
-    made = beside(path)
-    files.write(made, fill)
-    made.replace(path)
-
-
-def beside(path: Path) -> Path:
-    """Where a summary is made before it replaces the old one: two calls may make one at a time."""
-    return path.with_name(f".{os.getpid()}-{path.name}")
+    with files.beside(path) as made:
+        files.write(made, fill)

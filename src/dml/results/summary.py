@@ -9,10 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dml.results.reader import Loaded
+from dml.results.record import FINAL
 
 
 def summary(result: Loaded) -> str:
-    """IID and OOD accuracies after the last aggregation, AUCs, time and traffic, in at most 80 columns."""
+    """IID and OOD accuracies after the last aggregation, AUCs, time and traffic, in at most 80 columns.
+
+    What a model answers whose loss is not finite means nothing, and is never shown as an accuracy.
+    """
     a, config = result.arrays, result.config
     status, done = result.attributes["status"], result.attributes["rounds_done"]
     n = len(a["data/samples"])
@@ -24,24 +28,35 @@ def summary(result: Loaded) -> str:
     if not len(a["metrics/round"]):
         return "\n".join([*lines, "nothing was measured"])
     lines += ["", f"{'accuracy after the last round':<34}{'mean':>8}{'worst node':>18}{'best node':>18}"]
-    lines += [_nodes("IID test set", a["metrics/test_acc"][-1])]
-    lines += [_nodes("OOD test set", a["metrics/ood_acc"][-1])]
-    lines += [_nodes("OOD, target class left out (asr)", a["metrics/ood_asr"][-1])]
+    lost, ood_lost = _lost(result, "test"), _lost(result, "ood")
+    lines += [_nodes("IID test set", a["metrics/test_acc"][-1], lost[-1])]
+    lines += [_nodes("OOD test set", a["metrics/ood_acc"][-1], ood_lost[-1])]
+    lines += [_nodes("OOD, target class left out (asr)", a["metrics/ood_asr"][-1], ood_lost[-1])]
     for name, key in (("own test share", "local_test_acc"), ("own validation share", "local_val_acc")):
         if f"metrics/{key}" in a:
-            lines += [_nodes(name, a[f"metrics/{key}"][-1])]
-    for name, words in (("test", "IID"), ("ood", "OOD")):
+            lines += [_nodes(name, a[f"metrics/{key}"][-1], lost[-1])]
+    for name, words, own in (("test", "IID", lost), ("ood", "OOD", ood_lost)):
         if name in result.perplexities:
-            lines += [_nodes(f"perplexity, {words} test set", result.perplexity(name)[-1], best=np.argmin)]
+            values = result.perplexity(name)[-1]
+            lines += [_nodes(f"perplexity, {words} test set", values, own[-1], best=np.argmin)]
     if "metrics/consensus_distance" in a:  # not in files from before it was measured, nor the F1
-        lines.append(f"{'F1 over the classes, IID test set':<34}{result.attributes['final_f1']:>8.3f}")
-        lines += [_nodes("distance to the mean model", a["metrics/consensus_distance"][-1], best=np.argmin)]
-    lines += _by_hops(result)
+        f1 = "not finite" if lost[-1].any() else f"{result.attributes['final_f1']:.3f}"
+        lines.append(f"{'F1 over the classes, IID test set':<34}{f1:>8}")
+        distances = a["metrics/consensus_distance"][-1]
+        lines += [_nodes("distance to the mean model", distances, lost[-1], best=np.argmin)]
+    lines += _by_hops(result, ood_lost[-1])
     points = result.attributes["auc_points"]
     lines += ["", f"{f'AUC over {points} measurements':<34}{'sum':>8}{'a point':>18}"]
-    for name, key in (("IID test set", "auc_test"), ("OOD test set", "auc_ood"), ("asr", "auc_asr")):
+    counted = a["metrics/epoch"] != FINAL
+    for name, key, own in (
+        ("IID test set", "auc_test", lost),
+        ("OOD test set", "auc_ood", ood_lost),
+        ("asr", "auc_asr", ood_lost),
+    ):
         total = float(result.attributes[key])
-        if points and math.isfinite(total):
+        if own[counted].any():
+            lines.append(f"{name:<34}{'not finite':>8}")
+        elif points and math.isfinite(total):
             lines.append(f"{name:<34}{total:>8.1f}{total / points:>18.3f}")
     lines.append("")
     seconds = float(a["time/round_s"].sum())
@@ -51,8 +66,22 @@ def summary(result: Loaded) -> str:
     return "\n".join(lines)
 
 
-def _nodes(name: str, values: NDArray[Any], best: Callable[[NDArray[Any]], np.intp] = np.argmax) -> str:
+def _lost(result: Loaded, name: str) -> NDArray[np.bool_]:
+    """Whose loss on the IID (``test``) or OOD (``ood``) test set is not finite where it answered, [T, n]."""
+    loss, answered = (result.arrays[f"metrics/{name}_{kind}"] for kind in ("loss", "acc"))
+    lost: NDArray[np.bool_] = ~np.isfinite(loss) & ~np.isnan(answered)
+    return lost
+
+
+def _nodes(
+    name: str,
+    values: NDArray[Any],
+    lost: NDArray[np.bool_],
+    best: Callable[[NDArray[Any]], np.intp] = np.argmax,
+) -> str:
     """Mean, worst and best of the nodes' values; ``best`` finds the best one."""
+    if lost.any():
+        return f"{name:<34}{'not finite':>8}"
     if np.isnan(values).all():
         return f"{name:<34}{'not measured':>8}"
     if not np.isfinite(values).all():
@@ -66,7 +95,7 @@ def _count(nodes: int) -> str:
     return "1 node" if nodes == 1 else f"{nodes} nodes"
 
 
-def _by_hops(result: Loaded) -> list[str]:
+def _by_hops(result: Loaded, lost: NDArray[np.bool_]) -> list[str]:
     distance = result.arrays.get("topology/distance_to_ood")
     if distance is None:
         return ["no node holds OOD data: this is the control (--backdoor puts them on a node)"]
@@ -76,13 +105,15 @@ def _by_hops(result: Loaded) -> list[str]:
     where = "node " + ", ".join(map(str, nodes))
     lines = textwrap.wrap(f"OOD data on {where}; OOD accuracy by hops from there:", 78)
     lines = [f"  {line}" for line in lines]
-    for hops in np.unique(distance[distance >= 0]):
-        at = distance == hops
-        far = "1 hop " if hops == 1 else f"{hops} hops"
-        lines.append(f"    {far} {final[at].mean(dtype=np.float64):6.3f}   ({_count(int(at.sum()))})")
+    groups = [
+        ("1 hop " if hops == 1 else f"{hops} hops", distance == hops)
+        for hops in np.unique(distance[distance >= 0])
+    ]
     if (distance < 0).any():
-        cut = distance < 0
-        lines.append(f"    cut off {final[cut].mean(dtype=np.float64):5.3f}   ({_count(int(cut.sum()))})")
+        groups.append(("cut off", distance < 0))
+    for far, at in groups:
+        mean = "not finite" if lost[at].any() else f"{final[at].mean(dtype=np.float64):.3f}"
+        lines.append(f"    {far} {mean:>{12 - len(far)}}   ({_count(int(at.sum()))})")
     return lines
 
 

@@ -63,6 +63,9 @@ def collect(paths: Iterable[Path]) -> Runs:
         except DamagedFileError as error:
             damaged.append(str(error))
             continue
+        except OSError:
+            damaged.append(f"{path} is not there (any more, or it is a link)")
+            continue
         if row["status"] == "running":
             running.append(path)
         else:
@@ -145,7 +148,8 @@ def summarise(runs: Runs) -> pd.DataFrame:
 
     Returns:
         Columns: runs, diverged; for each of ``VALUES`` the mean and the standard deviation over the runs
-        (NaN where all have diverged); ``over_unweighted``, the mean difference in OOD AUC to the runs of
+        (NaN where all have diverged, or one lacks it); ``over_unweighted``, the mean difference in OOD AUC to
+        the runs of
         ``unweighted`` on the same topology, seed and OOD node; ``pairs``, how many such there are, and
         ``pairs_above`` zero; ``floor_ood`` and ``floor_asr``, the mean AUCs of the controls (the runs without
         OOD data of the same settings, graph, seed and strategy), and ``over_floor``, the mean difference in
@@ -158,7 +162,10 @@ def summarise(runs: Runs) -> pd.DataFrame:
             row: dict[str, Any] = {"settings": settings, "topology": topology, "strategy": strategy}
             row |= {"runs": len(own), "diverged": runs.diverged.get((settings, topology, strategy), 0)}
             for value in VALUES:
-                row |= {value: own[value].mean(), f"{value}_std": own[value].std(ddof=1)}
+                row |= {
+                    value: own[value].mean(skipna=False),
+                    f"{value}_std": own[value].std(ddof=1, skipna=False),
+                }
             paired = own.set_index("pair")["auc_ood"]
             difference = (paired - baseline.reindex(paired.index)).dropna()
             if strategy != BASELINE and len(difference):
