@@ -60,6 +60,8 @@ def main() -> None:
     parser.add_argument("--train", type=int, default=60_000, help="training images (default: as MNIST)")
     parser.add_argument("--test", type=int, default=10_000, help="test images (default: as MNIST)")
     arguments = parser.parse_args()
+    if min(arguments.train, arguments.test) < 1:
+        parser.error("--train and --test must be at least 1")
     make(arguments.folder, arguments.train, arguments.test)
     print(arguments.folder)
 

@@ -42,7 +42,7 @@ class RunConfig(Section):
         None,
         ge=1,
         le=MAX_THREADS,
-        description="torch threads (default: 1 under 1 M parameters, else all cores)",
+        description="torch threads; where not given 1 under 1 M parameters, else all cores",
     )
     engine: Literal["auto", "loop", "batched"] = Field(
         "auto",

@@ -41,6 +41,8 @@ def draw_nodes(
 
 
 def _draw(files: tuple[Path, ...], metric: str, number: int | None, out: Path) -> int:
+    # A sweep's own table, which results/quickstart/*.h5 names too.
+    files = tuple(file for file in files if file.name != "summary.h5")
     if not files:
         raise InputError("FILE", None, "name at least one result file")
     if out.suffix.lower() not in FORMATS:

@@ -163,7 +163,7 @@ def test_flags_of_the_command_line_take_the_place_of_keys(tmp_path):
         ("limit: 3", "give --limit beside --sweep"),
         ("lr: {a: 1}", "needs a value"),
         ("lr: 0.1\nlr: 0.2", "lr: is given twice"),
-        (f"{OOD}\nood_rank: 1\nbackdoor_node_idx: 3", "exclude each other"),
+        (f"{OOD}\nood_rank: 1\nbackdoor_node_idx: 3", "excludes backdoor_node_idx"),
         (f"{OOD}\nood_rank: 0", "from 1"),
         (f"{OOD}\nood_rank: [1, true]", "from 1"),
         (f"{OOD}\nood_rank: [9, 10]", "no more than 8 nodes"),
@@ -210,7 +210,7 @@ def test_a_file_that_cannot_be_read_is_refused(tmp_path):
 
 
 def test_a_preset_and_a_file_exclude_each_other(tmp_path):
-    with pytest.raises(InputError, match="exclude each other"):
+    with pytest.raises(InputError, match="excludes --sweep"):
         sweep.make({"sweep": "mine.yaml", "preset": "digits"})
 
 

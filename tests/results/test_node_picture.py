@@ -108,6 +108,18 @@ def test_what_was_not_measured_is_refused(tiny, tmp_path, metric, number, words)
         node_picture.draw([load(tiny)], metric, number, tmp_path / "a.png")
 
 
+def test_a_panel_says_where_the_ood_data_are(tiny, tiny_control, drawn, tmp_path):
+    node_picture.draw([load(tiny), load(tiny_control)], "ood_acc", None, tmp_path / "a.png")
+    titles = [axis.get_title().splitlines()[0] for axis in drawn().axes[:2]]
+    assert titles == ["unweighted, seed 0, OOD on 0", "unweighted, seed 0, no OOD data"]
+
+
+def test_a_sweeps_table_among_the_files_is_no_result(script: Script, tiny: Path, tmp_path: Path):
+    (tmp_path / "summary.h5").write_bytes(b"the table of a sweep")
+    called = script("draw_nodes.py", tiny, "summary.h5")
+    assert called.returncode == 0, called.stderr
+
+
 def test_the_script(script: Script, tiny: Path, tmp_path: Path):
     called = script("draw_nodes.py", tiny, "--metric", "test_acc", "--round", 0)
     assert (called.returncode, called.stdout) == (0, "nodes.png\n"), called.stderr

@@ -71,12 +71,13 @@ def forecast(plans: list[Plan], workers: int, folder: Path) -> str:
     disk = sum(_disk(plan) for plan in left)
     memory = min(workers, len(left)) * (WORKER_MEMORY + max((_memory(plan) for plan in left), default=0))
     factors: dict[str, set[object]] = {
-        "data sets": {plan.config.data.dataset for plan in plans},
-        "seeds": {plan.config.run.seed for plan in plans},
-        "topologies": {plan.topology.family for plan in plans},
-        "strategies": {plan.config.strategy.aggregation_strategy for plan in plans},
+        "data set": {plan.config.data.dataset for plan in plans},
+        "seed": {plan.config.run.seed for plan in plans},
+        "topology": {plan.topology.family for plan in plans},
+        "strategy": {plan.config.strategy.aggregation_strategy for plan in plans},
     }
-    lines = [f"{len(plans)} experiments: " + ", ".join(f"{len(v)} {k}" for k, v in factors.items())]
+    counts = ", ".join(_count(len(values), name) for name, values in factors.items())
+    lines = [f"{_count(len(plans), 'experiment')}: {counts}"]
     lines += [f"done already: {len(done)}; to run: {len(left)}"]
     lines += [f"damaged: {message}" for message in damaged]
     data_dir = plans[0].config.data.data_dir
@@ -84,7 +85,7 @@ def forecast(plans: list[Plan], workers: int, folder: Path) -> str:
     if missing:
         lines += [f"data missing: {', '.join(missing)}; fetch them with: {fetch_command(missing, data_dir)}"]
     lines += [
-        f"time: about {_duration(seconds)} on {workers} workers ({basis})",
+        f"time: about {_duration(seconds)} on {_count(workers, 'worker')} ({basis})",
         f"disk: about {disk / 1e6:.0f} MB in {folder}",
         f"memory: about {memory / 2**30:.1f} GiB",
         "nothing was run (--dry_run)",
@@ -133,6 +134,12 @@ def _memory(plan: Plan) -> int:
     # The gradients are of one model at a time.
     a_step = 4 * (cost.size + cost.written * plan.config.training.batch_size) if plan.epochs else 0
     return room.held(cost.size, plan) + sum(data.sizes) * a_sample + a_step
+
+
+def _count(number: int, name: str) -> str:
+    """With the plural of the name."""
+    several = name[:-1] + "ies" if name.endswith("y") else name + "s"
+    return f"{number} {name if number == 1 else several}"
 
 
 def _duration(seconds: float) -> str:

@@ -64,8 +64,16 @@ def shown_defaults() -> dict[str, str]:
         for name, values in fixed.items():
             if flag in values:
                 by_value.setdefault(values[flag], []).append(name)
-        shown[flag] = "; ".join(f"{', '.join(names)} {value}" for value, names in by_value.items())
+        count = sum(map(len, by_value.values()))
+        shown[flag] = "; ".join(
+            f"{value}" if len(names) == len(fixed) else f"{value} in {_some(names)}"
+            for value, names in by_value.items()
+        ) + ("" if count == len(fixed) else "; else as in a single run")
     return shown | {"threads": "1 a worker", "out_dir": "results/<preset, or name of the file>"}
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names) if len(names) <= 4 else f"{len(names)} of the presets"
 
 
 def refuse_factors(argv: Sequence[str]) -> None:
@@ -88,7 +96,7 @@ def make(given: Mapping[str, Any]) -> tuple[SweepConfig, dict[str, Any]]:
     except ValidationError as error:
         raise experiment_config.input_error(error) from None
     if sweep.sweep and "preset" in given:
-        raise InputError("preset", sweep.preset, "and --sweep exclude each other; give one")
+        raise InputError("preset", sweep.preset, "excludes --sweep; give one")
     if sweep.sweep and sweep.sweep.stem in PRESETS and sweep.out_dir is None:
         folder = f"results/{sweep.sweep.stem} is the folder of the preset of that name"
         raise InputError("sweep", sweep.sweep, f"{folder}: rename the file, or add --out_dir")

@@ -52,7 +52,7 @@ class Table:
         for key, value in values.items():
             _check(key, value, elsewhere)
         if OOD_RANK in values and "backdoor_node_idx" in values:
-            right = "and backdoor_node_idx exclude each other: both name the nodes with OOD data; give one"
+            right = "excludes backdoor_node_idx: both name the nodes with OOD data, so give one"
             raise InputError(OOD_RANK, values[OOD_RANK], right)
         lists = {k: tuple(v) for k, v in values.items() if isinstance(v, list | tuple)}
         if OOD_RANK in values:

@@ -123,7 +123,7 @@ def _title(result: Loaded, values: np.ndarray, when: str) -> list[str]:
     else:
         mean = "not finite" if diverged else "not measured"
     lines = [
-        f"{result.config['aggregation_strategy']}, seed {result.config['seed']}",
+        f"{result.config['aggregation_strategy']}, seed {result.config['seed']}{_where(result)}",
         result.attributes["topology_family"],
         mean,
         when,
@@ -131,6 +131,14 @@ def _title(result: Loaded, values: np.ndarray, when: str) -> list[str]:
     if diverged:
         lines.append(f"diverged in round {result.arrays['metrics/round'][-1]}")
     return [line for line in lines if line]
+
+
+def _where(result: Loaded) -> str:
+    """On which nodes the OOD data are, as the end of a line; of many the first."""
+    nodes = result.config["backdoor_node_idx"] if result.config["backdoor"] else []
+    if not nodes:
+        return ", no OOD data"
+    return f", OOD on {', '.join(map(str, nodes[:3]))}" + (" .." if len(nodes) > 3 else "")
 
 
 def _layout(result: Loaded) -> dict[int, np.ndarray]:
