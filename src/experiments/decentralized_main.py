@@ -49,7 +49,7 @@ def main() -> int:
 
             def show(record: Record) -> None:
                 iid, ood = record.means("test_acc"), record.means("ood_acc")
-                note = f"IID {iid[-1]:.3f}  OOD {ood[-1]:.3f}" if len(iid) else ""
+                note = f"IID {iid[-1]:.3f}  OOD {ood[-1]:.3f} before the aggregation" if len(iid) else ""
                 bar.update(record.rounds, note)
 
             path = run(experiment, stop=stop, progress=show)
