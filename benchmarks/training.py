@@ -52,7 +52,7 @@ class Case:
         data: tuple[np.ndarray, np.ndarray] | None = None,
         precision: str = "fp32",
     ) -> None:
-        self._shape, self._model, self._nodes, self._batch = shape, model, nodes, batch
+        self._shape, self._model, self.nodes, self._batch = shape, model, nodes, batch
         rng = np.random.default_rng(0)
         if data is None:
             x = rng.random((nodes * samples, *shape), dtype=np.float32)
@@ -69,20 +69,20 @@ class Case:
 
     def population(self) -> Population:
         """The nodes' models as ours."""
-        return Population(self._new, self._nodes, seed=0)
+        return Population(self._new, self.nodes, seed=0)
 
     def ours(self, engine: type[LoopEngine] | type[BatchedEngine] = LoopEngine) -> Callable[[], object]:
         """One epoch of all nodes by an engine."""
-        counts = np.zeros((self._nodes, LABELS), np.int64)
+        counts = np.zeros((self.nodes, LABELS), np.int64)
         numbers = [np.arange(len(y)) for y in self._y]
         data = NodeData(self._x, self._y, counts, counts[:, 0], numbers)
         trainer = engine(self.population(), data, self._flags, shuffle=True, seed=0)
-        nodes = np.arange(self._nodes)
+        nodes = np.arange(self.nodes)
         return lambda: trainer.epoch(nodes)
 
     def bare(self, **form: Any) -> Callable[[], object]:
         """The same optimiser steps by a plain loop, which measures no loss and no accuracy."""
-        models = [self._new().train() for _ in range(self._nodes)]
+        models = [self._new().train() for _ in range(self.nodes)]
         optimizers = [torch.optim.SGD(m.parameters(), lr=self._flags.lr, **form) for m in models]
         xs, ys = [torch.from_numpy(x) for x in self._x], [torch.from_numpy(y) for y in self._y]
 
@@ -100,10 +100,10 @@ class Case:
     def vmapped(self) -> Callable[[], object]:
         """The same steps of all models at once by ``torch.func.vmap``; nodes have equally many samples."""
         model = self._new().train()
-        parameters, _ = stack_module_state([self._new() for _ in range(self._nodes)])
+        parameters, _ = stack_module_state([self._new() for _ in range(self.nodes)])
         tensors = {name: tensor.detach() for name, tensor in parameters.items()}
         x, y = torch.from_numpy(np.stack(self._x)), torch.from_numpy(np.stack(self._y))
-        rows = torch.arange(self._nodes)[:, None]
+        rows = torch.arange(self.nodes)[:, None]
 
         def loss(parameters: dict[str, Tensor], x: Tensor, y: Tensor) -> Tensor:
             return functional.cross_entropy(functional_call(model, parameters, (x,)), y)
@@ -141,6 +141,17 @@ def _at_once(what: str, case: Case, repeats: int) -> Iterator[Row]:
     note = "an epoch: " + ", ".join(f"{name} {1e3 * median(s):.1f} ms" for name, s in seconds.items())
     yield Row(f"batched {what}, over vmap", ratio(seconds["batched"], seconds["vmap"]), "x", 1.1, note)
     yield Row(f"batched {what}, over loop", ratio(seconds["batched"], seconds["loop"]), "x", 0.33)
+
+
+def _per_node(few: Case, many: Case, repeats: int) -> Row:
+    """An epoch of a node among many over that of one among few."""
+    torch.set_num_threads(1)
+    seconds = interleaved({"few": few.ours(BatchedEngine), "many": many.ours(BatchedEngine)}, repeats)
+    share = few.nodes / many.nodes
+    one, other = (1e6 * median(seconds[k]) / case.nodes for k, case in (("few", few), ("many", many)))
+    note = f"{one:.0f} us a node of {few.nodes}, {other:.0f} us of {many.nodes:,}"
+    measured = ratio(seconds["many"], seconds["few"]) * share
+    return Row(f"batched digits MLP, a node of {many.nodes:,}", measured, "x", 1.3, note)
 
 
 def _bf16(cores: int, fp32: Case, bf16: Case, repeats: int) -> Iterator[Row]:
@@ -182,6 +193,9 @@ def rows(cores: int, quick: bool) -> Iterator[Row]:
     mnist = Case("mnist_mlp", (1, 28, 28), nodes=3, samples=448, batch=64)
     yield _row("digits MLP, 33 nodes, 1 thread", digits, 1, 5 if quick else 61)
     yield from _at_once("digits MLP, 33 nodes", digits, 5 if quick else 61)
+    some = Case("mlp", (1, 8, 8), nodes=33, samples=43, batch=16)
+    crowd = Case("mlp", (1, 8, 8), nodes=500 if quick else 4096, samples=43, batch=16)
+    yield _per_node(some, crowd, 2 if quick else 9)
     yield _row("MNIST MLP, 3 nodes, 1 thread", mnist, 1, 2 if quick else 9)
     yield _row(f"MNIST MLP, 3 nodes, {cores} threads", mnist, cores, 2 if quick else 9)
     bf16 = Case("mnist_mlp", (1, 28, 28), nodes=3, samples=448, batch=64, precision="bf16")
