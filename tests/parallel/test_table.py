@@ -108,7 +108,7 @@ def test_tables_may_share_their_keys(tmp_path):
 
 
 def test_the_whole_file_is_checked_whatever_the_limit(tmp_path):
-    assert "star:n=1" in _refused(tmp_path, "topology_file: [star, 'star:n=1']", limit="1")
+    assert "star:n=1" in _refused(tmp_path, "topology_file: ['star:n=4', 'star:n=1']", limit="1")
     assert len(_plans(tmp_path, f"{GRAPH}\nseed: [0, 1, 2]", limit="2")) == 2
 
 

@@ -9,6 +9,7 @@ from dml.data.ood import NodeData
 from dml.models.registry import build
 from dml.population import Population
 from dml.results import load
+from dml.training import gradients
 from dml.training.batched import BatchedEngine
 from dml.training.config import TrainingConfig
 from dml.training.loop import LoopEngine
@@ -51,6 +52,14 @@ def test_steps_are_those_of_fp32_up_to_the_rounding_of_products(engine):
     # bfloat16 has 8 bits: a relative error of a per cent or so, and not none.
     assert 1e-4 < error < 0.05
     np.testing.assert_allclose(losses, exact_losses, rtol=0.02)
+
+
+def test_losses_and_gradients_of_a_batched_step_are_in_the_models_own_type():
+    models, random = _population(), torch.Generator().manual_seed(0)
+    x, y = torch.rand(NODES, 8, 1, 4, 4, generator=random), torch.arange(8).remainder(3).expand(NODES, 8)
+    with torch.autocast("cpu", torch.bfloat16):
+        step = gradients.of(models.modules[0], models.tensors)(models.X, x, y, torch.full((NODES, 8), 1 / 8))
+    assert (step.losses.dtype, step.gradient.dtype) == (torch.float32, torch.float32)
 
 
 @pytest.mark.parametrize("engine", [LoopEngine, BatchedEngine])

@@ -135,7 +135,6 @@ def read(path: Path, elsewhere: Collection[str] = ()) -> list[Table]:
         for key in keys:
             if keys.count(key) > 1:
                 raise InputError(str(key), None, "is given twice")
-        loader.flatten_mapping(node)
         return loader.construct_mapping(node, deep=True)
 
     Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, mapping)
