@@ -57,8 +57,7 @@ def main(threads: int, repeats: int, spec: str) -> None:
     population = Population(lambda: build("mnist_mlp", (1, 28, 28), 10), NODES, seed=0, same=False)
     strategy = StrategyConfig(aggregation_strategy="unweighted")
     samples = np.ones(NODES, np.int64)
-    # No engine: nothing is trained here.
-    algorithm = Decentralized(graph, population, None, strategy, samples, 0, 0)  # type: ignore[arg-type]
+    algorithm = Decentralized(graph, population, strategy, samples, 0)
     C = algorithm.coefficients(0, np.ones(NODES, bool))
     _forget_peak()
     before = psutil.Process(os.getpid()).memory_info().rss

@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 import torch
 
+from dml import config, plan
 from dml.algorithms.build import build
+from dml.algorithms.decentralized import Decentralized
 from dml.algorithms.registry import ALGORITHMS, Options
 from dml.coefficients.strategies import STRATEGIES
 from dml.errors import InputError
-from dml.theory import facts, of_strategy, propagation
+from dml.theory import facts, of_strategy, ood_forecast, propagation
 from dml.topology import Topology, make
 from dml.topology.describe import metropolis_hastings, spectral_gap
 
@@ -126,3 +128,50 @@ def test_wrong_input_is_refused_by_name(script, words, message):
     out = script("describe_topology.py", *words)
     assert out.returncode == 2
     assert out.stderr.startswith(f"error: {message}"), out.stderr
+
+
+def test_the_forecast_of_an_experiment_is_the_mean_share_over_nodes_and_rounds():
+    flags = {
+        "topology_file": "star:n=5",
+        "backdoor": True,
+        "aggregation_strategy": "degCent",
+        "softmax": True,
+    }
+    planned = plan.make(config.make(flags))
+    samples = np.full(5, 20)
+    found = ood_forecast(planned.config, planned.topology, samples, 4)
+    C = of_strategy(planned.topology, "degCent", 10.0)(0).toarray()
+    powers = [np.linalg.matrix_power(C, t)[:, 0].mean() for t in range(1, 5)]
+    assert found == pytest.approx(np.mean(powers))
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        {"backdoor": False},
+        {"aggregation_strategy": "degCent_sim", "softmax": True},
+        {"algorithm": "relaysgd"},
+    ],
+)
+def test_some_experiments_have_no_forecast(flags):
+    planned = plan.make(config.make({"topology_file": "star:n=5", "backdoor": True, **flags}))
+    assert ood_forecast(planned.config, planned.topology, np.full(5, 20), 4) is None
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        {"aggregation_strategy": "random", "softmax": True},
+        {"aggregation_strategy": "degCent", "softmax": True, "scheduler": "CA", "T_0": 2},
+        {"aggregation_strategy": "weighted", "self_weight": 0.25},
+    ],
+)
+def test_the_forecast_follows_coefficients_that_change(flags):
+    planned = plan.make(config.make({"topology_file": "star:n=5", "backdoor": True, **flags}))
+    samples = np.arange(10, 15)
+    rule = Decentralized(planned.topology, None, planned.config.strategy, samples, planned.config.run.seed)
+    share, means = np.eye(5)[0], []
+    for t in range(5):
+        share = rule.coefficients(t, np.ones(5, bool)) @ share
+        means.append(share.mean())
+    assert ood_forecast(planned.config, planned.topology, samples, 5) == pytest.approx(np.mean(means))

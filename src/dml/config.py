@@ -12,7 +12,11 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError
 from pydantic.fields import FieldInfo
 
+from dml.algorithms import config as algorithms
+from dml.algorithms.config import AlgorithmConfig
+from dml.algorithms.registry import EXPERIMENTS, Options
 from dml.coefficients.config import StrategyConfig
+from dml.coefficients.strategies import STRATEGIES
 from dml.data.config import DATASETS, NEXT_TOKEN, PRESETS, DataConfig, known
 from dml.errors import InputError
 from dml.models.registry import MODELS
@@ -62,6 +66,7 @@ class ExperimentConfig(Section):
     topology: TopologyConfig
     data: DataConfig
     training: TrainingConfig
+    algorithm: AlgorithmConfig
     strategy: StrategyConfig
     run: RunConfig
 
@@ -71,13 +76,23 @@ class ExperimentConfig(Section):
 
     def reads(self) -> set[str]:
         """The fields that change this experiment's numbers, by flag name."""
-        parts = (self.data, self.training, self.strategy, self.run)
-        return {"topology_file"}.union(*(part.reads() for part in parts))
+        parts: list[Any] = [self.data, self.training, self.algorithm, self.run]
+        parts += [self.strategy] if self.algorithm.averages else []
+        return {"topology_file"}.union(*(part.reads() for part in parts)) - self.algorithm.unread()
 
     def decides(self) -> dict[str, Any]:
         """What the experiment's id is made of, but for its graph: the fields it reads, and their values."""
         flat = self.flat()
         return {f: flat[f] for f in sorted(self.reads()) if f not in LATER or flat[f] != LATER[f]}
+
+    @property
+    def complete(self) -> bool:
+        """Whether a strategy has all nodes exchange models, whatever the edges."""
+        return self.algorithm.averages and STRATEGIES[self.strategy.aggregation_strategy].complete
+
+    def options(self) -> Options:
+        """What the algorithm's rule reads."""
+        return self.algorithm.options(self.run.seed, self.training.momentum)
 
     def obstacle(self) -> str | None:
         """What keeps the nodes from training at once, in words; None where they can."""
@@ -92,6 +107,11 @@ NOT_NUMBERS = set(RunConfig.model_fields) - RunConfig().reads() | {"data_dir"}
 """Fields that never change an experiment's numbers: every experiment reads them."""
 
 LATER: dict[str, Any] = {
+    "algorithm": "decentralized",
+    "local_steps": None,
+    "keep_optimizer": False,
+    "drop_probability": 0.0,
+    "loss_rule": None,
     "scheduler": None,
     "self_weight": None,
     "augment": False,
@@ -126,7 +146,13 @@ def default_of(flag: str, info: FieldInfo) -> str:
         return ", ".join(by_optimizer)
     if info.default_factory_takes_validated_data:
         return "None"
-    return str(info.get_default(call_default_factory=True))
+    default = str(info.get_default(call_default_factory=True))
+    if flag in algorithms.DEFAULTS:
+        return f"{default}; {algorithms.DEFAULTS[flag]} where --algorithm is not decentralized"
+    if flag in algorithms.STEP_DEFAULTS:
+        return f"{default}; {algorithms.STEP_DEFAULTS[flag]} with local_steps"
+    own = [f"{name} {values[flag]}" for name, values in algorithms.OWN_DEFAULTS.items() if flag in values]
+    return ", ".join([*own, f"else {default}"]) if own else default
 
 
 def input_error(error: ValidationError) -> InputError:
@@ -143,6 +169,8 @@ def input_error(error: ValidationError) -> InputError:
     ]
     if first["type"] == "extra_forbidden":
         return InputError(names[-1], first["input"], "there is no such flag; --help lists them")
+    if names and names[0] == "lr_correction":
+        return InputError("lr_correction", first["input"], "must be auto, off, or a number above 0")
     if names and names[0] == "eval_every":
         return InputError("eval_every", first["input"], "must be epoch, or a number of rounds of at least 1")
     return InputError(names[0], first["input"], right)
@@ -165,7 +193,9 @@ def make(given: Mapping[str, Any], *, drop_unread: bool = False) -> ExperimentCo
     dataset = known(str(named["dataset"]))
     defaults = dict(dataset.defaults) if dataset else {}
     optimizer = OPTIMIZERS.get(str(flags.get("optimizer", defaults.get("optimizer", "sgd"))))
-    values = defaults | (dict(optimizer.defaults) if optimizer else {}) | dict(preset) | flags | named
+    by_algorithm = algorithms.defaults(str(flags.get("algorithm", "decentralized")), flags)
+    by_optimizer = dict(optimizer.defaults) if optimizer else {}
+    values = defaults | by_optimizer | by_algorithm | dict(preset) | flags | named
     parts = {}
     for name, section in SECTIONS.items():
         own = {flag: values.pop(flag) for flag in section.model_fields if flag in values}
@@ -201,6 +231,19 @@ def _switch_that_reads(flag: str, flags: Mapping[str, Any]) -> str:
     return ""
 
 
+def label_of(flat: Mapping[str, Any]) -> str:
+    """What names an experiment's algorithm in files, tables and pictures: its strategy, or the algorithm.
+
+    Args:
+        flat: its fields by flag name, also of a file from before there were algorithms.
+    """
+    algorithm, strategy = flat.get("algorithm", "decentralized"), str(flat["aggregation_strategy"])
+    if algorithm == "decentralized":
+        return strategy
+    own = algorithms.OWN_DEFAULTS.get(algorithm, {}).get("aggregation_strategy", strategy)
+    return str(algorithm) if own == strategy else f"{algorithm}_{strategy}"
+
+
 def from_flat(flat: Mapping[str, Any]) -> ExperimentConfig:
     """The complete configuration that :meth:`ExperimentConfig.flat` gave."""
     return ExperimentConfig(
@@ -209,6 +252,7 @@ def from_flat(flat: Mapping[str, Any]) -> ExperimentConfig:
 
 
 def _check_fit(config: ExperimentConfig) -> None:
+    _check_algorithm(config)
     model, data = MODELS[config.training.model], config.data.spec()
     if config.run.engine == "batched" and config.obstacle():
         right = f"cannot train all nodes at once, because {config.obstacle()}; use loop or auto"
@@ -231,3 +275,13 @@ def _check_fit(config: ExperimentConfig) -> None:
             config.training.model,
             f"takes {model.takes}, and {config.data.dataset} has {shape}; there fit: {fitting}",
         )
+
+
+def _check_algorithm(config: ExperimentConfig) -> None:
+    chosen, training = config.algorithm, config.training
+    known = EXPERIMENTS[chosen.algorithm].loss_rules
+    if chosen.loss_rule is not None and chosen.loss_rule not in known:
+        raise InputError("loss_rule", chosen.loss_rule, f"{chosen.algorithm} knows {', '.join(known)}")
+    if chosen.algorithm == "quasi_global_momentum" and training.train and training.optimizer != "sgd":
+        right = "quasi_global_momentum is a momentum of sgd; give --optimizer sgd"
+        raise InputError("optimizer", training.optimizer, right)

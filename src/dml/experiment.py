@@ -1,7 +1,6 @@
 """One experiment from its configuration to its result file."""
 
 import contextlib
-import os
 import sys
 import time
 from collections.abc import Callable
@@ -11,34 +10,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from dml import accelerators, room
+from dml import assembly
 from dml import plan as planning
-from dml.algorithms.decentralized import Decentralized, neighbours
-from dml.coefficients.strategies import STRATEGIES
 from dml.config import ExperimentConfig
-from dml.data.load import load
-from dml.data.ood import TASKS, NodeData, cut_test_set, place
-from dml.data.placement import share_out
-from dml.data.splits import split
+from dml.data.ood import NodeData
 from dml.errors import DamagedFileError, InputError
-from dml.models.registry import build as build_model
 from dml.plan import Plan
-from dml.population import Population
 from dml.results import checkpoint, provenance, reader
 from dml.results.checkpoint import Checkpoint
 from dml.results.lock import locked
 from dml.results.record import FINAL, Record, first_difference
 from dml.results.writer import COMPLETE, DIVERGED, RUNNING, Result
-from dml.training import engines
-from dml.training.augment import Augmentation
-from dml.training.batched import BatchedEngine
-from dml.training.engines import Engine
-from dml.training.evaluate import Evaluator
-from dml.training.loop import LoopEngine
-from dml.training.proximal import Proximal
-
-SMALL_MODEL = 1_000_000
-"""Parameters under which a second thread costs more than it brings."""
+from dml.theory import ood_forecast
 
 
 class Stopped(RuntimeError):
@@ -108,99 +91,30 @@ class _Run:
     """The parts of one run, put together, and its rounds."""
 
     def __init__(self, plan: Plan, earlier: reader.Loaded | None) -> None:
-        config, topology, seed = plan.config, plan.topology, plan.config.run.seed
         self.plan, self.earlier = plan, earlier
-        dataset = load(
-            config.data.dataset,
-            config.data.data_dir,
-            seed,
-            config.data.settings(),
-            augmented=config.data.augment,
-        )
-        classes = config.data.spec().classes
-        ood_nodes = (config.data.backdoor_node_idx or ()) if config.data.backdoor else ()
-        shares = config.data.train_test_val or (1.0,)
-        parts = share_out(dataset, topology, config.data, ood_nodes, seed, least=len(shares))
-        local = {}
-        if config.data.train_test_val:
-            cut = split(parts, dataset.train_y, dataset.labels, shares, seed)
-            parts = cut.pop("train")
-            ask = TASKS[dataset.task].ask
-            local = {
-                f"local_{name}_acc": [ask(dataset.train(s), dataset.train_y[s]) for s in samples]
-                for name, samples in cut.items()
-            }
-        data = place(dataset, parts, config.data, ood_nodes, seed)
-        device = accelerators.choose(config.run.accelerator)
-
-        def build() -> torch.nn.Module:
-            return build_model(
-                config.training.model, dataset.train_x.shape[1:], classes, config.training.settings()
-            )
-
-        threads = self._set_threads(room.check(build, plan))
-        self.population = Population(
-            build, topology.n, seed, same=config.training.init == "same", device=device
-        )
-        mu = config.training.prox_coeff if config.training.train else 0.0
-        complete = STRATEGIES[config.strategy.aggregation_strategy].complete
-        proximal = Proximal(self.population, neighbours(topology, complete), mu) if mu else None
-        augmentation = None
-        if config.data.augment:
-            fixed = data.ood_samples if config.data.ood_kind == "trigger" else np.zeros_like(data.ood_samples)
-            augmentation = Augmentation(data.index, fixed, dataset.black, seed)
-        chosen = self._choose_engine(device)
-        engine: Engine
-        if chosen == "batched":
-            engine = BatchedEngine(self.population, data, config.training, config.data.shuffle, seed)
-        else:
-            engine = LoopEngine(
-                self.population, data, config.training, config.data.shuffle, seed, proximal, augmentation
-            )
-        sets = cut_test_set(dataset, config.data, seed)
-        self.evaluate = Evaluator(
-            self.population, sets, classes, local, chosen == "batched", config.training.precision
-        )
-        self.algorithm = Decentralized(
-            topology, self.population, engine, config.strategy, data.samples, plan.epochs, seed, mu > 0
-        )
-        self.result = self._result(data)
+        segments = earlier.segments if earlier else []
+        parts = assembly.assemble(plan, segments[-1]["engine"] if segments else None)
+        self.population, self.rounds, self.evaluate = parts.population, parts.rounds, parts.evaluate
+        self._facts = dict(parts.facts)
+        self.result = self._result(parts.data)
         self._restore()
-        self.result.segments.append(
-            provenance.segment(accelerators.describe(device), threads, chosen, self.result.record.rounds)
+        segment = provenance.segment(
+            parts.accelerator, parts.threads, parts.engine, self.result.record.rounds
         )
-
-    def _set_threads(self, parameters: int) -> int:
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        threads = self.plan.config.run.threads or (1 if parameters < SMALL_MODEL else cores)
-        torch.set_num_threads(threads)
-        return threads
-
-    def _choose_engine(self, device: torch.device) -> str:
-        config, segments = self.plan.config, self.earlier.segments if self.earlier else []
-        before = segments[-1]["engine"] if segments else None
-        chosen = engines.choose(
-            config.run.engine, config.obstacle(), before, self.population.size, device.type
-        )
-        if before not in (None, chosen):
-            print(
-                f"warning: {self.plan.result.name}: its rounds so far are by the engine {before}; those by "
-                f"{chosen} equal what {before} would have given to rounding only",
-                file=sys.stderr,
-            )
-        return chosen
+        self.result.segments.append(segment)
 
     def _result(self, data: NodeData) -> Result:
-        name, topology = self.plan.config.strategy.aggregation_strategy, self.plan.topology
+        config, topology = self.plan.config, self.plan.topology
+        strategy = config.strategy.aggregation_strategy if config.algorithm.averages else None
         return Result(
             experiment_id=self.plan.identity.id,
-            config=self.plan.config,
+            config=config,
             topology=topology,
             samples=data.samples,
             label_counts=data.label_counts,
             ood_samples=data.ood_samples,
-            betweenness=topology.n <= 512 or name in ("betCent", "betCent_sim"),
-            all_to_all=STRATEGIES[name].complete,
+            betweenness=topology.n <= 512 or strategy in ("betCent", "betCent_sim"),
+            all_to_all=config.complete or config.algorithm.algorithm == "allreduce",
             record=Record(edge_bytes=np.zeros((len(topology.edges), 2), np.int64)),
             segments=self.earlier.segments if self.earlier else [],
         )
@@ -221,7 +135,7 @@ class _Run:
             with torch.no_grad():
                 self.population.X.copy_(torch.from_numpy(saved.X))
             self.population.load_buffers(saved.buffers)
-            self.algorithm.load_state(saved.algorithm)
+            self.rounds.load_state(saved.algorithm)
         except (KeyError, ValueError, IndexError, RuntimeError, TypeError) as error:
             raise DamagedFileError(
                 f"{path} does not fit its experiment ({error}); it was left as it is: move it away"
@@ -248,7 +162,7 @@ class _Run:
         try:
             for number in range(record.rounds, run.rounds):
                 started = time.perf_counter()
-                traffic = self.algorithm.advance(number, self._measurer(number))
+                traffic = self.rounds.advance(number, self._measurer(number))
                 record.add_round(traffic.sent, traffic.edges, time.perf_counter() - started)
                 progress(record)
                 reason = stop() if number + 1 < run.rounds else None
@@ -272,7 +186,7 @@ class _Run:
 
         def after_epoch(epoch: int, loss: NDArray[np.float32], accuracy: NDArray[np.float32]) -> None:
             # NaN stands for a node that did not train, so only those that did are asked.
-            diverged = self.plan.epochs > 0 and not np.isfinite(loss[self.algorithm.selected(number)]).all()
+            diverged = self.plan.epochs > 0 and not np.isfinite(loss[self.rounds.selected(number)]).all()
             on_grid = run.eval_every == "epoch" or (
                 epoch == last and ((number + 1) % run.eval_every == 0 or number + 1 == run.rounds)
             )
@@ -286,6 +200,10 @@ class _Run:
     def _save(self, status: str) -> None:
         """First the result, then the checkpoint: rows beyond a checkpoint can be dropped, not invented."""
         self.result.status = status
+        forecast = ood_forecast(
+            self.plan.config, self.plan.topology, self.result.samples, self.result.record.rounds
+        )
+        self.result.facts = self._facts | ({} if forecast is None else {"forecast_ood": forecast})
         self.result.segments[-1]["finished"] = provenance.now()
         # Rounds computed anew, for want of a checkpoint, replace a longer result once they have caught up.
         done = self.earlier.attributes["rounds_done"] if self.earlier else 0
@@ -302,7 +220,7 @@ class _Run:
             self.result.record.rounds,
             self.population.X.cpu().numpy(),
             self.population.buffers(),
-            self.algorithm.state(),
+            self.rounds.state(),
             self.result.record.edge_bytes,
         ).write(path)
 

@@ -4,6 +4,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from dml.algorithms.registry import EXPERIMENTS
 from dml.coefficients.strategies import STRATEGIES
 from dml.config import ExperimentConfig
 from dml.errors import InputError
@@ -29,8 +30,9 @@ class Plan:
 
     @property
     def epochs(self) -> int:
-        """Local epochs a round, 0 without training."""
-        return self.config.training.epochs if self.config.training.train else 0
+        """How often a round can be measured: after each local epoch, or its steps; 0 without training."""
+        training = self.config.training
+        return (1 if training.local_steps else training.epochs) if training.train else 0
 
     @property
     def points(self) -> int:
@@ -49,8 +51,8 @@ def make(config: ExperimentConfig, topology: Topology | None = None) -> Plan:
         topology: its graph, where it has been read already.
 
     Raises:
-        InputError: the graph cannot be read or made, an OOD node is none of its nodes, the strategy is
-            not defined on it, or the folder of the results cannot be written.
+        InputError: the graph cannot be read or made, an OOD node is none of its nodes, the strategy
+            or algorithm does not run on it, or the folder of the results cannot be written.
     """
     topology = topology or read(config.topology.topology_file, seed=config.run.seed)
     if config.data.backdoor:
@@ -60,10 +62,23 @@ def make(config: ExperimentConfig, topology: Topology | None = None) -> Plan:
                 raise InputError("backdoor_node_idx", node, f"the graph has the nodes 0 to {topology.n - 1}")
         data = config.data.model_copy(update={"backdoor_node_idx": tuple(int(node) for node in nodes)})
         config = config.model_copy(update={"data": data})
-    STRATEGIES[config.strategy.aggregation_strategy].check(topology)
+    if config.algorithm.averages:
+        STRATEGIES[config.strategy.aggregation_strategy].check(topology)
+        _check_losses(config, topology)
+    config.algorithm.check(topology, config.options())
     check_writable(config.run.out_dir)
     identity = identify(config, topology)
     return Plan(config, topology, identity, identity.result(config.run.out_dir))
+
+
+def _check_losses(config: ExperimentConfig, topology: Topology) -> None:
+    """A strategy that looks at models cannot stand in for those that did not arrive."""
+    chosen, name = config.algorithm, config.strategy.aggregation_strategy
+    rule = chosen.loss_rule or EXPERIMENTS[chosen.algorithm].loss_rules[0]
+    lossy = chosen.drop_probability > 0 or bool((topology.weights < 1).any())
+    if lossy and rule != "renormalise" and STRATEGIES[name].needs_softmax:
+        right = f"{name} looks at models, also at those that were lost; give renormalise"
+        raise InputError("loss_rule", rule, right)
 
 
 def check_writable(folder: Path) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 import psutil
 import torch
 
+from dml.algorithms.registry import EXPERIMENTS
 from dml.errors import InputError
 from dml.models.cost import size_of
 from dml.plan import Plan
@@ -22,7 +23,7 @@ def population(size: int, plan: Plan) -> int:
 
 
 def held(size: int, plan: Plan) -> int:
-    """Bytes of all nodes' models with what training keeps beside each: momentum or moments, a start.
+    """Bytes of all nodes' models with what is kept beside: moments, a start, the algorithm's memory.
 
     Args:
         size: numbers in one model.
@@ -33,7 +34,10 @@ def held(size: int, plan: Plan) -> int:
     if training.train:
         copies += {"sgd": 1 if training.momentum else 0}.get(training.optimizer, 2)
         copies += 1 if training.prox_coeff else 0
-    return copies * population(size, plan)
+    config, topology = plan.config, plan.topology
+    lossy = config.algorithm.drop_probability > 0 or bool((topology.weights < 1).any())
+    rows = EXPERIMENTS[config.algorithm.algorithm].rows(topology.n, topology.m, lossy)
+    return copies * population(size, plan) + 4 * size * rows
 
 
 def check(build: Callable[[], torch.nn.Module], plan: Plan) -> int:

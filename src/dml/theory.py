@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from dml.algorithms import registry
 from dml.algorithms.registry import ALGORITHMS, Options
-from dml.coefficients.strategies import STRATEGIES, Context
+from dml.coefficients.strategies import STRATEGIES, Context, with_self_weight
+from dml.config import ExperimentConfig
 from dml.errors import InputError
 from dml.topology import Topology, spectrum, trees
 
@@ -42,7 +43,7 @@ def facts(topology: Topology, options: Options, decays: Sequence[float] = DECAYS
     refused = {name: registry.refusal(name, topology, options) for name in ALGORITHMS}
     chosen: tuple[trees.Tree, ...] = ()
     if refused["relaysgd"] is None:
-        chosen = trees.choose(topology, options.tree, options.root, options.seed)
+        chosen = trees.choose(topology, options.tree, options.tree_root, options.seed)
     late = 0 if options.overlap else 1
     return {
         "topology": topology.source,
@@ -125,6 +126,37 @@ def of_strategy(
         indptr, indices = _with_own(topology)
     counts = np.ones(topology.n, np.int64) if samples is None else samples
     return partial(_round, topology, name, indptr, indices, counts, softmax, seed)
+
+
+def ood_forecast(
+    config: ExperimentConfig, topology: Topology, samples: NDArray[np.int64], rounds: int
+) -> float | None:
+    """How much of the OOD nodes' models all nodes hold, on the mean over nodes and rounds, without training.
+
+    It orders experiments as their OOD AUC does, as far as averaging alone decides how knowledge spreads.
+
+    Args:
+        config: the experiment, its OOD nodes resolved.
+        topology: its graph.
+        samples: training samples a node, [n].
+        rounds: how many.
+
+    Returns:
+        A share in [0, 1]; None without OOD data, or where the coefficients look at models, or where the
+        algorithm is no average by a strategy's coefficients.
+    """
+    strategy, nodes = config.strategy, config.data.backdoor_node_idx
+    name = strategy.aggregation_strategy
+    if not (config.data.backdoor and nodes and config.algorithm.averages) or STRATEGIES[name].needs_softmax:
+        return None
+
+    def coefficients(t: int) -> "csr_array":
+        C = of_strategy(topology, name, strategy.softmax_at(t), samples, config.run.seed)(t)
+        return C if strategy.self_weight is None else with_self_weight(C, strategy.self_weight)
+
+    first = coefficients(0)
+    steady = (lambda t: first) if strategy.steady else coefficients
+    return float(propagation(steady, nodes, topology.n, rounds)[1:].mean())
 
 
 def _round(

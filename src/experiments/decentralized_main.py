@@ -26,7 +26,7 @@ def main() -> int:
     rounds = experiment.run.rounds
     print(
         f"{planned.topology.source}: {planned.topology.n} nodes, {len(planned.topology.edges)} edges; "
-        f"{experiment.data.dataset}, {experiment.strategy.aggregation_strategy}, {rounds} rounds",
+        f"{experiment.data.dataset}, {config.label_of(experiment.flat())}, {rounds} rounds",
         file=sys.stderr,
     )
 

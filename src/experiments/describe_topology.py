@@ -21,7 +21,7 @@ def describe_topology(
     json: bool = False,
     edge_weight: float | None = None,
     tree: str = "auto",
-    root: int | None = None,
+    tree_root: int | None = None,
     overlap: bool = False,
     decay: tuple[float, ...] = (0.0, 0.5, 0.9, 0.99),
     source: tuple[int, ...] = (),
@@ -37,7 +37,7 @@ def describe_topology(
         json: print JSON in place of tables
         edge_weight: of every edge, in place of Metropolis-Hastings weights
         tree: over which RelaySGD runs: auto, given, min_mean_distance, min_diameter, bfs, random, chain, ..
-        root: of --tree bfs
+        tree_root: of --tree bfs
         overlap: relays take the messages of the round before
         decay: g of the effective numbers of neighbours
         source: nodes, as those with OOD data, whose models are followed through the averaging
@@ -55,7 +55,7 @@ def describe_topology(
     from dml import theory
 
     topologies = [read(text, seed) for text in graphs]
-    options = Options(seed=seed, edge_weight=edge_weight, tree=tree, root=root, overlap=overlap)
+    options = Options(seed=seed, edge_weight=edge_weight, tree=tree, tree_root=tree_root, overlap=overlap)
     described = [theory.facts(topology, options, decay) for topology in topologies]
     for topology, entry in zip(topologies, described, strict=True):
         for name in strategies if source else ():

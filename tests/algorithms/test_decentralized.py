@@ -9,6 +9,7 @@ from torch import nn
 
 from dml import randomness
 from dml.algorithms.decentralized import Decentralized
+from dml.algorithms.rounds import Rounds
 from dml.coefficients.config import StrategyConfig
 from dml.coefficients.strategies import STRATEGIES
 from dml.data.ood import NodeData
@@ -21,7 +22,7 @@ INPUTS, LABELS = 4, 3
 MODEL_BYTES = 4 * (INPUTS * LABELS + LABELS)
 
 
-def algorithm(topology, strategy="unweighted", *, epochs=0, seed=0, **fields):
+def parts(topology, strategy="unweighted", *, epochs=0, seed=0, **fields):
     """Real models of 15 parameters, float64, on 5 random samples a node."""
     rng = np.random.default_rng(seed)
     n = topology.n
@@ -39,7 +40,14 @@ def algorithm(topology, strategy="unweighted", *, epochs=0, seed=0, **fields):
     softmax = STRATEGIES[strategy].needs_softmax
     config = StrategyConfig(aggregation_strategy=strategy, **{"softmax": softmax, **fields})
     samples = rng.integers(1, 100, size=n)
-    return Decentralized(topology, population, engine, config, samples, epochs, seed), population
+    rule = Decentralized(topology, population, config, samples, seed)
+    training = training.model_copy(update={"train": epochs > 0, "epochs": max(1, epochs)})
+    return rule, Rounds(rule, population.X, engine, training, config.participation, seed), population
+
+
+def algorithm(*args, **fields):
+    """The rounds, and the models."""
+    return parts(*args, **fields)[1:]
 
 
 def ignore(*_):
@@ -172,9 +180,9 @@ def test_each_epoch_is_announced_before_the_aggregation():
 
 def links_that_work(topology, rounds, seed=0):
     """[rounds, n, n]: whether i used j's model, read off the coefficients of the run."""
-    round_of, _ = algorithm(topology, seed=seed)
+    rule, _, _ = parts(topology, seed=seed)
     everybody = np.ones(topology.n, bool)
-    return np.array([round_of.coefficients(r, everybody).toarray() > 0 for r in range(rounds)])
+    return np.array([rule.coefficients(r, everybody).toarray() > 0 for r in range(rounds)])
 
 
 def test_a_link_of_probability_0_3_works_in_30_percent_of_the_rounds_each_direction_apart():
@@ -280,11 +288,11 @@ def test_a_run_that_goes_on_from_a_saved_state_ends_bit_for_bit_the_same():
 def test_a_schedule_reaches_the_coefficients_of_its_round_whoever_came_before():
     fields = {"softmax": True, "softmax_coeff": 10.0}
     schedule = {"scheduler": "CA", "T_0": 4, "eta_min": -10.0}
-    scheduled, _ = algorithm(make("star:n=5"), "degCent", **fields, **schedule)
+    scheduled, _, _ = parts(make("star:n=5"), "degCent", **fields, **schedule)
     everybody = np.ones(5, bool)
     # Rounds 0, 2 and 4 have s = 10, 0 and, after the restart, 10; asked for out of order.
     for number, s in ((4, 10.0), (2, 0.0), (0, 10.0)):
-        constant, _ = algorithm(make("star:n=5"), "degCent", **{**fields, "softmax_coeff": s})
+        constant, _, _ = parts(make("star:n=5"), "degCent", **{**fields, "softmax_coeff": s})
         np.testing.assert_allclose(
             scheduled.coefficients(number, everybody).toarray(),
             constant.coefficients(number, everybody).toarray(),

@@ -298,10 +298,10 @@ def test_wrong_options_are_refused_by_name():
         ("dpsgd", Options(loss_rule="x0"), "--loss_rule x0: dpsgd knows hold_last"),
         ("dpsgd", Options(edge_weight=0.5), "--edge_weight 0.5: must be above 0 and at most 1/"),
         ("relay_mix", Options(consensus_strength=0), "--consensus_strength 0"),
-        ("relaysgd", Options(slices="zigzag"), "--slices zigzag"),
+        ("relaysgd", Options(tree_slices="zigzag"), "--tree_slices zigzag"),
         ("quasi_global_momentum", Options(momentum=1.0), "--momentum 1.0"),
         ("one_peer_exponential", Options(exchanges=0), "--exchanges 0"),
-        ("relaysgd", Options(tree="bfs", root=99), "--root 99: is no node"),
+        ("relaysgd", Options(tree="bfs", tree_root=99), "--tree_root 99: is no node"),
     ):
         with pytest.raises(InputError) as refused:
             build(name, GRAPH, X, options)

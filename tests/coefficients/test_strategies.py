@@ -33,8 +33,8 @@ def random_topology(rng, n, density, failing, connected=False):
 
 
 def coefficients(topology, config, samples, seed, number, selected, population=None):
-    # Most coefficients look at the graph alone: neither models nor a training engine are needed for them.
-    algorithm = Decentralized(topology, population, None, config, samples, 0, seed)
+    # Most coefficients look at the graph alone, and need no models.
+    algorithm = Decentralized(topology, population, config, samples, seed)
     return algorithm.coefficients(number, selected)
 
 

@@ -93,13 +93,13 @@ def _gossip(name: str, topology: Topology, X: Tensor, options: Options, rule: st
 
 
 def _relay(name: str, topology: Topology, X: Tensor, options: Options, rule: str) -> Rule:
-    chosen = trees.choose(topology, options.tree, options.root, options.seed)
+    chosen = trees.choose(topology, options.tree, options.tree_root, options.seed)
     drop, seed = options.drop_probability, options.seed
     links = [messages.over_edges(topology, drop, seed, tree.edges) for tree in chosen]
     remember = "hold" if rule == "hold_last" else "nothing"
     if name == "relaysgd_grad" and rule == "hold_last":
         remember = "backlog"
-    relays = Relays(links, remember, options.overlap, options.slices == "strided", X)
+    relays = Relays(links, remember, options.overlap, options.tree_slices == "strided", X)
     kappa = trees.kappa(chosen, options.overlap)
     if name == "relaysgd":
         return RelaySGD(relays, rule, kappa, X)

@@ -1,99 +1,91 @@
-"""Topology-aware decentralized learning (arXiv 2505.11760): train locally, then aggregate.
+"""Aggregation by a strategy's coefficients: X <- C X (arXiv 2505.11760), and D-PSGD with any of them.
 
-One round t, on the population matrix X [n, P]:
-
-    1. S = the nodes that take part, max(1, floor(n x participation)) of them, drawn without replacement
-    2. x_i <- local epochs on node i's data, for i in S
-    3. X <- C X, C_ij being the strategy's coefficients over the neighbourhood N(i) whose links work in
-       this round; rows i outside S are rows of I, so such a node keeps its model but is read by others
-
-An edge of weight p works in a round with probability p, drawn for each direction (message i <- j) apart.
+C_ij are the strategy's coefficients over the neighbourhood N(i), with i itself; rows of nodes that do not
+take part are rows of I, so such a node keeps its model but is read by others. A message over an edge of
+weight p arrives with probability p (1 - drop), drawn for each direction apart. Lost ones are left out of
+N(i) in their round (``renormalise``), or count as :mod:`dml.algorithms.lossy` says.
 """
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
-from dml import randomness
+from dml.algorithms.links import Links
+from dml.algorithms.lossy import Mixing
+from dml.algorithms.rounds import selected
+from dml.algorithms.rule import Rule
 from dml.algorithms.traffic import BYTES_PER_NUMBER, Traffic
 from dml.coefficients.config import StrategyConfig
 from dml.coefficients.similarity import cosine_similarity
 from dml.coefficients.strategies import STRATEGIES, Context, with_self_weight
 from dml.population import Population
 from dml.topology import Topology
-from dml.training.engines import Engine
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
-AfterEpoch = Callable[[int, NDArray[np.float32], NDArray[np.float32]], None]
-"""Called after each local epoch with its number, and the nodes' training losses and accuracies [n]."""
+RENORMALISE = "renormalise"
 
 
-class Decentralized:
-    """The algorithm, with its links and neighbourhoods.
+class Decentralized(Rule):
+    """Each node averages the models of its neighbourhood, by the coefficients of a strategy.
 
     Args:
         topology: the graph.
         population: the models.
-        engine: trains them locally.
         strategy: which coefficients, and who takes part.
         samples: training samples a node, [n].
-        epochs: local epochs a round; 0 trains nothing.
-        exchanges_before: models are also sent at the start of a round, for a proximal term.
         seed: the experiment's seed.
+        drop: probability that a message is lost, beside what its edge's weight says.
+        loss_rule: one of ``registry.GOSSIP_RULES``.
+        exchanges_before: models are also sent at the start of a round, for a proximal term.
     """
 
     def __init__(
         self,
         topology: Topology,
         population: Population,
-        engine: Engine,
         strategy: StrategyConfig,
         samples: NDArray[np.int64],
-        epochs: int,
         seed: int,
+        drop: float = 0.0,
+        loss_rule: str = RENORMALISE,
         exchanges_before: bool = False,
     ) -> None:
-        self._topology, self._population, self._engine = topology, population, engine
+        self._topology, self._population = topology, population
         self._config, self._strategy = strategy, STRATEGIES[strategy.aggregation_strategy]
-        self._samples, self._epochs, self._seed = samples, epochs, seed
+        self._samples, self._seed = samples, seed
         self._models = int(self._strategy.exchanges) + exchanges_before
-        self._receiver, self._sender, self._edge = _messages(topology, self._strategy.complete)
+        self._receiver, self._sender, edge = _messages(topology, self._strategy.complete)
+        self._own = self._receiver == self._sender
+        others = ~self._own
+        self._links = Links(topology, self._receiver[others], self._sender[others], edge[others], drop, seed)
+        self._remembers: Mixing | None = None
+        if loss_rule != RENORMALISE and not self._links.reliable:
+            self._remembers = Mixing(self._of_round, self._links, loss_rule, population.X)
+        # Without lost messages and idle nodes, most strategies give the same matrix in every round.
+        self._steady = self._links.reliable and strategy.participation == 1 and strategy.steady
+        self._C: csr_array | None = None
 
-    def advance(self, number: int, after_epoch: AfterEpoch) -> Traffic:
-        """One round; ``after_epoch`` is called after each local epoch, before the aggregation."""
-        selected = self.selected(number)
-        self._engine.begin_round()
-        for epoch in range(self._epochs):
-            after_epoch(epoch, *self._engine.epoch(np.flatnonzero(selected)))
-        if self._epochs == 0:
-            missing = np.full(self._topology.n, np.nan, np.float32)
-            after_epoch(0, missing, missing)
-        self._population.mix(self.coefficients(number, selected))
-        return self._traffic(selected)
+    def after(self, X: Tensor, t: int, lr: float) -> Traffic:
+        """X <- C X, padding columns and all."""
+        if self._C is None or not self._steady:
+            taking_part = selected(self._topology.n, self._config.participation, self._seed, t)
+            self._C, self._sent = self.coefficients(t, taking_part), self._traffic(taking_part)
+        if self._remembers is not None:
+            self._remembers(self._population.X, t)
+        else:
+            self._population.mix(self._C)
+        return self._sent
 
-    def selected(self, number: int) -> NDArray[np.bool_]:
-        """Who takes part in a round, [n]."""
-        n = self._topology.n
-        # Rounded first, so that 0.1 x 30 is 3 whatever the last bit says.
-        count = max(1, int(round(n * self._config.participation, 9)))
-        result = np.zeros(n, bool)
-        result[randomness.generator(self._seed, "selected nodes", number).permutation(n)[:count]] = True
-        return result
-
-    def coefficients(self, number: int, selected: NDArray[np.bool_]) -> "csr_array":
-        """C of a round, [n, n]."""
-        from scipy.sparse import diags_array
-
-        n = self._topology.n
-        receiver, sender = self._receiver, self._sender
-        if not self._strategy.complete and np.any(self._topology.weights < 1):
-            draw = randomness.uniforms(self._seed, "link", number, receiver, sender)
-            works = (self._edge < 0) | (draw < self._topology.weights[self._edge])
-            receiver, sender = receiver[works], sender[works]
+    def coefficients(self, number: int, taking_part: NDArray[np.bool_]) -> "csr_array":
+        """C of a round over the links that work, or over all where a rule fills in for the lost, [n, n]."""
+        works = self._own.copy()
+        lossy = self._remembers is None and not self._links.reliable
+        works[~self._own] = self._links.arrived(number) if lossy else True
+        receiver, sender, n = self._receiver[works], self._sender[works], self._topology.n
         indptr = np.concatenate([[0], np.cumsum(np.bincount(receiver, minlength=n))])
         softmax = self._config.softmax_at(number)
         ctx = Context(
@@ -102,35 +94,37 @@ class Decentralized:
         C = self._strategy.coefficients(ctx)
         if self._config.self_weight is not None:
             C = with_self_weight(C, self._config.self_weight)
-        if selected.all():
+        if taking_part.all():
             return C
-        takes_part = selected.astype(np.float64)
+        from scipy.sparse import diags_array
+
+        takes_part = taking_part.astype(np.float64)
         return (diags_array(takes_part) @ C + diags_array(1 - takes_part)).tocsr()
+
+    def _of_round(self, t: int) -> "csr_array":
+        assert self._C is not None, "made before each exchange"
+        return self._C
 
     def _similarity(self, receiver: NDArray[np.int64], sender: NDArray[np.int64]) -> NDArray[np.float64]:
         return cosine_similarity(self._population.X, self._population.tensors, receiver, sender)
 
-    def _traffic(self, selected: NDArray[np.bool_]) -> Traffic:
+    def _traffic(self, taking_part: NDArray[np.bool_]) -> Traffic:
         """Node j sends its model to each taking-part i that would use it, whether or not the link worked."""
-        n, edges = self._topology.n, self._topology.edges
+        links, edges = self._links, self._topology.edges
         per_edge = np.zeros((len(edges), 2), np.int64)
         if not self._models:
-            return Traffic(np.zeros(n, np.int64), per_edge)
+            return Traffic(np.zeros(self._topology.n, np.int64), per_edge)
         size = self._models * self._population.size * BYTES_PER_NUMBER
-        used = selected[self._receiver] & (self._receiver != self._sender)
-        sent = np.bincount(self._sender[used], minlength=n).astype(np.int64) * size
-        on_edge = used & (self._edge >= 0)
-        edge, sender = self._edge[on_edge], self._sender[on_edge]
+        used = taking_part[links.receiver]
+        sent = np.bincount(links.sender[used], minlength=self._topology.n).astype(np.int64) * size
+        on_edge = used & (links.edge >= 0)
+        edge, sender = links.edge[on_edge], links.sender[on_edge]
         per_edge[edge, (sender != edges[edge, 0]).astype(np.int64)] = size
         return Traffic(sent, per_edge)
 
-    def state(self) -> dict[str, NDArray[np.int64]]:
-        """What a checkpoint needs beside the models."""
-        return {"passes": self._engine.passes}
-
-    def load_state(self, state: dict[str, NDArray[np.int64]]) -> None:
-        """Goes on from what :meth:`state` returned."""
-        self._engine.passes[:] = state["passes"]
+    def memory(self) -> dict[str, Tensor]:
+        """The last messages that arrived, where they count in place of lost ones."""
+        return {} if self._remembers is None else self._remembers.memory()
 
 
 def neighbours(topology: Topology, complete: bool) -> list[NDArray[np.int64]]:

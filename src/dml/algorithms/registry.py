@@ -38,8 +38,8 @@ class Options:
         loss_rule: what a lost message counts as; None for the algorithm's own default.
         edge_weight: W_ij of every edge, in place of Metropolis-Hastings weights.
         tree: one of ``trees.CHOICES``.
-        root: of ``tree="bfs"``.
-        slices: how several trees share the columns, ``strided`` or ``contiguous``.
+        tree_root: of ``tree="bfs"``.
+        tree_slices: how several trees share the columns, ``strided`` or ``contiguous``.
         overlap: relay totals take the messages of the round before.
         consensus_strength: c of ``relay_mix``.
         momentum: mu of ``quasi_global_momentum``.
@@ -51,8 +51,8 @@ class Options:
     loss_rule: str | None = None
     edge_weight: float | None = None
     tree: str = "auto"
-    root: int | None = None
-    slices: str = "strided"
+    tree_root: int | None = None
+    tree_slices: str = "strided"
     overlap: bool = False
     consensus_strength: float = 0.5
     momentum: float = 0.9
@@ -70,6 +70,9 @@ class Algorithm:
         sends: to whom, in words.
         remembers: its memory between rounds, in matrices of models, in words.
         on_graph: whether messages run over the topology's edges.
+        convex: new models are weighted means of models, so that what no gradient changes, such as the
+            variances of a batch norm, may be averaged along; otherwise it stays with its node.
+        rows: models' worth of memory beside X, for n nodes, m edges, and whether messages may be lost.
         admits: raises InputError for a graph, under options, that it cannot run on.
     """
 
@@ -79,6 +82,8 @@ class Algorithm:
     sends: str
     remembers: str
     on_graph: bool = True
+    convex: bool = True
+    rows: Callable[[int, int, bool], int] = lambda n, m, lossy: 2 * m if lossy else 0
     admits: Callable[[Topology, Options], object] = lambda topology, options: None
 
 
@@ -95,64 +100,100 @@ def _d2(topology: Topology, options: Options) -> None:
 
 
 def _trees(topology: Topology, options: Options) -> tuple[Tree, ...]:
-    return trees.choose(topology, options.tree, options.root, options.seed)
+    return trees.choose(topology, options.tree, options.tree_root, options.seed)
 
 
 _W = frozenset({"edge_weight"})
-_TREE = frozenset({"tree", "root", "slices", "overlap"})
+_TREE = frozenset({"tree", "tree_root", "tree_slices", "overlap"})
+_EACH = "to each neighbour"
+_ALONG = "along each edge of the tree"
 
 ALGORITHMS: dict[str, Algorithm] = {
     "allreduce": Algorithm(
-        frozenset(), GOSSIP_RULES, 1, "its model to all other nodes", "nothing", on_graph=False
+        frozenset(),
+        GOSSIP_RULES,
+        1,
+        "its model to all other nodes",
+        "nothing",
+        on_graph=False,
+        rows=lambda n, m, lossy: n * (n - 1) if lossy else 0,
     ),
-    "dpsgd": Algorithm(_W, GOSSIP_RULES, 1, "its model to each neighbour", "nothing", admits=_weights),
+    "dpsgd": Algorithm(_W, GOSSIP_RULES, 1, f"its model {_EACH}", "nothing", admits=_weights),
     "relaysgd": Algorithm(
-        _TREE, MODEL_RULES, 1, "a sum of models along each edge of the tree", "a sum an edge", admits=_trees
+        _TREE,
+        MODEL_RULES,
+        1,
+        f"a sum of models {_ALONG}",
+        "a sum an edge",
+        rows=lambda n, m, lossy: 3 * n,
+        admits=_trees,
     ),
     "relaysgd_grad": Algorithm(
         _TREE,
         UPDATE_RULES,
         1,
-        "a sum of updates along each edge of the tree",
+        f"a sum of updates {_ALONG}",
         "a sum an edge",
+        convex=False,
+        rows=lambda n, m, lossy: 5 * n if lossy else 3 * n,
         admits=_trees,
     ),
     "relay_mix": Algorithm(
         _TREE | {"consensus_strength"},
         MODEL_RULES,
         1,
-        "a sum of updates and parts of models along each edge of the tree",
+        f"a sum of updates and parts of models {_ALONG}",
         "a sum an edge",
+        convex=False,
+        rows=lambda n, m, lossy: 4 * n,
         admits=_trees,
     ),
     "d2": Algorithm(
-        _W, GOSSIP_RULES, 1, "its corrected model to each neighbour", "a correction a node", admits=_d2
+        _W,
+        GOSSIP_RULES,
+        1,
+        f"its corrected model {_EACH}",
+        "a correction a node",
+        convex=False,
+        rows=lambda n, m, lossy: n + (2 * m if lossy else 0),
+        admits=_d2,
     ),
     "exact_diffusion": Algorithm(
-        _W, GOSSIP_RULES, 1, "its corrected model to each neighbour", "a correction a node", admits=_weights
+        _W,
+        GOSSIP_RULES,
+        1,
+        f"its corrected model {_EACH}",
+        "a correction a node",
+        convex=False,
+        rows=lambda n, m, lossy: n + (2 * m if lossy else 0),
+        admits=_weights,
     ),
     "gradient_tracking": Algorithm(
         _W,
         GOSSIP_RULES,
         2,
-        "its model and its tracker to each neighbour",
+        f"its model and its tracker {_EACH}",
         "a correction a node",
+        convex=False,
+        rows=lambda n, m, lossy: 2 * n + (4 * m if lossy else 0),
         admits=_weights,
     ),
     "quasi_global_momentum": Algorithm(
         _W | {"momentum"},
         GOSSIP_RULES,
         1,
-        "its model to each neighbour",
+        f"its model {_EACH}",
         "a momentum a node",
+        rows=lambda n, m, lossy: 2 * n + (2 * m if lossy else 0),
         admits=_weights,
     ),
     "push_sum": Algorithm(
         frozenset(),
         PUSH_RULES,
         1,
-        "a share of its sum and weight to each neighbour",
+        f"a share of its sum and weight {_EACH}",
         "a weight a node",
+        rows=lambda n, m, lossy: n + (2 * m if lossy else 0),
     ),
     "one_peer_exponential": Algorithm(
         frozenset({"exchanges"}),
@@ -161,9 +202,29 @@ ALGORITHMS: dict[str, Algorithm] = {
         "its model to one other node an exchange",
         "nothing",
         on_graph=False,
+        rows=lambda n, m, lossy: n * (n - 1).bit_length() if lossy else 0,
     ),
 }
 """Where messages may be lost, each also remembers what has arrived last on every edge."""
+
+DECENTRALIZED = "decentralized"
+"""The aggregation strategies, as published: whole epochs, and lost messages left out of the average."""
+
+AVERAGING = (DECENTRALIZED, "dpsgd")
+"""The algorithms of experiments whose new models are averages by a strategy's coefficients."""
+
+EXPERIMENTS: dict[str, Algorithm] = {
+    DECENTRALIZED: Algorithm(
+        frozenset(),
+        ("renormalise", "hold_last", "self_weight"),
+        1,
+        f"its model {_EACH}",
+        "nothing",
+        rows=lambda n, m, lossy: 0,
+    ),
+    **ALGORITHMS,
+}
+"""All that an experiment can run."""
 
 
 def find(name: str) -> Algorithm:
@@ -189,8 +250,8 @@ def check(name: str, topology: Topology, options: Options) -> None:
     if options.loss_rule is not None and options.loss_rule not in algorithm.loss_rules:
         right = f"{name} knows {', '.join(algorithm.loss_rules)}"
         raise InputError("loss_rule", options.loss_rule, right)
-    if options.slices not in ("strided", "contiguous"):
-        raise InputError("slices", options.slices, "must be strided or contiguous")
+    if options.tree_slices not in ("strided", "contiguous"):
+        raise InputError("tree_slices", options.tree_slices, "must be strided or contiguous")
     if not 0 < options.consensus_strength <= 1:
         raise InputError("consensus_strength", options.consensus_strength, "must be above 0 and at most 1")
     if not 0 <= options.momentum < 1:

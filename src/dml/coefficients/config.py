@@ -58,6 +58,11 @@ class StrategyConfig(Section):
             fields |= SCHEDULES[self.scheduler].reads if self.scheduler else set()
         return fields
 
+    @property
+    def steady(self) -> bool:
+        """Whether the coefficients are the same in every round in which all links work."""
+        return STRATEGIES[self.aggregation_strategy].steady and not (self.softmax and self.scheduler)
+
     def softmax_at(self, number: int) -> float | None:
         """s of a round, or None to divide by the sum of the scores."""
         if not self.softmax or self.scheduler is None:

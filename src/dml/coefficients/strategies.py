@@ -210,6 +210,7 @@ class Strategy:
         complete: it replaces the graph by the complete graph (the FL baseline).
         exchanges: nodes use each other's models, so models are sent.
         needs_softmax: it is defined with --softmax alone.
+        steady: its scores are the same in every round.
         check: raises InputError if it is not defined on a graph.
     """
 
@@ -218,6 +219,7 @@ class Strategy:
     complete: bool = False
     exchanges: bool = True
     needs_softmax: bool = False
+    steady: bool = True
     check: Callable[["Topology"], None] = lambda topology: None
 
 
@@ -227,12 +229,12 @@ STRATEGIES: dict[str, Strategy] = {
     "unweighted": Strategy(unweighted),
     "unweighted_fl": Strategy(unweighted, complete=True),
     "weighted": Strategy(weighted),
-    "random": Strategy(random, _SOFTMAX),
+    "random": Strategy(random, _SOFTMAX, steady=False),
     "degCent": Strategy(degree_centrality, _SOFTMAX),
     "betCent": Strategy(betweenness_centrality, _SOFTMAX),
     "metropolis_hastings": Strategy(metropolis_hastings),
-    "degCent_sim": Strategy(degree_similarity, _SOFTMAX, needs_softmax=True),
-    "betCent_sim": Strategy(betweenness_similarity, _SOFTMAX, needs_softmax=True),
+    "degCent_sim": Strategy(degree_similarity, _SOFTMAX, needs_softmax=True, steady=False),
+    "betCent_sim": Strategy(betweenness_similarity, _SOFTMAX, needs_softmax=True, steady=False),
     **{
         name: Strategy(
             partial(by_centrality, name=name), _SOFTMAX, check=partial(check_centrality, name=name)

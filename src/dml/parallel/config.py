@@ -4,6 +4,7 @@ from typing import Annotated
 
 from pydantic import Field, field_validator
 
+from dml.algorithms.registry import EXPERIMENTS
 from dml.coefficients.strategies import STRATEGIES
 from dml.data.config import DATASETS
 from dml.data.config import PRESETS as DATASET_PRESETS
@@ -28,6 +29,9 @@ class SweepConfig(Section):
     topologies: tuple[str, ...] = Field((), description="files or generators, in place of the preset's")
     strategies: tuple[Annotated[str, one_of(STRATEGIES, "strategy")], ...] = Field(
         (), description="aggregation strategies, in place of the preset's"
+    )
+    algorithms: tuple[Annotated[str, one_of(EXPERIMENTS, "algorithm")], ...] = Field(
+        (), description="algorithms, in place of the preset's"
     )
     ood_ranks: tuple[Annotated[int, Field(ge=1, le=MAX_COUNT)], ...] = Field(
         (),

@@ -5,6 +5,7 @@ from pathlib import Path
 from statistics import median
 
 from dml import room
+from dml.config import label_of
 from dml.data.config import NEXT_TOKEN
 from dml.data.images import fetch_command, lacking
 from dml.errors import DamagedFileError
@@ -74,7 +75,7 @@ def forecast(plans: list[Plan], workers: int, folder: Path) -> str:
         "data set": {plan.config.data.dataset for plan in plans},
         "seed": {plan.config.run.seed for plan in plans},
         "topology": {plan.topology.family for plan in plans},
-        "strategy": {plan.config.strategy.aggregation_strategy for plan in plans},
+        "strategy": {label_of(plan.config.flat()) for plan in plans},
     }
     counts = ", ".join(_count(len(values), name) for name, values in factors.items())
     lines = [f"{_count(len(plans), 'experiment')}: {counts}"]
@@ -106,8 +107,11 @@ def _work(plan: Plan) -> float:
     """Seconds on one core: steps, and a forward pass of each test sample at each measurement."""
     config, n, cost = plan.config, plan.topology.n, _cost(plan)
     samples, tests = config.data.spec().sizes
-    rounds = config.run.rounds * plan.epochs
-    steps = rounds * n * math.ceil(samples / n / config.training.batch_size)
+    passes = math.ceil(samples / n / config.training.batch_size)
+    rounds = float(config.run.rounds * plan.epochs)
+    if config.training.train and config.training.local_steps:
+        rounds *= config.training.local_steps / passes
+    steps = rounds * n * passes
     measured = (plan.points + 1) * n
     forward = cost.operations / OPERATIONS + cost.written * WRITTEN_S
     seen = PASSES * samples * rounds + tests * measured

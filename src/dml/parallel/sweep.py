@@ -11,7 +11,6 @@ from pydantic.fields import FieldInfo
 
 from dml import config as experiment_config
 from dml import plan
-from dml.coefficients.strategies import STRATEGIES
 from dml.config import ExperimentConfig
 from dml.errors import InputError
 from dml.parallel.config import SweepConfig
@@ -26,6 +25,7 @@ FACTORS = {
     "seed": "--seeds",
     "topology_file": "--topologies",
     "aggregation_strategy": "--strategies",
+    "algorithm": "--algorithms",
     "backdoor": "the preset, and --control",
     "backdoor_node_idx": "--ood_ranks, or in a --sweep file",
 }
@@ -36,6 +36,7 @@ _REPLACING = {
     "seeds": "seed",
     "topologies": "topology_file",
     "strategies": "aggregation_strategy",
+    "algorithms": "algorithm",
     "ood_ranks": OOD_RANK,
 }
 """The scheduler's flags that stand for the values of a key."""
@@ -197,7 +198,7 @@ def _plans(tables: Sequence[Table], control: bool) -> Iterator[Plan]:
                     right = f"{config.topology.topology_file} has no more than {topology.n} nodes"
                     raise InputError(OOD_RANK, ranks, right)
                 # On the complete graph all nodes are alike, so the first says it all.
-                complete = STRATEGIES[config.strategy.aggregation_strategy].complete
+                complete = config.complete
                 if values[OOD_RANK] not in (possible[:1] if complete else possible):
                     continue
                 config = _with_ood_on(config, topology, values[OOD_RANK])

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dml import NUMBERS_VERSION
-from dml.config import ExperimentConfig
+from dml.config import ExperimentConfig, label_of
 from dml.data.config import DATASETS, absolute
 from dml.topology import Topology
 
@@ -20,7 +20,7 @@ class Identity:
 
     Args:
         id: first 12 hex digits of the sha256 of what decides the numbers.
-        name: ``<dataset>-<topology>-<strategy>[-ood<node>]-s<seed>``, at most 80 characters.
+        name: ``<dataset>-<topology>-<strategy or algorithm>[-ood<node>]-s<seed>``, at most 80 characters.
     """
 
     id: str
@@ -58,7 +58,7 @@ def identify(config: ExperimentConfig, topology: Topology) -> Identity:
         decides["dataset"] = f"{name}-{data.fingerprint}" if name in DATASETS else data.fingerprint
         name = re.sub(r"[^A-Za-z0-9._+-]", "_", Path(absolute(name)).name).lstrip(".-") or "folder"
     text = json.dumps(decides, sort_keys=True, separators=(",", ":"))
-    parts = [name, topology.label, config.strategy.aggregation_strategy]
+    parts = [name, topology.label, label_of(config.flat())]
     if config.data.backdoor and config.data.backdoor_node_idx is not None:
         parts.append("ood" + "_".join(map(str, config.data.backdoor_node_idx)))
     parts.append(f"s{config.run.seed}")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dml.config import label_of
 from dml.errors import InputError
 from dml.results import files
 from dml.results.reader import Loaded
@@ -123,7 +124,7 @@ def _title(result: Loaded, values: np.ndarray, when: str) -> list[str]:
     else:
         mean = "not finite" if diverged else "not measured"
     lines = [
-        f"{result.config['aggregation_strategy']}, seed {result.config['seed']}{_where(result)}",
+        f"{label_of(result.config)}, seed {result.config['seed']}{_where(result)}",
         result.attributes["topology_family"],
         mean,
         when,

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dml.config import label_of
 from dml.results.reader import Loaded
 from dml.results.record import FINAL
 
@@ -20,11 +21,15 @@ def summary(result: Loaded) -> str:
     a, config = result.arrays, result.config
     status, done = result.attributes["status"], result.attributes["rounds_done"]
     n = len(a["data/samples"])
-    what = f"{config['dataset']}, {result.attributes['topology_source']}, {config['aggregation_strategy']}"
+    what = f"{config['dataset']}, {result.attributes['topology_source']}, {label_of(config)}"
     lines = [
         *textwrap.wrap(what, 80),
         f"{n} nodes, {done} rounds, seed {config['seed']}" + ("" if status == "complete" else f": {status}"),
     ]
+    if "tree" in result.attributes:
+        factor = float(result.attributes["lr_factor"])
+        times = "" if factor == 1 else f"; learning rate {config['lr']:g} x {factor:.3f}"
+        lines += textwrap.wrap(f"relayed over {result.attributes['tree']}{times}", 80)
     if not len(a["metrics/round"]):
         return "\n".join([*lines, "nothing was measured"])
     lines += ["", f"{'accuracy after the last round':<34}{'mean':>8}{'worst node':>18}{'best node':>18}"]

@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from dml.config import LATER
+from dml.config import LATER, label_of
 from dml.errors import DamagedFileError
 from dml.results import reader
 
@@ -113,7 +113,7 @@ def _row(path: Path, found: dict[str, Any]) -> dict[str, Any]:
         return {
             "settings": json.dumps(settings, sort_keys=True),
             "topology": found["topology_family"],
-            "strategy": config["aggregation_strategy"],
+            "strategy": label_of(config),
             "variant": variant,
             "seeded": found["topology_source"] != found["topology_family"],
             "graph": found["graph_id"],

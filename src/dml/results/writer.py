@@ -1,6 +1,7 @@
 """The result file of an experiment: schema version 1, described in results/README.md."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ class Result:
         betweenness: whether the file holds it.
         all_to_all: models are exchanged between all nodes, as by ``unweighted_fl``.
         record: what was measured.
+        facts: what was found out beside, by the name of its attribute: tree, lr_factor, forecast_ood.
         segments: one entry a start: versions, accelerator, host, times ..
         status: running, complete or diverged.
     """
@@ -46,6 +48,7 @@ class Result:
     betweenness: bool
     all_to_all: bool
     record: Record
+    facts: Mapping[str, Any] = field(default_factory=dict)
     segments: list[dict[str, Any]] = field(default_factory=list)
     status: str = RUNNING
 
@@ -111,6 +114,7 @@ class Result:
             "auc_test": record.auc("test_acc"),
             "auc_ood": record.auc("ood_acc"),
             "auc_asr": record.auc("ood_asr"),
+            **self.facts,
         }
         if record.round:
             test, ood = record.metrics["test_acc"][-1], record.metrics["ood_acc"][-1]

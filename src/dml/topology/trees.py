@@ -90,9 +90,9 @@ def choose(
         raise InputError("tree", choice, f"no such tree; there are: {', '.join(CHOICES)}")
     if root is not None:
         if choice != "bfs":
-            raise InputError("root", root, "only --tree bfs has a root")
+            raise InputError("tree_root", root, "only --tree bfs has a root")
         if not 0 <= root < topology.n:
-            raise InputError("root", root, f"is no node; nodes are 0..{topology.n - 1}")
+            raise InputError("tree_root", root, f"is no node; nodes are 0..{topology.n - 1}")
     if choice == "two_chains":
         return _two_chains(topology)
     if choice in PRESETS:

@@ -51,6 +51,12 @@ class TrainingConfig(Section):
     )
     train: bool = Field(True, description="local training; without it only the aggregation runs")
     epochs: int = Field(2, ge=1, le=MAX_COUNT, description="local epochs a round")
+    local_steps: int | None = Field(
+        None, ge=1, le=MAX_COUNT, description="optimiser steps a round, in place of whole epochs"
+    )
+    keep_optimizer: bool = Field(
+        False, description="optimisers go on from round to round; otherwise each round starts them afresh"
+    )
     batch_size: int = Field(16, ge=1, le=MAX_COUNT, description="samples a step")
     optimizer: Annotated[str, one_of(OPTIMIZERS, "optimiser")] = Field(
         "sgd", description="the local optimiser: " + ", ".join(OPTIMIZERS)
@@ -82,8 +88,11 @@ class TrainingConfig(Section):
         """The fields that change this experiment's numbers."""
         fields = {"model", "init", "train", "precision"} | MODELS[self.model].reads
         if self.train:
-            fields |= {"epochs", "batch_size", "optimizer", "lr", "weight_decay", "prox_coeff"}
+            fields |= {"local_steps", "batch_size", "optimizer", "lr", "weight_decay", "prox_coeff"}
             fields |= OPTIMIZERS[self.optimizer].reads
+            fields |= set() if self.local_steps else {"epochs"}
+            # Plain SGD has nothing to keep.
+            fields |= {"keep_optimizer"} if self.optimizer != "sgd" or self.momentum else set()
         return fields
 
     def settings(self) -> dict[str, Any]:

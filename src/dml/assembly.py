@@ -1,0 +1,212 @@
+"""The parts of one experiment, made and put together: data, models, training, algorithm, evaluation."""
+
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from dml import accelerators, room
+from dml.algorithms.build import build as build_rule
+from dml.algorithms.decentralized import Decentralized, neighbours
+from dml.algorithms.registry import EXPERIMENTS
+from dml.algorithms.rounds import Rounds
+from dml.algorithms.rule import Rule
+from dml.data.load import Dataset, load
+from dml.data.ood import TASKS, NodeData, cut_test_set, place
+from dml.data.placement import share_out
+from dml.data.splits import split
+from dml.models.registry import build as build_model
+from dml.plan import Plan
+from dml.population import Population
+from dml.topology import trees
+from dml.training import engines
+from dml.training.augment import Augmentation
+from dml.training.batched import BatchedEngine
+from dml.training.engines import Engine
+from dml.training.evaluate import Evaluator
+from dml.training.loop import LoopEngine
+from dml.training.proximal import Proximal
+
+SMALL_MODEL = 1_000_000
+"""Parameters under which a second thread costs more than it brings."""
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a run needs.
+
+    Args:
+        population: the models.
+        rounds: train and mix them.
+        evaluate: measures them.
+        data: what each node trains on.
+        accelerator: name and model of what the models are on.
+        threads: of torch.
+        engine: the name of the one that trains.
+        facts: what was found out for the algorithm, for the file: tree, lr_factor.
+    """
+
+    population: Population
+    rounds: Rounds
+    evaluate: Evaluator
+    data: NodeData
+    accelerator: str
+    threads: int
+    engine: str
+    facts: Mapping[str, Any]
+
+
+def assemble(plan: Plan, engine_before: str | None) -> Parts:
+    """Makes the parts of an experiment.
+
+    Args:
+        plan: the experiment.
+        engine_before: the engine of the rounds that are there already; None without any.
+
+    Raises:
+        InputError: data, model or accelerator do not go together, or there is no room.
+    """
+    config, seed = plan.config, plan.config.run.seed
+    dataset = load(
+        config.data.dataset,
+        config.data.data_dir,
+        seed,
+        config.data.settings(),
+        augmented=config.data.augment,
+    )
+    data, local = _shares(plan, dataset)
+    device = accelerators.choose(config.run.accelerator)
+    classes = config.data.spec().classes
+
+    def build() -> torch.nn.Module:
+        return build_model(
+            config.training.model, dataset.train_x.shape[1:], classes, config.training.settings()
+        )
+
+    threads = _set_threads(plan, room.check(build, plan))
+    population = Population(build, plan.topology.n, seed, same=config.training.init == "same", device=device)
+    rule = _rule(plan, population, data)
+    factor = _lr_factor(plan, rule)
+    training = config.training.model_copy(update={"lr": config.training.lr * factor})
+    name = _choose_engine(plan, engine_before, population.size, device)
+    # Where the rule gives the momentum of each round, there is none to keep.
+    keep = training.keep_optimizer and rule.momentum() is None
+    engine: Engine
+    if name == "batched":
+        engine = BatchedEngine(population, data, training, config.data.shuffle, seed, keep_optimizers=keep)
+    else:
+        engine = LoopEngine(
+            population,
+            data,
+            training,
+            config.data.shuffle,
+            seed,
+            _proximal(plan, population),
+            _augmentation(plan, dataset, data),
+            keep_optimizers=keep,
+        )
+    participation = config.strategy.participation if config.algorithm.averages else 1.0
+    sets = cut_test_set(dataset, config.data, seed)
+    return Parts(
+        population,
+        Rounds(rule, _mixed(plan, population), engine, training, participation, seed),
+        Evaluator(population, sets, classes, local, name == "batched", training.precision),
+        data,
+        accelerators.describe(device),
+        threads,
+        name,
+        _facts(plan, factor),
+    )
+
+
+def _shares(plan: Plan, dataset: Dataset) -> tuple[NodeData, dict[str, list[tuple[Any, Any]]]]:
+    """What each node trains on, and what of its own it is measured on, by the metric's name."""
+    config, seed = plan.config.data, plan.config.run.seed
+    ood_nodes = (config.backdoor_node_idx or ()) if config.backdoor else ()
+    shares = config.train_test_val or (1.0,)
+    parts = share_out(dataset, plan.topology, config, ood_nodes, seed, least=len(shares))
+    local = {}
+    if config.train_test_val:
+        cut = split(parts, dataset.train_y, dataset.labels, shares, seed)
+        parts = cut.pop("train")
+        ask = TASKS[dataset.task].ask
+        local = {
+            f"local_{name}_acc": [ask(dataset.train(s), dataset.train_y[s]) for s in samples]
+            for name, samples in cut.items()
+        }
+    return place(dataset, parts, config, ood_nodes, seed), local
+
+
+def _set_threads(plan: Plan, parameters: int) -> int:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    threads = plan.config.run.threads or (1 if parameters < SMALL_MODEL else cores)
+    torch.set_num_threads(threads)
+    return threads
+
+
+def _choose_engine(plan: Plan, before: str | None, size: int, device: torch.device) -> str:
+    config = plan.config
+    chosen = engines.choose(config.run.engine, config.obstacle(), before, size, device.type)
+    if before not in (None, chosen):
+        print(
+            f"warning: {plan.result.name}: its rounds so far are by the engine {before}; those by "
+            f"{chosen} equal what {before} would have given to rounding only",
+            file=sys.stderr,
+        )
+    return chosen
+
+
+def _proximal(plan: Plan, population: Population) -> Proximal | None:
+    config = plan.config
+    if not (config.training.train and config.training.prox_coeff):
+        return None
+    return Proximal(population, neighbours(plan.topology, config.complete), config.training.prox_coeff)
+
+
+def _augmentation(plan: Plan, dataset: Dataset, data: NodeData) -> Augmentation | None:
+    config = plan.config.data
+    if not config.augment:
+        return None
+    fixed = data.ood_samples if config.ood_kind == "trigger" else np.zeros_like(data.ood_samples)
+    return Augmentation(data.index, fixed, dataset.black, plan.config.run.seed)
+
+
+def _mixed(plan: Plan, population: Population) -> torch.Tensor:
+    """The columns that the algorithm works on, a view: float buffers too, where it averages."""
+    convex = EXPERIMENTS[plan.config.algorithm.algorithm].convex
+    return population.X[:, : population.size if convex else population.trained]
+
+
+def _rule(plan: Plan, population: Population, data: NodeData) -> Rule:
+    config, chosen = plan.config, plan.config.algorithm
+    if not chosen.averages:
+        return build_rule(chosen.algorithm, plan.topology, _mixed(plan, population), config.options())
+    return Decentralized(
+        plan.topology,
+        population,
+        config.strategy,
+        data.samples,
+        config.run.seed,
+        chosen.drop_probability,
+        chosen.loss_rule or EXPERIMENTS[chosen.algorithm].loss_rules[0],
+        config.training.train and config.training.prox_coeff > 0,
+    )
+
+
+def _lr_factor(plan: Plan, rule: Rule) -> float:
+    asked = plan.config.algorithm.lr_correction
+    if isinstance(asked, str):
+        return rule.lr_factor if asked == "auto" else 1.0
+    return asked
+
+
+def _facts(plan: Plan, factor: float) -> dict[str, Any]:
+    chosen = plan.config.algorithm
+    if "tree" not in EXPERIMENTS[chosen.algorithm].reads:
+        return {}
+    over = trees.choose(plan.topology, chosen.tree, chosen.tree_root, plan.config.run.seed)
+    return {"tree": " and ".join(tree.name for tree in over), "lr_factor": factor}

@@ -1,0 +1,230 @@
+"""Experiments under each algorithm: defaults, ids, what is refused, stop and resume, engines, traffic."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dml import config, experiment, plan, results
+from dml.algorithms.registry import ALGORITHMS
+from dml.config import ExperimentConfig
+from dml.errors import InputError
+from dml.models.cost import size_of
+from dml.models.registry import build
+from dml.results import checkpoint
+from dml.results.summary import summary
+from dml.topology import trees
+
+Small = Callable[..., ExperimentConfig]
+
+GRAPH = "barabasi_albert:n=6,m=2"
+STEPS = {"topology_file": GRAPH, "rounds": 6, "local_steps": 2, "eval_every": 1}
+# A model that D2 can be trusted with: all weights of a ring of six.
+D2 = {"edge_weight": 0.2}
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Small:
+    """Experiments of less than a second on digits, which say themselves how a round trains."""
+
+    def make(**flags: object) -> ExperimentConfig:
+        fast = {"topology_file": "cycle:n=4", "rounds": 3, "threads": 1, "out_dir": tmp_path / "out"}
+        return config.make({**fast, **flags})
+
+    return make
+
+
+def own_flags(name: str) -> dict[str, object]:
+    return D2 if name == "d2" else {}
+
+
+class _StopAfter:
+    def __init__(self, rounds: int) -> None:
+        self.left = rounds
+
+    def __call__(self) -> str | None:
+        self.left -= 1
+        return "enough" if self.left <= 0 else None
+
+
+def test_the_field_algorithm_changes_no_old_id(small: Small):
+    plain = plan.make(small())
+    assert plain.identity.id == plan.make(small(algorithm="decentralized")).identity.id
+    ids = {plan.make(small(algorithm=name, topology_file="chain:n=6")).identity.id for name in ALGORITHMS}
+    assert len(ids) == len(ALGORITHMS)
+
+
+def test_dpsgd_is_decentralized_with_other_defaults(small: Small, tmp_path: Path):
+    short = small(algorithm="dpsgd", topology_file=GRAPH, momentum=0.9, rounds=4, out_dir=tmp_path / "a")
+    long = small(
+        topology_file=GRAPH,
+        aggregation_strategy="metropolis_hastings",
+        local_steps=1,
+        keep_optimizer=True,
+        init="same",
+        momentum=0.9,
+        rounds=4,
+        out_dir=tmp_path / "b",
+    )
+    for flag, value in {"local_steps": 1, "keep_optimizer": True, "init": "same"}.items():
+        assert short.flat()[flag] == value
+    assert short.strategy.aggregation_strategy == "metropolis_hastings"
+    one, other = (results.load(experiment.run(c)).arrays for c in (short, long))
+    for name in ("metrics/test_loss", "communication/bytes_sent"):
+        assert np.array_equal(one[name], other[name])
+
+
+def test_epochs_in_place_of_steps():
+    flags = {"algorithm": "relaysgd", "topology_file": "chain:n=4"}
+    stepping = config.make(flags)
+    assert (stepping.training.local_steps, stepping.run.rounds, stepping.run.eval_every) == (1, 500, 10)
+    passing = config.make({**flags, "epochs": 2})
+    assert (passing.training.local_steps, passing.training.epochs) == (None, 2)
+    assert (passing.run.rounds, passing.run.eval_every) == (10, "epoch")
+    assert passing.training.init == "same"
+    with pytest.raises(InputError, match="--epochs 2: nothing in this experiment reads it"):
+        config.make({**flags, "epochs": 2, "local_steps": 3})
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({"algorithm": "relay"}, "--algorithm relay: no such algorithm"),
+        (
+            {"algorithm": "relaysgd", "aggregation_strategy": "degCent"},
+            "--aggregation_strategy degCent: noth",
+        ),
+        ({"algorithm": "relaysgd", "participation": 0.5}, "--participation 0.5: nothing"),
+        ({"algorithm": "relaysgd", "prox_coeff": 0.1}, "--prox_coeff 0.1: nothing"),
+        ({"tree": "chain"}, "--tree chain: nothing"),
+        ({"algorithm": "d2", "tree": "chain"}, "--tree chain: nothing"),
+        ({"algorithm": "relaysgd", "tree_root": 1}, "--tree_root 1: nothing"),
+        ({"algorithm": "relaysgd", "tree": "oak"}, "--tree oak: no such tree"),
+        ({"algorithm": "relaysgd", "loss_rule": "renormalise"}, "--loss_rule renormalise: relaysgd knows"),
+        ({"loss_rule": "x0"}, "--loss_rule x0: decentralized knows"),
+        ({"drop_probability": 1}, "--drop_probability 1: must be less than 1"),
+        ({"drop_probability": -0.1}, "--drop_probability -0.1: must be greater"),
+        ({"algorithm": "relaysgd", "lr_correction": "yes"}, "--lr_correction yes: must be auto, off, or"),
+        ({"algorithm": "quasi_global_momentum", "optimizer": "adam"}, "--optimizer adam: quasi_global"),
+        ({"algorithm": "dpsgd", "keep_optimizer": True}, "--keep_optimizer: nothing"),
+        ({"local_steps": 0}, "--local_steps 0: must be greater"),
+    ],
+)
+def test_flags_that_cannot_be_right(flags, message):
+    with pytest.raises(InputError, match="^" + message):
+        config.make(flags)
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({"algorithm": "d2", "topology_file": "cycle:n=4"}, "--algorithm d2: d2 needs a least eigenvalue"),
+        ({"algorithm": "relaysgd", "tree": "given", "topology_file": "cycle:n=4"}, "--tree given"),
+        (
+            {"algorithm": "relaysgd", "topology_file": "erdos_renyi:n=9,p=0.05,seed=0"},
+            "--topology_file erdos_renyi",
+        ),
+        (
+            {"algorithm": "relaysgd", "tree": "bfs", "tree_root": 9, "topology_file": "cycle:n=4"},
+            "--tree_root 9: is no node",
+        ),
+        (
+            {"algorithm": "dpsgd", "aggregation_strategy": "degCent_sim", "softmax": True}
+            | {"drop_probability": 0.1, "topology_file": "cycle:n=4"},
+            "--loss_rule hold_last: degCent_sim looks at models",
+        ),
+    ],
+)
+def test_graphs_that_an_algorithm_does_not_admit(flags, message, tmp_path):
+    with pytest.raises(InputError, match="^" + message):
+        plan.make(config.make({**flags, "out_dir": str(tmp_path)}))
+
+
+@pytest.mark.parametrize("drop", [0.0, 0.3])
+@pytest.mark.parametrize("name", ["decentralized", *ALGORITHMS])
+def test_every_algorithm_resumes_bit_for_bit(name: str, drop: float, small: Small, tmp_path: Path):
+    flags = {**STEPS, "algorithm": name, "momentum": 0.9, "drop_probability": drop, **own_flags(name)}
+    flags |= {"local_steps": 2, "keep_optimizer": True} if name == "decentralized" else {}
+    whole = experiment.run(small(**flags, out_dir=tmp_path / "whole"))
+    pieces = small(**flags, out_dir=tmp_path / "pieces")
+    for rounds in (1, 3):
+        with pytest.raises(experiment.Stopped):
+            experiment.run(pieces, stop=_StopAfter(rounds))
+    again = experiment.run(pieces)
+    assert results.differences(whole, again) == []
+    saved = [
+        checkpoint.read(checkpoint.path_of(path), plan.make(pieces).identity.id) for path in (whole, again)
+    ]
+    assert np.array_equal(saved[0].X, saved[1].X)
+    for key, value in saved[0].algorithm.items():
+        assert np.array_equal(value, saved[1].algorithm[key], equal_nan=True), key
+
+
+@pytest.mark.parametrize("name", ["dpsgd", "relaysgd", "d2", "quasi_global_momentum", "push_sum"])
+def test_loop_and_batched_give_the_same_numbers_to_rounding(name: str, small: Small, tmp_path: Path):
+    models = []
+    for engine in ("loop", "batched"):
+        chosen = small(
+            **{**STEPS, "algorithm": name, "momentum": 0.9, **own_flags(name)},
+            engine=engine,
+            out_dir=tmp_path / engine,
+        )
+        path = experiment.run(chosen)
+        models.append(checkpoint.read(checkpoint.path_of(path), plan.make(chosen).identity.id).X)
+    np.testing.assert_allclose(*models, rtol=0, atol=1e-4)
+
+
+def test_with_all_data_alike_and_no_loss_relaysgd_on_two_nodes_is_allreduce(small: Small, tmp_path: Path):
+    # A tree of diameter 1 has no delay (T5).
+    flags = {"topology_file": "chain:n=2", "rounds": 5, "eval_every": 1}
+    runs = [
+        results.load(experiment.run(small(**flags, algorithm=name, out_dir=tmp_path / name)))
+        for name in ("relaysgd", "allreduce")
+    ]
+    losses = [run.arrays["metrics/test_loss"] for run in runs]
+    np.testing.assert_allclose(*losses, rtol=1e-5)
+
+
+def test_the_file_says_over_which_tree_and_with_which_factor(small: Small, tmp_path: Path):
+    chosen = small(
+        algorithm="relaysgd", topology_file="cycle:n=8", rounds=2, lr_correction="auto", out_dir=tmp_path
+    )
+    found = results.load(experiment.run(chosen))
+    (tree,) = trees.choose(plan.make(chosen).topology)
+    assert found.attributes["tree"] == tree.name
+    assert found.attributes["lr_factor"] == pytest.approx(trees.kappa((tree,)))
+    assert "relaysgd" in summary(found)
+    assert tree.name.split(" from ")[0] in summary(found)
+
+
+def test_the_corrected_learning_rate_is_trained_with(small: Small, tmp_path: Path):
+    flags = {"algorithm": "relaysgd", "topology_file": "chain:n=5", "rounds": 3}
+    factor = trees.kappa(trees.choose(plan.make(small(**flags)).topology))
+    auto = small(**flags, lr=0.01, lr_correction="auto", out_dir=tmp_path / "auto")
+    by_hand = small(**flags, lr=0.01 * factor, out_dir=tmp_path / "hand")
+    losses = [results.load(experiment.run(c)).arrays["metrics/test_loss"] for c in (auto, by_hand)]
+    np.testing.assert_array_equal(*losses)
+
+
+@pytest.mark.parametrize("drop", [0.0, 0.5])
+def test_bytes_are_those_of_the_messages_that_are_sent(drop: float, small: Small, tmp_path: Path):
+    size = size_of(build("mlp", (64,), 10, {}))
+    path = "chain:n=5"
+    degree = np.array([1, 2, 2, 2, 1])
+    expected = {
+        "dpsgd": degree * size,
+        "relaysgd": degree * (size + 1),
+        "gradient_tracking": degree * 2 * size,
+        "push_sum": degree * (size + 1),
+        "allreduce": np.full(5, 4 * size),
+        "one_peer_exponential": np.full(5, size),
+    }
+    for name, numbers in expected.items():
+        chosen = small(
+            algorithm=name, topology_file=path, rounds=2, drop_probability=drop, out_dir=tmp_path / name
+        )
+        arrays = results.load(experiment.run(chosen)).arrays
+        assert np.array_equal(arrays["communication/bytes_sent"], np.tile(4 * numbers, (2, 1))), name
+        on_edges = name not in ("allreduce", "one_peer_exponential")
+        assert arrays["communication/edge_bytes"].sum() == (2 * 4 * numbers.sum() if on_edges else 0)
