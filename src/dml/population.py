@@ -42,6 +42,7 @@ class Population:
         X: the matrix, [n, P]; columns ``size ..`` are padding and stay 0.
         modules: n modules whose parameters and float buffers are views into the rows of X.
         size: parameters and float buffers of one model, without the padding.
+        trained: parameters of one model, which are the first columns of X.
         tensors: first column and shape of each parameter, tied ones once and float buffers left out.
     """
 
@@ -61,7 +62,7 @@ class Population:
         # The parameters stand before the buffers.
         parameters = zip(self._columns, first.parameters(), strict=False)
         self.tensors = [(start, shape) for (start, _, shape), _ in parameters]
-        self._trained = sum(shape.numel() for _, shape in self.tensors)
+        self.trained = sum(shape.numel() for _, shape in self.tensors)
         width = -(-self.size // ALIGN) * ALIGN
         self.X = torch.zeros(n, width, device=device, dtype=dtype)
         self.modules: list[nn.Module] = []
@@ -121,8 +122,8 @@ class Population:
         """
         squares = torch.zeros(len(self.X), dtype=torch.float64, device=self.X.device)
         chunk = mixing.columns_of(CHUNK_BYTES, self.X)
-        for start in range(0, self._trained, chunk):
-            part = self.X[:, start : min(start + chunk, self._trained)]
+        for start in range(0, self.trained, chunk):
+            part = self.X[:, start : min(start + chunk, self.trained)]
             # The sums are over many columns, where float32 would lose what a few differ by.
             squares += (part - part.mean(0)).square_().sum(1, dtype=torch.float64)
         distance: np.ndarray = squares.sqrt().float().cpu().numpy()
