@@ -42,7 +42,7 @@ class Population:
         X: the matrix, [n, P]; columns ``size ..`` are padding and stay 0.
         modules: n modules whose parameters and float buffers are views into the rows of X.
         size: parameters and float buffers of one model, without the padding.
-        trained: parameters of one model; their columns come first.
+        trained: parameters of one model, which are the first columns of X.
         tensors: first column and shape of each parameter, tied ones once and float buffers left out.
     """
 

@@ -37,8 +37,8 @@ def plain(image, sample, seed, number):
 def test_a_batch_equals_a_loop_over_its_images():
     x = np.random.default_rng(0).random((40, 3, 6, 7), dtype=np.float32)
     index = np.random.default_rng(1).permutation(1000)[:40]
-    augmentation = Augmentation([index], np.array([3]), BLACK, 5)
-    moves = augmentation.draw(0, 2)
+    augmentation, everything = Augmentation([index], np.array([3]), BLACK, 5), np.arange(40)
+    moves = augmentation.draw(0, 2, everything)
     result = augmentation.apply(torch.from_numpy(x), moves).numpy()
     for k in range(37):
         assert np.array_equal(result[k], plain(x[k], index[k], 5, 2))
@@ -46,12 +46,14 @@ def test_a_batch_equals_a_loop_over_its_images():
     # Another batch, another pass, another seed.
     some = torch.tensor([7, 3, 20])
     assert np.array_equal(augmentation.apply(torch.from_numpy(x)[some], moves[some]).numpy(), result[some])
-    assert not torch.equal(augmentation.draw(0, 3), moves)
-    assert not torch.equal(Augmentation([index], np.array([3]), BLACK, 6).draw(0, 2), moves)
+    drawn = np.array([39, 7, 0, 37, 36])
+    assert torch.equal(augmentation.draw(0, 2, drawn), moves[drawn])
+    assert not torch.equal(augmentation.draw(0, 3, everything), moves)
+    assert not torch.equal(Augmentation([index], np.array([3]), BLACK, 6).draw(0, 2, everything), moves)
 
 
 def test_all_places_are_as_likely():
-    moves = Augmentation([np.arange(20_000)], np.array([0]), BLACK, 0).draw(0, 0).numpy()
+    moves = Augmentation([np.arange(20_000)], np.array([0]), BLACK, 0).draw(0, 0, np.arange(20_000)).numpy()
     for axis in (0, 1):
         share = np.bincount(moves[:, axis], minlength=9) / 20_000
         assert np.abs(share - 1 / 9).max() < 4 * np.sqrt(8 / 81 / 20_000)

@@ -38,14 +38,19 @@ class Augmentation:
         self._index, self._fixed, self._seed = index, fixed, seed
         self._black = torch.from_numpy(black)
 
-    def draw(self, node: int, number: int) -> Tensor:
-        """The changes of a node's images in a pass: first row, first column, flipped, [k, 3]."""
+    def draw(self, node: int, number: int, samples: NDArray[np.int64]) -> Tensor:
+        """The changes of some of a node's images in a pass: first row, first column, flipped, [k, 3].
+
+        Args:
+            node: whose images.
+            number: of the node's pass.
+            samples: which of them, [k].
+        """
         index = self._index[node]
         axes = np.arange(3)
-        uniform = randomness.uniforms(self._seed, "augmentation", number, index[:, None], axes[None])
+        uniform = randomness.uniforms(self._seed, "augmentation", number, index[samples][:, None], axes[None])
         moves = np.floor(uniform * [2 * PADDING + 1, 2 * PADDING + 1, 2]).astype(np.int64)
-        if self._fixed[node]:
-            moves[-self._fixed[node] :] = PADDING, PADDING, 0
+        moves[samples >= len(index) - self._fixed[node]] = PADDING, PADDING, 0
         return torch.from_numpy(moves)
 
     def apply(self, x: Tensor, moves: Tensor) -> Tensor:
@@ -53,7 +58,7 @@ class Augmentation:
 
         Args:
             x: images, [b, channels, height, width].
-            moves: theirs, rows of :meth:`draw`, [b, 3].
+            moves: theirs, from :meth:`draw`, [b, 3].
         """
         count, channels, height, width = x.shape
         self._black = self._black.to(x)

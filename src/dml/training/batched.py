@@ -7,6 +7,7 @@ number of steps, and a step is taken by the first of them; and a last, smaller b
 repetitions of its last sample, which weigh nothing.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,25 +15,27 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dml import randomness
 from dml.data.ood import NodeData
 from dml.population import Population
-from dml.training import gradients, optimizers
+from dml.training import gradients
 from dml.training.config import TrainingConfig
 from dml.training.tensors import computing, inputs
+from dml.training.trainer import Trainer
 
 
 @dataclass(frozen=True)
 class _Block:
-    """Nodes that train together, by falling number of steps.
+    """Nodes that train together, by falling number of steps, and what they go over.
 
     Args:
         nodes: which, [m].
         rows: the same, on the accelerator.
         together: their models lie together in this order in X.
         steps: number of nodes and samples a node of each step.
-        positions: the samples of all steps, by their place in the nodes' data one after another.
-        counts: 1 for each of them, 0 for a repetition that fills up a batch.
+        places: of the samples of all steps, in the nodes' orders one after another.
+        passes: for the pass that the nodes are in, and each one after it that they come to: which nodes go
+            over samples of it, and which of ``places`` are theirs.
+        counts: 1 for each place, 0 for a repetition that fills up a batch.
         weights: the same, over the number of answers of the node's batch.
     """
 
@@ -40,12 +43,13 @@ class _Block:
     rows: Tensor
     together: bool
     steps: list[tuple[int, int]]
-    positions: Tensor
+    places: NDArray[np.int64]
+    passes: list[tuple[NDArray[np.int64], NDArray[np.bool_]]]
     counts: Tensor
     weights: Tensor
 
 
-class BatchedEngine:
+class BatchedEngine(Trainer):
     """Trains nodes' models in place, all at once.
 
     Args:
@@ -54,9 +58,7 @@ class BatchedEngine:
         training: optimiser, batch size.
         shuffle: a new batch order in every pass, keyed by (seed, node, pass).
         seed: the experiment's seed.
-
-    Attributes:
-        passes: passes that each node has made over its data, [n]; part of a checkpoint.
+        keep_optimizers: optimisers go on from round to round, and are part of a checkpoint.
     """
 
     def __init__(
@@ -66,96 +68,90 @@ class BatchedEngine:
         training: TrainingConfig,
         shuffle: bool,
         seed: int,
+        keep_optimizers: bool = False,
     ) -> None:
-        self._X = X = population.X
-        self._size, self._shuffle, self._seed = training.batch_size, shuffle, seed
-        self._x = inputs(np.concatenate(data.x), X)
-        self._y = torch.from_numpy(np.concatenate(data.y)).to(X.device)
-        self._answers = self._y[0].numel()
-        self._samples = data.samples
+        super().__init__(population, data, training, shuffle, seed, keep_optimizers)
+        self._x = inputs(np.concatenate(data.x), self._X)
+        self._y = torch.from_numpy(np.concatenate(data.y)).to(self._X.device)
         self._first = np.cumsum(self._samples) - self._samples
+        # Each node's samples in the order of one of its passes, and which pass that is.
+        self._orders, self._drawn = np.arange(self._samples.sum()), np.full(len(self._X), -1)
         self._gradients = gradients.of(population.modules[0], population.tensors)
-        self._optimizer = optimizers.make(list(X.unbind(0)), training)
-        self._most = gradients.block(X)
-        self._computing = computing(training.precision, X.device)
+        self._most = gradients.block(self._X)
+        self._computing = computing(training.precision, self._X.device)
         self._blocks: list[_Block] = []
         self._planned = np.empty(0, np.int64)
-        self.passes = np.zeros(len(X), np.int64)
 
-    def begin_round(self) -> None:
-        """Optimisers start afresh in every round (as published)."""
-        self._optimizer.reset()
+    def _sums(self, nodes: NDArray[np.int64], counts: NDArray[np.int64]) -> NDArray[np.float64]:
+        blocks = self._plan(nodes, counts)
+        trained, sums = zip(*((block.nodes, self._steps(block)) for block in blocks), strict=True)
+        total = np.empty((len(self._X), 2))
+        # Read once for all nodes: on an accelerator each reading waits for the device.
+        total[np.concatenate(trained)] = torch.cat(sums).cpu().numpy()
+        return total[nodes]
 
-    def epoch(self, nodes: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """One pass of the given nodes over their data.
-
-        Returns:
-            The mean cross entropy and the accuracy over the answers (labels, or next tokens) of the pass,
-            each taken at the step that saw the sample, [n]; NaN for a node that did not train.
-        """
-        loss = np.full(len(self._X), np.nan, np.float32)
-        accuracy = loss.copy()
+    def _plan(self, nodes: NDArray[np.int64], counts: NDArray[np.int64]) -> Iterator[_Block] | list[_Block]:
+        """The blocks of some nodes; those of whole passes, which come again and again, are kept."""
+        order = np.argsort(-counts, kind="stable")
+        parts = (order[i : i + self._most] for i in range(0, len(order), self._most))
+        blocks = (self._block(nodes[part], counts[part]) for part in parts)
+        if self.taken[nodes].any() or not np.array_equal(counts, self.batches[nodes]):
+            return blocks
         if not np.array_equal(nodes, self._planned):
-            self._blocks, self._planned = self._plan(nodes), nodes.copy()
-        sums = [self._pass(block) for block in self._blocks]
-        if sums:
-            # Read once for all nodes: on an accelerator each reading waits for the device.
-            total = torch.cat(sums).cpu().numpy()
-            trained = np.concatenate([block.nodes for block in self._blocks])
-            means = total / (self._samples[trained] * self._answers)[:, None]
-            loss[trained], accuracy[trained] = means.T
-        self.passes[nodes] += 1
-        return loss, accuracy
+            self._blocks, self._planned = list(blocks), nodes.copy()
+        return self._blocks
 
-    def _plan(self, nodes: NDArray[np.int64]) -> list[_Block]:
-        steps = -(-self._samples[nodes] // self._size)
-        order = nodes[np.argsort(-steps, kind="stable")]
-        return [self._block(order[i : i + self._most]) for i in range(0, len(order), self._most)]
-
-    def _block(self, nodes: NDArray[np.int64]) -> _Block:
-        samples = self._samples[nodes][:, None]
-        first = np.cumsum(samples)[:, None] - samples
-        steps, positions, counts, weights = [], [], [], []
-        for start in range(0, int(samples.max()), self._size):
-            m = int((samples > start).sum())
-            place = np.arange(start, min(start + self._size, int(samples[:m].max())))
-            counted = place < samples[:m]
-            steps.append(counted.shape)
-            # A batch is filled up with a sample of its own: the last one.
-            positions.append((first[:m] + np.minimum(place, samples[:m] - 1)).ravel())
-            counts.append(counted.ravel())
-            weights.append((counted / (counted.sum(1, keepdims=True) * self._answers)).ravel())
-        device = self._X.device
+    def _block(self, nodes: NDArray[np.int64], counts: NDArray[np.int64]) -> _Block:
+        step = np.arange(counts[0])[:, None]
+        ahead, batch = np.divmod(self.taken[nodes] + step, self.batches[nodes])
+        steps_left = step < counts
+        # Of each node and step, [steps, m]; then of each of their samples, [steps, m, w].
+        start = batch * self._size
+        width = np.minimum(self._size, self._samples[nodes] - start)
+        widest = np.where(steps_left, width, 0).max(1)
+        sample, width = np.arange(widest.max()), width[..., None]
+        held = steps_left[..., None] & (sample < widest[:, None, None])
+        counted = sample < width
+        # A batch is filled up with a sample of its own: the last one.
+        places = (self._first[nodes] + start)[..., None] + np.minimum(sample, width - 1)
+        weights = counted / (width * self._answers)
+        passes = []
+        for number in range(int(ahead[steps_left].max()) + 1):
+            of_pass = steps_left & (ahead == number)
+            passes.append((nodes[of_pass.any(0)], np.broadcast_to(of_pass[..., None], held.shape)[held]))
         return _Block(
             nodes,
-            torch.from_numpy(nodes).to(device),
+            torch.from_numpy(nodes).to(self._X.device),
             bool((np.diff(nodes) == 1).all()),
-            steps,
-            torch.from_numpy(np.concatenate(positions)).to(device),
-            torch.from_numpy(np.concatenate(counts)).to(self._X),
-            torch.from_numpy(np.concatenate(weights)).to(self._X),
+            list(zip(steps_left.sum(1).tolist(), widest.tolist(), strict=True)),
+            places[held],
+            passes,
+            torch.from_numpy(counted[held]).to(self._X),
+            torch.from_numpy(weights[held]).to(self._X),
         )
 
-    def _order(self, nodes: NDArray[np.int64]) -> Tensor:
-        """The samples of these nodes, one node after another, in the order of their next pass."""
-        if self._shuffle:
-            orders = [
-                self._first[node]
-                + randomness.generator(self._seed, "batch order", node, int(self.passes[node])).permutation(
-                    self._samples[node]
-                )
-                for node in nodes.tolist()
-            ]
-        else:
-            orders = [self._first[node] + np.arange(self._samples[node]) for node in nodes]
-        return torch.from_numpy(np.concatenate(orders)).to(self._X.device)
+    def _draw(self, nodes: NDArray[np.int64], numbers: NDArray[np.int64]) -> None:
+        """Puts the samples of these nodes into the orders of these passes of theirs."""
+        other = self._drawn[nodes] != numbers
+        for node, number in zip(nodes[other].tolist(), numbers[other].tolist(), strict=True):
+            first = self._first[node]
+            self._orders[first : first + self._samples[node]] = first + self._order(node, number)
+        self._drawn[nodes] = numbers
 
-    def _pass(self, block: _Block) -> Tensor:
-        """Trains some nodes for one pass; the sums of their losses, and their hits, [m, 2] float64."""
+    def _batches_of(self, block: _Block) -> Tensor:
+        """The samples of all steps, one batch after another."""
+        result = np.empty_like(block.places)
+        for ahead, (nodes, theirs) in enumerate(block.passes):
+            self._draw(nodes, self.passes[nodes] + ahead)
+            result[theirs] = self._orders[block.places[theirs]]
+        return torch.from_numpy(result).to(self._X.device)
+
+    def _steps(self, block: _Block) -> Tensor:
+        """Trains some nodes; the sums of their losses, and their hits, [m, 2] float64."""
         first = int(block.nodes[0])
         models = self._X[first : first + len(block.nodes)] if block.together else self._X[block.rows]
-        optimizer = self._optimizer.part(block.nodes.tolist(), list(models.unbind(0)))
-        samples = self._order(block.nodes)[block.positions]
+        optimizer = self._memory.of_models(block.nodes.tolist(), list(models.unbind(0)))
+        samples = self._batches_of(block)
         sums = torch.zeros(len(models), 2, dtype=torch.float64, device=models.device)
         start = 0
         for m, width in block.steps:

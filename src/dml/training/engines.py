@@ -4,10 +4,13 @@ Both give the same numbers to rounding. ``loop`` trains one node after another, 
 takes each step for all nodes at once, which is faster where a step of one node is little work.
 """
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 SMALL = 100_000
 """Numbers in a model up to which all nodes at once are faster on a CPU.
@@ -27,19 +30,32 @@ by processor time, the decoder of one block (203,264 numbers: 0.95), that of fou
 
 
 class Engine(Protocol):
-    """Trains nodes' models in place, in the population.
+    """Trains nodes' models in place, in the population; ``dml.training.trainer`` says what both share.
 
     Attributes:
-        passes: passes that each node has made over its data, [n]; part of a checkpoint.
+        passes: passes that each node has made over its data, [n].
+        taken: steps that it has taken within the pass that it has not finished, [n].
+        batches: steps that one pass takes, [n].
     """
 
     passes: NDArray[np.int64]
+    taken: NDArray[np.int64]
+    batches: NDArray[np.int64]
 
-    def begin_round(self) -> None:
-        """Optimisers start afresh."""
+    def begin_round(self, momentum: "Tensor | None" = None) -> None:
+        """Optimisers start afresh, unless they are kept; SGD's momentum from this one, [n, P], if given."""
 
     def epoch(self, nodes: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """One pass of the given nodes over their data; losses and accuracies, NaN for the others, [n]."""
+
+    def steps(self, nodes: NDArray[np.int64], count: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """So many steps of each of them, on from where its last one ended; measured as by ``epoch``."""
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """What a checkpoint between two rounds needs beside the models."""
+
+    def load_state(self, state: dict[str, NDArray[Any]]) -> None:
+        """Goes on from what :meth:`state` returned."""
 
 
 def choose(asked: str, obstacle: str | None, before: str | None, size: int, accelerator: str) -> str:

@@ -3,23 +3,23 @@
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 from torch.nn import functional
 
-from dml import randomness
 from dml.data.ood import NodeData
 from dml.models import dropout
 from dml.population import Population
-from dml.training import optimizers
 from dml.training.augment import Augmentation
 from dml.training.config import TrainingConfig
 from dml.training.proximal import Proximal
 from dml.training.tensors import computing, inputs
+from dml.training.trainer import Trainer
 
 KEPT = 1 << 22
 """Logits that are kept within a pass before the hits among them are counted: 16 MB."""
 
 
-class LoopEngine:
+class LoopEngine(Trainer):
     """Trains nodes' models in place.
 
     Args:
@@ -30,9 +30,7 @@ class LoopEngine:
         seed: the experiment's seed.
         proximal: a term of the loss that draws towards the neighbours; None without one.
         augmentation: changes training images anew in each pass; None without.
-
-    Attributes:
-        passes: passes that each node has made over its data, [n]; part of a checkpoint.
+        keep_optimizers: optimisers go on from round to round, and are part of a checkpoint.
     """
 
     def __init__(
@@ -44,72 +42,75 @@ class LoopEngine:
         seed: int,
         proximal: Proximal | None = None,
         augmentation: Augmentation | None = None,
+        keep_optimizers: bool = False,
     ) -> None:
-        self._population, self._training = population, training
-        self._shuffle, self._seed = shuffle, seed
+        super().__init__(population, data, training, shuffle, seed, keep_optimizers)
+        self._modules = population.modules
         self._proximal, self._augmentation = proximal, augmentation
         self._computing = computing(training.precision, population.X.device)
         self._x = [inputs(x, population.X) for x in data.x]
         self._y = [torch.from_numpy(y).to(population.X.device) for y in data.y]
         self._index = data.index
-        self._batches = [dropout.attach(module, seed) for module in population.modules]
+        self._dropout = [dropout.attach(module, seed) for module in population.modules]
         self._parameters = [population.parameters(node) for node in range(len(self._x))]
-        self._optimizers = [optimizers.make(p, training) for p in self._parameters]
-        self.passes = np.zeros(len(self._x), np.int64)
+        self._optimizers = [self._memory.of_node(node, p) for node, p in enumerate(self._parameters)]
+        self._unfinished: dict[int, tuple[int, NDArray[np.int64]]] = {}
 
-    def begin_round(self) -> None:
-        """Optimisers start afresh in every round (as published)."""
-        for optimizer in self._optimizers:
-            optimizer.reset()
+    def begin_round(self, momentum: Tensor | None = None) -> None:
+        """As of any engine; the proximal term draws to the neighbours' models of now."""
+        super().begin_round(momentum)
         if self._proximal:
             self._proximal.begin_round()
 
-    def epoch(self, nodes: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """One pass of the given nodes over their data.
+    def _sums(self, nodes: NDArray[np.int64], counts: NDArray[np.int64]) -> NDArray[np.float64]:
+        sums = [self._steps(*pair) for pair in zip(nodes.tolist(), counts.tolist(), strict=True)]
+        # Read once for all nodes: on an accelerator each reading waits for the device.
+        total: NDArray[np.float64] = torch.stack(sums).cpu().numpy()
+        return total
 
-        Returns:
-            The mean cross entropy and the accuracy over the answers (labels, or next tokens) of the pass,
-            each taken at the step that saw the sample, [n]; NaN for a node that did not train.
-        """
-        loss = np.full(len(self._x), np.nan, np.float32)
-        accuracy = loss.copy()
-        sums = [self._pass(int(node)) for node in nodes]
-        if sums:
-            # Read once for all nodes: on an accelerator each reading waits for the device.
-            total = torch.stack(sums).cpu().numpy()
-            answers = np.array([self._y[node].numel() for node in nodes])
-            loss[nodes], accuracy[nodes] = total[:, 0] / answers, total[:, 1] / answers
-        self.passes[nodes] += 1
-        return loss, accuracy
+    def _steps(self, node: int, count: int) -> Tensor:
+        """Trains one node; the sum of the losses and the number of hits, [2] float64."""
+        number, first, batches = int(self.passes[node]), int(self.taken[node]), int(self.batches[node])
+        sums = []
+        while count:
+            stop = min(first + count, batches)
+            order = self._current_order(node, number, stop < batches)
+            sums.append(self._within_pass(node, number, order[first * self._size : stop * self._size]))
+            number, first, count = number + 1, 0, count - (stop - first)
+        return sums[0] if len(sums) == 1 else torch.stack(sums).sum(0)
 
-    def _pass(self, node: int) -> torch.Tensor:
-        """Trains one node for one pass; the sum of the losses and the number of hits, [2] float64."""
-        module, parameters = self._population.modules[node], self._parameters[node]
-        optimizer, x, y = self._optimizers[node], self._x[node], self._y[node]
-        batch, passes, index = self._batches[node], int(self.passes[node]), self._index[node]
+    def _current_order(self, node: int, number: int, goes_on: bool) -> NDArray[np.int64]:
+        """The order of a node's samples in a pass, kept for its next steps if the pass goes on."""
+        kept = self._unfinished.pop(node, None)
+        order = kept[1] if kept and kept[0] == number else self._order(node, number)
+        if goes_on:
+            self._unfinished[node] = number, order
+        return order
+
+    def _within_pass(self, node: int, number: int, samples: NDArray[np.int64]) -> Tensor:
+        """Trains one node on some of its samples, in this order; losses and hits as of :meth:`_steps`."""
+        module, parameters, optimizer = self._modules[node], self._parameters[node], self._optimizers[node]
+        batch, x, y, index = self._dropout[node], self._x[node], self._y[node], self._index[node][samples]
         moves = None
         if self._augmentation:
-            moves = self._augmentation.draw(node, passes).to(x.device)
-        if self._shuffle:
-            rng = randomness.generator(self._seed, "batch order", node, passes)
-            permutation = rng.permutation(len(y))
-            order = torch.from_numpy(permutation).to(x.device)
-            x, y, index = x[order], y[order], index[permutation]
-            moves = None if moves is None else moves[order]
+            moves = self._augmentation.draw(node, number, samples).to(x.device)
+        if self._shuffle or len(samples) < len(y):
+            order = torch.from_numpy(samples).to(x.device)
+            x, y = x[order], y[order]
         module.train()
-        outputs: list[torch.Tensor] = []
+        outputs: list[Tensor] = []
         losses, hits, counted = [], [], 0
-        size = self._training.batch_size
+        size = self._size
         for k, (xb, yb) in enumerate(zip(torch.split(x, size), torch.split(y, size), strict=True)):
             stop = min((k + 1) * size, len(y))
             if batch is not None:
-                batch.passes, batch.samples = passes, index[k * size : stop]
+                batch.passes, batch.samples = number, index[k * size : stop]
             if self._augmentation and moves is not None:
                 xb = self._augmentation.apply(xb, moves[k * size : stop])
             # One row an answer: of a sequence, one for each place.
             with self._computing:
                 logits = module(xb).flatten(0, -2)
-            logits = logits.to(self._population.X.dtype)
+            logits = logits.to(self._X.dtype)
             loss = functional.cross_entropy(logits, yb.flatten().long())
             # The last step's gradients are dropped only now: the heap, which would shrink at once if they
             # went after the step, takes the new ones in their place.
@@ -132,6 +133,6 @@ class LoopEngine:
         return torch.stack([torch.stack(losses).double().sum(), torch.stack(hits).sum().double()])
 
 
-def _drop_gradients(parameters: list[torch.Tensor]) -> None:
+def _drop_gradients(parameters: list[Tensor]) -> None:
     for parameter in parameters:
         parameter.grad = None
