@@ -202,7 +202,7 @@ def test_the_corrected_learning_rate_is_trained_with(small: Small, tmp_path: Pat
     flags = {"algorithm": "relaysgd", "topology_file": "chain:n=5", "rounds": 3}
     factor = trees.kappa(trees.choose(plan.make(small(**flags)).topology))
     auto = small(**flags, lr=0.01, lr_correction="auto", out_dir=tmp_path / "auto")
-    by_hand = small(**flags, lr=0.01 * factor, out_dir=tmp_path / "hand")
+    by_hand = small(**flags, lr=0.01 * factor, lr_correction="off", out_dir=tmp_path / "hand")
     losses = [results.load(experiment.run(c)).arrays["metrics/test_loss"] for c in (auto, by_hand)]
     np.testing.assert_array_equal(*losses)
 

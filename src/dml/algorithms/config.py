@@ -72,8 +72,9 @@ class AlgorithmConfig(Section):
     )
     exchanges: int = Field(1, ge=1, le=MAX_COUNT, description="exchanges a round of one_peer_exponential")
     lr_correction: Literal["auto", "off"] | Annotated[float, Field(gt=0)] = Field(
-        "off",
-        description="factor on --lr for averages over old models: auto (kappa of the tree), off or a number",
+        "auto",
+        description="factor on --lr for averages over old models, which move slower: auto (kappa of the "
+        "tree), off or a number",
     )
 
     @property
