@@ -76,6 +76,11 @@ class Progress:
             file=sys.stderr,
         )
 
+    def expect(self, total: int) -> None:
+        """There is more, or less, to do than was thought."""
+        self._total = total
+        self._bar.update(self._task, total=total)
+
     def say(self, line: str) -> None:
         """A line above the bar."""
         with contextlib.suppress(OSError, ValueError):

@@ -19,6 +19,7 @@ from dml import command_line
 from dml.data import images
 from dml.errors import InputError
 from dml.parallel import sites, sweep
+from dml.parallel.tune import Tuner
 from dml.plan import check_writable
 
 DESCRIPTION = "A sweep of experiments over Parsl workers: one HDF5 file each, and a table at the end."
@@ -52,6 +53,10 @@ def main() -> int:
         return 0
     if plans:
         images.check_there((p.config.data.dataset for p in plans), plans[0].config.data.data_dir)
+    tuner = None
+    if own.tune_lr:
+        tuner = Tuner(sweep.combinations(own, flags), own.tune_lr)
+        plans = tuner.first()
     # A folder of its own: Parsl's search for a free number is no match for two schedulers at once.
     run_dir = site.run_dir(folder / ".parsl" / f"{socket.gethostname()}-{os.getpid()}")
     site.config(options, run_dir)  # whether one can be made at all, before anything is written
@@ -69,10 +74,15 @@ def main() -> int:
     started = time.monotonic()
     try:
         with Progress("experiment", len(plans)) as bar:
-            work = Sweep(plans, folder, bar.say, bar.update)
+
+            def show(done: int, note: str = "") -> None:
+                bar.expect(work.outcome.total)
+                bar.update(done, note)
+
+            work = Sweep(plans, folder, bar.say, show, tuner.follow if tuner else lambda plan: [])
             if work.outcome.skipped:
-                bar.say(f"{work.outcome.skipped} of {len(plans)} experiments are done already")
-            bar.update(work.outcome.done)
+                bar.say(f"{work.outcome.skipped} of {work.outcome.total} experiments are done already")
+            show(work.outcome.done)
             outcome = work.run(lambda: site.config(options, run_dir)) if work.left else work.outcome
     except LostWorkersError as error:
         print(f"error: {error}\nthe same command goes on with what is missing", file=sys.stderr, flush=True)
@@ -88,7 +98,7 @@ def main() -> int:
     if outcome.done > outcome.skipped:
         took = f"{time.monotonic() - started:.0f} s"
         print(f"{outcome.done} of {outcome.total} experiments are done, after {took}", file=sys.stderr)
-    code = report(folder)
+    code = _tuned(tuner, folder / "tuned.yaml") if tuner else report(folder)
     if outcome.failed:
         print(f"\n{len(outcome.failed)} of {outcome.total} experiments failed:", file=sys.stderr)
         for line in outcome.failed:
@@ -96,6 +106,14 @@ def main() -> int:
         print("the same command tries them again", file=sys.stderr)
         return 1
     return code
+
+
+def _tuned(tuner: Tuner, path: Path) -> int:
+    """Prints the learning rates and writes the sweep's file with them; 1 if one was not found."""
+    print("\n".join(tuner.report()))
+    tuner.write(path)
+    print(f"\n{path}")
+    return 0 if all(search.best is not None for search in tuner.searches) else 1
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

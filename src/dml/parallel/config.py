@@ -1,6 +1,6 @@
 """The scheduler's own flags, beside those of the experiments that it starts."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
@@ -39,6 +39,13 @@ class SweepConfig(Section):
         "each, in place of the preset's",
     )
     control: bool = Field(False, description="also run every combination without OOD data")
+    tune_lr: Literal["worst_test", "final_test", "auc_test", "worst_ood", "final_ood", "auc_ood"] | None = (
+        Field(
+            None,
+            description="in place of the sweep, find the learning rate of each combination that is best by "
+            "this value, from the sweep's own by factors of 2; the sweep's file with them is written",
+        )
+    )
     limit: int | None = Field(None, ge=1, le=MAX_COUNT, description="run only the first so many experiments")
     out_dir: UserPath | None = Field(None, description="folder of the results")
     parsl_config: str = Field(

@@ -71,36 +71,51 @@ class Sweep:
         folder: of the results.
         say: prints a line to the user.
         show: is told how many are done, and a few words.
+        follow: names further experiments after one that is done.
     """
 
     def __init__(
-        self, plans: list[Plan], folder: Path, say: Callable[[str], None], show: Callable[[int, str], None]
+        self,
+        plans: list[Plan],
+        folder: Path,
+        say: Callable[[str], None],
+        show: Callable[[int, str], None],
+        follow: Callable[[Plan], list[Plan]] = lambda plan: [],
     ) -> None:
-        self._say, self._show, self._folder = say, show, folder
+        self._say, self._show, self._folder, self._follow = say, show, folder, follow
         self._failures = Failures(folder)
         if len(self._failures):
             say(f"{len(self._failures)} experiments failed in an earlier call; and are tried again")
-        self.outcome = Outcome(total=len(plans))
+        self.outcome = Outcome(total=0)
         self._waiting: deque[Plan] = deque()
         self._running: dict[Future[str], Plan] = {}
         self._locked: deque[tuple[float, Plan]] = deque()
         self._tries: dict[str, int] = {}
         self._told: set[str] = set()
-        for plan in plans:
+        self._take(plans)
+
+    def _take(self, plans: list[Plan]) -> None:
+        """Queues experiments, but for those that are done, and what follows on these."""
+        new = deque(plans)
+        while new:
+            plan = new.popleft()
+            self.outcome.total += 1
             try:
                 found = reader.attributes(plan.result) if plan.result.exists() else None
-                if found and reader.finished(found, plan.config.run.rounds):
-                    if found["status"] == "running":
-                        rounds = found["rounds_done"]
-                        say(f"{plan.result.name}: holds {rounds} rounds and has not ended; "
-                            f"--rounds {rounds} or more ends it")  # fmt: skip
-                    self.outcome.skipped += 1
-                    self.outcome.done += 1
-                    self._failures.remove(plan.identity.id)
-                else:
-                    self._waiting.append(plan)
             except DamagedFileError as error:
                 self._fail(plan, str(error))
+                continue
+            if not (found and reader.finished(found, plan.config.run.rounds)):
+                self._waiting.append(plan)
+                continue
+            if found["status"] == "running":
+                rounds = found["rounds_done"]
+                self._say(f"{plan.result.name}: holds {rounds} rounds and has not ended; "
+                          f"--rounds {rounds} or more ends it")  # fmt: skip
+            self.outcome.skipped += 1
+            self.outcome.done += 1
+            self._failures.remove(plan.identity.id)
+            new.extend(self._follow(plan))
 
     @property
     def left(self) -> int:
@@ -202,6 +217,7 @@ class Sweep:
         if answer.status == worker.DIVERGED:
             self.outcome.diverged += 1
             self._say(f"{plan.result.name}: a node's training loss is no longer finite; kept as diverged")
+        self._take(self._follow(plan))
         self._show(self.outcome.done, self._note())
 
     def _fail(self, plan: Plan, why: str) -> None:

@@ -1,7 +1,7 @@
 """A sweep written out: the experiments that a preset, or a file, and its flags stand for."""
 
 import sys
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -96,6 +96,10 @@ def make(given: Mapping[str, Any]) -> tuple[SweepConfig, dict[str, Any]]:
         sweep = SweepConfig(**own)
     except ValidationError as error:
         raise experiment_config.input_error(error) from None
+    if sweep.tune_lr:
+        for flag in ("control", "limit"):
+            if getattr(sweep, flag):
+                raise InputError(flag, getattr(sweep, flag), "excludes --tune_lr; give one")
     if sweep.sweep and "preset" in given:
         raise InputError("preset", sweep.preset, "excludes --sweep; give one")
     if sweep.sweep and sweep.sweep.stem in PRESETS and sweep.out_dir is None:
@@ -106,7 +110,8 @@ def make(given: Mapping[str, Any]) -> tuple[SweepConfig, dict[str, Any]]:
 
 def out_dir(sweep: SweepConfig) -> Path:
     """The folder of the results."""
-    return sweep.out_dir or Path("results") / (sweep.sweep.stem if sweep.sweep else sweep.preset)
+    name = sweep.sweep.stem if sweep.sweep else sweep.preset
+    return sweep.out_dir or Path("results") / (f"{name}-tuning" if sweep.tune_lr else name)
 
 
 def experiments(sweep: SweepConfig, flags: Mapping[str, Any]) -> list[Plan]:
@@ -185,26 +190,47 @@ def _config(values: Mapping[str, Any]) -> ExperimentConfig:
     return experiment_config.make(flags, drop_unread=True)
 
 
+def combinations(sweep: SweepConfig, flags: Mapping[str, Any]) -> Iterator[tuple[dict[str, Any], Plan]]:
+    """Every combination of a sweep that :func:`experiments` has found right, and its experiment."""
+    given = (
+        read_tables(sweep.sweep, SweepConfig.model_fields) if sweep.sweep else PRESETS[sweep.preset].tables
+    )
+    graph = cache(read)
+    for table in (_with_flags(table, sweep, flags) for table in given):
+        for values in table.combinations():
+            planned = _plan(values, table.factors.get(OOD_RANK, ()), graph)
+            if planned:
+                yield values, planned
+
+
 def _plans(tables: Sequence[Table], control: bool) -> Iterator[Plan]:
     graph = cache(read)
     for table in tables:
-        ranks = table.factors.get(OOD_RANK, ())
         for values in table.combinations():
-            config = _config(values)
-            topology = graph(config.topology.topology_file, config.run.seed)
-            if OOD_RANK in values and config.data.backdoor:
-                possible = [rank for rank in ranks if rank <= topology.n]
-                if not possible:
-                    right = f"{config.topology.topology_file} has no more than {topology.n} nodes"
-                    raise InputError(OOD_RANK, ranks, right)
-                # On the complete graph all nodes are alike, so the first says it all.
-                complete = config.complete
-                if values[OOD_RANK] not in (possible[:1] if complete else possible):
-                    continue
-                config = _with_ood_on(config, topology, values[OOD_RANK])
-            yield plan.make(config, topology)
-            if config.data.backdoor and control:
-                yield plan.make(_config({**values, "backdoor": False}), topology)
+            planned = _plan(values, table.factors.get(OOD_RANK, ()), graph)
+            if planned is None:
+                continue
+            yield planned
+            if planned.config.data.backdoor and control:
+                yield plan.make(_config({**values, "backdoor": False}), planned.topology)
+
+
+def _plan(
+    values: Mapping[str, Any], ranks: Sequence[int], graph: Callable[[str, int], Topology]
+) -> Plan | None:
+    """The experiment of one combination; None where it says no more than another one of the ranks."""
+    config = _config(values)
+    topology = graph(config.topology.topology_file, config.run.seed)
+    if OOD_RANK in values and config.data.backdoor:
+        possible = [rank for rank in ranks if rank <= topology.n]
+        if not possible:
+            right = f"{config.topology.topology_file} has no more than {topology.n} nodes"
+            raise InputError(OOD_RANK, ranks, right)
+        # On the complete graph all nodes are alike, so the first says it all.
+        if values[OOD_RANK] not in (possible[:1] if config.complete else possible):
+            return None
+        config = _with_ood_on(config, topology, values[OOD_RANK])
+    return plan.make(config, topology)
 
 
 def _distinct(plans: Iterator[Plan], limit: int | None) -> list[Plan]:

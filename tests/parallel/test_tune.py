@@ -1,0 +1,116 @@
+"""The search for learning rates: where it goes, when it ends, what it writes."""
+
+import math
+
+import pytest
+
+from dml.parallel import sweep, tune
+from dml.parallel.tune import MOST_STEPS, Tuner
+from dml.results import reader
+
+SWEEP = """
+topology_file: "chain:n=4"
+algorithm: [dpsgd, relaysgd]
+train_test_val: [[0.8, 0.2]]
+lr: 0.1
+seed: [0, 1]
+"""
+
+
+def searched(tmp_path, monkeypatch, score, metric="worst_test", text=SWEEP):
+    """The tuner after all that it asked for was done; a function of the configuration gives each score."""
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    own, flags = sweep.make({"sweep": str(path), "tune_lr": metric, "out_dir": str(tmp_path)})
+    sweep.experiments(own, flags)
+    tuner = Tuner(sweep.combinations(own, flags), metric)
+    scores, ran = {}, []
+
+    def attributes(result):
+        value = scores[result]
+        return {"status": "diverged" if value == -math.inf else "complete", metric: value}
+
+    monkeypatch.setattr(reader, "attributes", attributes)
+    waiting = tuner.first()
+    while waiting:
+        plan = waiting.pop(0)
+        scores[plan.result] = score(plan.config)
+        ran.append(plan.identity.id)
+        waiting += tuner.follow(plan)
+    assert len(ran) == len(set(ran)), "an experiment was run twice"
+    return tuner, path
+
+
+def hill(config):
+    """Best at 0.8 for dpsgd, and at 0.025 for relaysgd."""
+    top = 0.8 if config.algorithm.algorithm == "dpsgd" else 0.025
+    return 1 - abs(math.log2(config.training.lr / top)) / 10
+
+
+def test_each_combination_finds_its_own_learning_rate(tmp_path, monkeypatch):
+    tuner, _ = searched(tmp_path, monkeypatch, hill)
+    assert [search.lr(search.best) for search in tuner.searches] == [0.8, 0.025]
+    # The best, its neighbours, and what lay on the way there; both seeds count in each.
+    assert sorted(tuner.searches[0].scores) == [-1, 0, 1, 2, 3, 4]
+    assert [len(search.plans) for search in tuner.searches] == [2, 2]
+
+
+def test_learning_rates_that_diverge_are_left_for_lower_ones(tmp_path, monkeypatch):
+    tuner, _ = searched(tmp_path, monkeypatch, lambda c: 0.5 if c.training.lr < 0.004 else -math.inf)
+    assert {search.lr(search.best) for search in tuner.searches} == {0.003125}
+
+
+def test_one_seed_that_diverges_rules_a_learning_rate_out(tmp_path, monkeypatch):
+    def score(config):
+        return -math.inf if config.run.seed and config.training.lr > 0.1 else hill(config)
+
+    tuner, _ = searched(tmp_path, monkeypatch, score)
+    assert tuner.searches[0].lr(tuner.searches[0].best) == 0.1
+
+
+def test_a_search_that_finds_nothing_says_so_and_ends(tmp_path, monkeypatch):
+    tuner, _ = searched(tmp_path, monkeypatch, lambda config: -math.inf)
+    assert all(search.best is None for search in tuner.searches)
+    assert min(tuner.searches[0].scores) == -MOST_STEPS
+    assert "algorithm dpsgd, not converged: diverges at every lr" in tuner.report()[0]
+    tuner.write(tmp_path / "tuned.yaml")
+    assert "not converged" in (tmp_path / "tuned.yaml").read_text()
+
+
+def test_a_search_ends_at_its_edge(tmp_path, monkeypatch):
+    tuner, _ = searched(tmp_path, monkeypatch, lambda config: config.training.lr)
+    assert tuner.searches[0].best == MOST_STEPS
+    assert "at the edge of the search" in tuner.report()[0]
+
+
+def test_the_file_that_it_writes_is_the_sweep_with_these_learning_rates(tmp_path, monkeypatch):
+    tuner, _ = searched(tmp_path, monkeypatch, hill)
+    written = tmp_path / "tuned.yaml"
+    tuner.write(written)
+    plans = sweep.experiments(*sweep.make({"sweep": str(written), "out_dir": str(tmp_path)}))
+    found = {(p.config.algorithm.algorithm, p.config.run.seed, p.config.training.lr) for p in plans}
+    assert found == {("dpsgd", 0, 0.8), ("dpsgd", 1, 0.8), ("relaysgd", 0, 0.025), ("relaysgd", 1, 0.025)}
+    assert all(p.config.data.train_test_val == (0.8, 0.2) for p in plans)
+
+
+def test_an_experiment_of_two_combinations_is_run_once_and_counts_for_both(tmp_path, monkeypatch):
+    # Momentum is nothing that adam reads.
+    text = 'topology_file: ["chain:n=4", "nx.path_graph:n=4"]\nalgorithm: dpsgd\nlr: 0.1\n'
+    tuner, _ = searched(tmp_path, monkeypatch, hill, text=text)
+    assert len(tuner.searches) == 2
+    assert [search.lr(search.best) for search in tuner.searches] == [0.8, 0.8]
+
+
+def test_a_plateau_is_not_wandered_over(tmp_path, monkeypatch):
+    tuner, _ = searched(tmp_path, monkeypatch, lambda c: min(0.9, c.training.lr * 2))
+    assert tuner.searches[0].lr(tuner.searches[0].best) == 0.8
+    assert max(tuner.searches[0].scores) == 4
+
+
+@pytest.mark.parametrize("flag", [{"control": True}, {"limit": 3}])
+def test_flags_that_mean_nothing_beside_it(flag):
+    from dml.errors import InputError
+
+    with pytest.raises(InputError, match="excludes --tune_lr"):
+        sweep.make({"tune_lr": "worst_test", **flag})
+    assert tune.FACTOR == 2
