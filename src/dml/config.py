@@ -121,6 +121,8 @@ LATER: dict[str, Any] = {
     "ood_kind": "trigger",
     "random_bd": False,
     "random_data_placement": True,
+    "partition": "budgets",
+    "label_placement": "drawn",
 }
 """Fields that were added after version 0.1, with the value that gives the numbers from before: while a field
 holds it, it stays out of an experiment's id, so that old ids and files stay good."""

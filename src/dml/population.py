@@ -129,6 +129,16 @@ class Population:
         distance: np.ndarray = squares.sqrt().float().cpu().numpy()
         return distance
 
+    def named(self, row: Tensor) -> dict[str, Tensor]:
+        """A row like those of X as parameters and float buffers by name, which are views into it."""
+        module = self.modules[0]
+        names = [name for name, _ in module.named_parameters()]
+        names += [name for name, buffer in module.named_buffers() if buffer.is_floating_point()]
+        return {
+            name: row[start:stop].view(shape)
+            for name, (start, stop, shape) in zip(names, self._columns, strict=True)
+        }
+
     def buffers(self) -> list[np.ndarray]:
         """The integer buffers of all nodes, one array [n, ..] each, for a checkpoint."""
         stacks = zip(

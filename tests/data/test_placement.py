@@ -8,9 +8,9 @@ from dml import config, experiment, results
 from dml.data.config import DataConfig
 from dml.data.load import Dataset
 from dml.data.partition import budgets
-from dml.data.placement import arranged, centrality, share_out
+from dml.data.placement import arranged, by_labels, centrality, share_out
 from dml.errors import InputError
-from dml.topology import make
+from dml.topology import Topology, make
 
 PARTS = [np.arange(k) for k in (5, 1, 9, 3, 7)]
 
@@ -100,9 +100,68 @@ def test_every_node_gets_what_it_needs_at_least():
         share_out(dataset(17), make("cycle:n=6"), DataConfig(), (), 0, least=3)
 
 
+@pytest.mark.parametrize("kind", ["trigger", "heldout_class"])
+def test_equal_amounts(kind):
+    data, topology = dataset(201), make("cycle:n=6")
+    flags = DataConfig(partition="equal", label_alpha=0.1, ood_kind=kind, ood_class=3)
+    parts = share_out(data, topology, flags, (), 0)
+    clean = np.flatnonzero(data.train_y != 3) if kind == "heldout_class" else np.arange(201)
+    assert np.array_equal(np.sort(np.concatenate(parts)), clean)
+    assert np.ptp([len(part) for part in parts]) <= 1
+    # The amounts that the other partition draws play no part.
+    other = flags.model_copy(update={"sample_alpha": 0.1})
+    assert all(map(np.array_equal, parts, share_out(data, topology, other, (), 0)))
+
+
+def unlike(topology, counts):
+    """Mean over the edges of the distance of the two ends' shares of labels (total variation)."""
+    shares = counts / counts.sum(1, keepdims=True)
+    return np.mean([np.abs(shares[i] - shares[j]).sum() / 2 for i, j in topology.edges])
+
+
+@pytest.mark.parametrize("name", ["cycle:n=16", "torus:rows=4,cols=4", "barabasi_albert:n=20,m=2,seed=0"])
+@pytest.mark.parametrize("way", ["budgets", "equal"])
+def test_labels_are_placed_clustered_or_mixed(name, way):
+    data, topology, found = dataset(2000, 10), make(name), {}
+    for placement in ("drawn", "clustered", "mixed"):
+        flags = DataConfig(partition=way, label_alpha=0.1, label_placement=placement)
+        seeds = [share_out(data, topology, flags, (), seed) for seed in range(5)]
+        found[placement] = np.mean(
+            [
+                unlike(topology, np.array([np.bincount(data.train_y[p], minlength=10) for p in parts]))
+                for parts in seeds
+            ]
+        )
+        # The same parts, elsewhere.
+        drawn = share_out(data, topology, flags.model_copy(update={"label_placement": "drawn"}), (), 0)
+        assert sorted(p.tolist() for p in drawn) == sorted(p.tolist() for p in seeds[0])
+    assert found["clustered"] < 0.95 * found["drawn"]
+    assert found["mixed"] > 1.02 * found["drawn"]
+
+
+def test_labels_are_placed_by_hand():
+    # A chain 0-1-2-3 and 4 by itself: node 1 begins with part 0, then 0 and 2, then 3, at last 4.
+    counts = np.array([[9, 1], [1, 9], [8, 2], [2, 8], [5, 5]])
+    topology = make("chain:n=4")
+    assert by_labels(counts[:4], topology, alike=True).tolist() == [2, 0, 3, 1]
+    assert by_labels(counts[:4], topology, alike=False).tolist() == [1, 0, 3, 2]
+    parts = Topology(5, topology.edges, topology.weights, "four and one")
+    assert by_labels(counts, parts, alike=True).tolist() == [2, 0, 4, 3, 1]
+
+
 @pytest.mark.parametrize(
     ("flags", "says"),
     [
+        ({"partition": "equal", "sample_alpha": 3}, "--sample_alpha 3: nothing in this experiment reads it"),
+        ({"partition": "even"}, "--partition even: must be 'budgets' or 'equal'"),
+        (
+            {"partition": "equal", "random_data_placement": False},
+            "--no_random_data_placement: puts the largest part .* --partition equal are all of one size",
+        ),
+        (
+            {"label_placement": "mixed", "random_data_placement": False},
+            "--no_random_data_placement: puts the largest part .* leave one out",
+        ),
         ({"ood_kind": "heldout_class", "ood_class": 10}, "--ood_class 10: digits has the classes 0 to 9"),
         ({"ood_class": 3}, "--ood_class 3: nothing in this experiment reads it"),
         ({"ood_kind": "rotated", "random_bd": True}, "--random_bd: nothing"),
@@ -119,6 +178,30 @@ def test_every_node_gets_what_it_needs_at_least():
 def test_what_cannot_be_right_is_refused(flags, says):
     with pytest.raises(InputError, match=says):
         config.make(flags)
+
+
+def test_an_experiment_of_equal_amounts_has_an_id_of_its_own_and_runs(small):
+    old = config.make({}).decides()
+    assert {"partition", "label_placement"} & set(old) == set()
+    new = config.make({"partition": "equal", "label_placement": "clustered"}).decides()
+    assert new == {k: v for k, v in old.items() if k != "sample_alpha"} | {
+        "partition": "equal", "label_placement": "clustered"
+    }  # fmt: skip
+    flags = {"partition": "equal", "label_alpha": 0.1, "backdoor": True, "train_test_val": (0.8, 0.2)}
+    run = results.load(experiment.run(small(**flags, rounds=1)))
+    assert np.ptp(run.arrays["data/samples"]) <= 4
+    assert run.arrays["data/ood_samples"].sum() > 0
+
+
+def test_sequences_of_tokens_are_dealt_out_in_equal_amounts_too():
+    """By their coefficients."""
+    rng = np.random.default_rng(0)
+    x, y = rng.integers(14, size=(100, 8)).astype(np.uint8), np.arange(100) % 5
+    data = Dataset(x, y, x, y, 5, task="next token")
+    flags = DataConfig(dataset="tiny_mem", partition="equal", label_alpha=0.01)
+    parts = share_out(data, make("cycle:n=5"), flags, (), 0)
+    assert [len(part) for part in parts] == [20] * 5
+    assert np.mean([len(np.unique(y[part])) for part in parts]) < 3
 
 
 def test_the_published_switch_turns_the_placement_on(script, tmp_path):

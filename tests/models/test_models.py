@@ -46,6 +46,11 @@ def cnn_dropout():
     return body + sum(linear(i, o) for i, o in pairs([256 * 8 * 8, 512, 64, 10]))
 
 
+def vgg11():
+    widths = [3, 64, 128, 256, 256, 512, 512, 512, 512]
+    return sum(conv(i, o, bias=1) for i, o in pairs(widths)) + 2 * linear(512, 512) + linear(512, 10)
+
+
 def vgg16():
     widths = [3, 64, 64, 128, 128, 256, 256, 256, 512, 512, 512, 512, 512, 512]
     return sum(conv(i, o, bias=1) + norm(o) for i, o in pairs(widths)) + linear(512, 10)
@@ -101,6 +106,7 @@ def decoder(layers=4):
 COUNTS = {
     "cnn": (cnn, 5_851_338),
     "cnn_dropout": (cnn_dropout, 9_074_218),
+    "vgg11": (vgg11, 9_750_922),
     "vgg16": (vgg16, 14_728_266),
     "resnet18": (resnet18, 11_173_962),
     "resnet50": (resnet50, 23_520_842),
@@ -138,7 +144,7 @@ FITS = {
     DIGITS: {"mlp", "cnn", "cnn_dropout", "vit"},
     MNIST: {"mlp", "mnist_mlp", "cnn", "cnn_dropout", "resnet18", "resnet50", "mobilenetv2", "vit"},
     CIFAR: set(MODELS) - {"mnist_mlp", "decoder"},
-    (3, 30, 50): set(MODELS) - {"mnist_mlp", "decoder", "vit", "vgg16"},
+    (3, 30, 50): set(MODELS) - {"mnist_mlp", "decoder", "vit", "vgg11", "vgg16"},
     TOKENS: {"decoder"},
 }
 
@@ -167,8 +173,8 @@ def test_a_model_that_fits_runs_on_a_last_batch_of_one_too(name, shape):
 
 # One image size each that is small, as batch norm asks for more than one number a channel.
 CHEAP = {
-    "cnn": (1, 8, 8), "cnn_dropout": (1, 4, 4), "vgg16": (1, 32, 32), "resnet18": (1, 16, 16),
-    "mobilenetv2": (1, 16, 16), "vit": (1, 8, 8), "decoder": (12,),
+    "cnn": (1, 8, 8), "cnn_dropout": (1, 4, 4), "vgg11": (1, 32, 32), "vgg16": (1, 32, 32),
+    "resnet18": (1, 16, 16), "mobilenetv2": (1, 16, 16), "vit": (1, 8, 8), "decoder": (12,),
 }  # fmt: skip
 
 
@@ -214,6 +220,25 @@ def test_different_starts_and_the_same_start_hold_for_every_initialisation():
         assert not torch.equal(population.X[0], population.X[1])
         again = Population(lambda name=name: build(name, CHEAP[name], 5, SMALL.get(name)), 2, 0)
         assert torch.equal(population.X, again.X)
+
+
+def test_without_batch_norm_vggs_start_lets_the_images_through():
+    """He et al.: the signal keeps its size over eight convolutions, by chance to a factor of a few."""
+    torch.manual_seed(0)
+    model = build("vgg11", CIFAR, 10).eval()
+    convolutions = [layer for layer in model if isinstance(layer, torch.nn.Conv2d)]
+    assert len(convolutions) == 8
+    for layer in convolutions:
+        expected = math.sqrt(2 / (9 * layer.out_channels))
+        assert abs(layer.weight.std().item() / expected - 1) < 5 / math.sqrt(2 * layer.weight.numel())
+        assert not layer.bias.any()
+    with torch.no_grad():
+        features = model[: 8 + 8 + 5](torch.randn(8, *CIFAR))
+    assert features.shape == (8, 512, 1, 1)
+    assert 0.1 < features.square().mean().sqrt() < 10
+    # One linear layer after the other, each but the last behind a dropout of 0.5.
+    kinds = [type(layer).__name__ for layer in model[8 + 8 + 5 + 2 :]]
+    assert kinds == ["Dropout", "Linear", "ReLU"] * 2 + ["Linear"]
 
 
 @pytest.mark.parametrize("layers", [1, 4])
@@ -287,7 +312,7 @@ def test_mobilenet_adds_where_nothing_changes_shape():
     assert sum(adds) == 1 + 2 + 3 + 2 + 2
 
 
-@pytest.mark.parametrize(("name", "side"), [("resnet18", 4), ("mobilenetv2", 4), ("vgg16", 1)])
+@pytest.mark.parametrize(("name", "side"), [("resnet18", 4), ("mobilenetv2", 4), ("vgg11", 1), ("vgg16", 1)])
 def test_the_side_that_is_left_before_the_mean(name, side):
     with torch.device("meta"):
         model = build(name, CIFAR, 10)

@@ -100,3 +100,21 @@ def test_rows_from_before_a_metric_was_there_are_not_measured():
     assert np.isnan(values[:2]).all()
     assert values[2].tolist() == [3, 0, 0]
     assert record.consensus_distance() == pytest.approx(3 / np.sqrt(3))
+
+
+def test_the_mean_model_is_kept_with_its_rows_and_not_measured_before_it_was_there():
+    record = _record([(0, 0), (1, 0)], rounds=2)
+    assert record.mean_model == {}
+    for number in (2, 3):
+        later = dataclasses.replace(_scores(1), mean_model={"test_acc": number / 10})
+        record.add(number, 0, later.test_loss, later.test_acc, later)
+    np.testing.assert_array_equal(record.mean_model["test_acc"], [np.nan, np.nan, 0.2, 0.3])
+    record.keep(3, None, record.edge_bytes)
+    np.testing.assert_array_equal(record.mean_model["test_acc"], [np.nan, np.nan, 0.2])
+
+
+@pytest.mark.parametrize(("loss", "expected"), [(0.5, 0.75), (np.inf, np.nan), (np.nan, np.nan)])
+def test_an_accuracy_of_the_mean_model_counts_where_its_loss_is_finite(loss, expected):
+    record = _record([(0, 0)], rounds=1)
+    record.mean_model = {"test_acc": [0.75], "test_loss": [loss]}
+    np.testing.assert_equal(record.final_mean_model("test"), expected)

@@ -234,7 +234,7 @@ def test_no_number_of_a_model_that_diverged_is_shown(diverged):
     assert "1.000" not in text
     lines = text.splitlines()
     assert max(map(len, lines)) <= 80
-    starts = ["IID test set", "OOD test set", "OOD, target", "F1", "distance to the mean"]
+    starts = ["IID test set", "OOD test set", "OOD, target", "F1", "distance to the mean", "mean model"]
     starts += ["    0 hops", "    1 hop", "    2 hops"]
     for start in starts:
         (line,) = [line for line in lines if line.startswith(start) and "sum" not in line][:1]

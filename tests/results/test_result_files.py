@@ -6,10 +6,13 @@ import h5py
 import numpy as np
 import pytest
 
+from dml import experiment
 from dml.errors import DamagedFileError, UnwritableFileError
-from dml.results import checkpoint, files, load
+from dml.results import checkpoint, files, load, tables
 from dml.results.checkpoint import Checkpoint
 from dml.results.reader import attributes
+from dml.results.record import EVALUATED
+from dml.results.summary import summary
 
 ALWAYS = [
     "schema_version", "numbers_version", "experiment_id", "config", "reads", "status", "rounds_done",
@@ -109,6 +112,32 @@ def test_a_missing_dataset_is_named(tiny, tmp_path):
         assert name in _refused_and_left(path)
 
 
+def test_a_file_from_before_the_mean_model_was_measured_is_read(copy):
+    with h5py.File(copy, "r+") as file:
+        del file["mean_model"]
+        for kind in ("test", "ood"):
+            del file.attrs[f"final_mean_model_{kind}"]
+    old = load(copy)
+    assert old.mean_model == ()
+    assert old.record().mean_model == {}
+    assert "mean model (" not in summary(old)
+    row = tables.collect([copy]).table.iloc[0]
+    assert np.isnan([row["final_mean_model_test"], row["final_mean_model_ood"]]).all()
+    assert row["worst_test"] > 0
+
+
+def test_more_rounds_go_on_with_a_file_from_before_the_mean_model_was_measured(small, tmp_path):
+    path = experiment.run(small(rounds=2))
+    with h5py.File(path, "r+") as file:
+        del file["mean_model"]
+    whole = load(experiment.run(small(rounds=3, out_dir=tmp_path / "whole"))).arrays
+    resumed = load(experiment.run(small(rounds=3))).arrays
+    for name in EVALUATED:
+        expected = whole[f"mean_model/{name}"].copy()
+        expected[:2] = np.nan
+        np.testing.assert_array_equal(resumed[f"mean_model/{name}"], expected)
+
+
 def test_a_table_whose_bytes_are_damaged_is_named(copy):
     with h5py.File(copy) as file:
         chunk = file["metrics/per_class/tp"].id.get_chunk_info(0)
@@ -137,6 +166,8 @@ def test_a_config_that_is_no_json_is_named(copy):
         ("metrics/test_acc", np.zeros((5, 2))),
         ("metrics/consensus_distance", np.zeros(5)),
         ("metrics/per_class/tp", np.zeros((5, 3))),
+        ("mean_model/test_acc", np.zeros(4)),
+        ("mean_model/ood_loss", np.zeros((5, 3))),
         ("communication/bytes_sent", np.zeros((2, 4), int)),
     ],
 )

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from dml.results import load
+from dml.results.summary import summary
 from dml.training.evaluate import Scores
 
 N, EDGES, ROUNDS, EPOCHS, LABELS = 3, 2, 2, 2, 10
@@ -32,6 +33,10 @@ ARRAYS = {
     },
     "metrics/consensus_distance": ((ROWS, N), "float32"),
     **{f"metrics/per_class/{k}": ((ROWS, N, LABELS), "int32") for k in ("tp", "support", "predicted")},
+    **{
+        f"mean_model/{name}": ((ROWS,), "float32")
+        for name in ("test_loss", "test_acc", "ood_loss", "ood_acc", "ood_asr")
+    },
     "communication/bytes_sent": ((ROUNDS, N), "int64"),
     "communication/edge_bytes": ((EDGES, 2), "int64"),
     "time/round_s": ((ROUNDS,), "float64"),
@@ -165,6 +170,21 @@ def test_consensus_distance_at_the_end(tiny):
     assert result.attributes["final_consensus"] == pytest.approx(np.sqrt((last**2).mean()), rel=1e-12)
 
 
+def test_the_mean_model_at_the_end(tiny):
+    result = load(tiny)
+    for kind in ("test", "ood"):
+        last = float(result.arrays[f"mean_model/{kind}_acc"][-1])
+        assert result.attributes[f"final_mean_model_{kind}"] == last
+        assert 0 <= last <= 1
+    # The average of nodes that share data is no worse than guessing, and finite in each row.
+    assert result.attributes["final_mean_model_test"] > 0.1
+    assert np.isfinite(result.arrays["mean_model/test_loss"]).all()
+    (line,) = (line for line in summary(result).splitlines() if line.startswith("mean model"))
+    assert f"IID {result.attributes['final_mean_model_test']:.3f}" in line
+    assert f"OOD {result.attributes['final_mean_model_ood']:.3f}" in line
+    assert len(line) <= 80
+
+
 def test_a_control_has_no_distance_to_ood(tiny_control):
     result = load(tiny_control)
     assert "topology/distance_to_ood" not in result.arrays
@@ -206,7 +226,7 @@ def test_the_record_of_a_file_is_what_was_written(tiny):
     assert len(record.metrics["test_acc"]) == ROWS
     # Every measure of an evaluation finds its way into the file.
     stored = set(record.metrics) | set(record.per_class)
-    assert set(Scores.__dataclass_fields__) - {"more"} <= stored
+    assert set(Scores.__dataclass_fields__) - {"more", "mean_model"} <= stored
 
 
 def test_attributes_are_json_a_reader_elsewhere_can_use(tiny):

@@ -8,6 +8,8 @@ import torch
 from scipy.special import log_softmax
 from sklearn.metrics import accuracy_score, classification_report, confusion_matrix
 from torch import nn
+from torch.nn import functional
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from dml.data.ood import TestSets
 from dml.models.registry import build as make_model
@@ -252,3 +254,94 @@ def test_all_models_at_once_measure_the_same(monkeypatch, name, block_bytes):
         np.testing.assert_allclose(getattr(one, score), getattr(all_, score), rtol=1e-6)
     for score in ("test_acc", "ood_acc", "ood_asr", "tp", "predicted", "support"):
         np.testing.assert_array_equal(getattr(one, score), getattr(all_, score))
+
+
+class Counting(nn.Module):
+    """A model of all kinds of tensors: its answer also depends on an integer buffer."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm = nn.BatchNorm1d(6)
+        self.last = nn.Linear(6, LABELS)
+        self.register_buffer("favourite", torch.tensor(0))
+
+    def forward(self, x):
+        return self.last(self.norm(x.flatten(1))) + 5 * functional.one_hot(self.favourite, LABELS)
+
+
+@pytest.mark.parametrize("budget", [1, 256 << 20])
+def test_the_mean_model_is_the_average_of_all_models_and_node_0s_counters(monkeypatch, budget):
+    """Held against a model made from the averages of all nodes' tensors."""
+    monkeypatch.setattr(evaluate, "BUDGET", budget)
+    models, test = Population(Counting, NODES, 0, dtype=torch.float64), sets()
+    generator = torch.Generator().manual_seed(0)
+    mean = Counting().double()
+    with torch.no_grad():
+        models.X[:, : models.size] = torch.rand(NODES, models.size, generator=generator, dtype=torch.float64)
+        for node, module in enumerate(models.modules):
+            module.favourite.fill_((node + 1) % LABELS)
+        states = [module.state_dict() for module in models.modules]
+        average = {
+            name: torch.stack([state[name] for state in states]).mean(0)
+            if tensor.is_floating_point()
+            else tensor
+            for name, tensor in states[0].items()
+        }
+    mean.load_state_dict(average)
+    assert mean.favourite == 1
+    scores = Evaluator(models, test, LABELS)()
+    clean, ood = logits(mean, test.x), logits(mean, test.ood_x)
+    found = scores.mean_model
+    assert found["test_acc"] == np.float32(accuracy_score(test.y, clean.argmax(1)))
+    assert found["ood_acc"] == np.float32(accuracy_score(test.ood_y, ood.argmax(1)))
+    telling = test.ood_own != test.ood_y
+    assert found["ood_asr"] == np.float32(np.mean((ood.argmax(1) == test.ood_y)[telling]))
+    assert found["test_loss"] == pytest.approx(cross_entropy(test.y, clean), rel=1e-6)
+    assert found["ood_loss"] == pytest.approx(cross_entropy(test.ood_y, ood), rel=1e-6)
+    # It is no node's own.
+    assert found["test_loss"] not in scores.test_loss
+
+
+@pytest.mark.parametrize("batched", [False, True])
+def test_where_all_nodes_hold_one_model_the_mean_model_is_that(batched):
+    build = functools.partial(make_model, "mlp", (1, 2, 3), LABELS, {})
+    models = Population(build, 4, 0, same=True)
+    scores = Evaluator(models, sets(), LABELS, batched=batched)()
+    for name, value in scores.mean_model.items():
+        np.testing.assert_allclose(getattr(scores, name), value, rtol=1e-6)
+
+
+def test_without_an_ood_sample_the_mean_model_has_no_ood_accuracy_either():
+    test = sets()
+    none = TestSets(test.x, test.y, test.ood_x[:0], test.ood_y[:0], test.ood_own[:0])
+    found = Evaluator(population(), none, LABELS)().mean_model
+    assert np.isnan([found["ood_loss"], found["ood_acc"], found["ood_asr"]]).all()
+    assert np.isfinite(found["test_acc"])
+
+
+class LargeTensors(TorchDispatchMode):
+    """Counts the new pieces of memory of so many bytes or more."""
+
+    def __init__(self, size):
+        super().__init__()
+        self.size, self.made, self.kept = size, set(), []
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        if isinstance(result, torch.Tensor) and result.untyped_storage().nbytes() >= self.size:
+            self.made.add(result.untyped_storage().data_ptr())
+            self.kept.append(result)
+        return result
+
+
+def test_the_mean_model_takes_one_row_of_memory():
+    models = Population(
+        lambda: nn.Sequential(nn.Flatten(), nn.Linear(6, 2000), nn.Linear(2000, LABELS)), 5, 0
+    )
+    evaluator, x = Evaluator(models, sets(), LABELS), torch.zeros(2, 1, 2, 3)
+    before = models.X.clone()
+    with torch.no_grad(), LargeTensors(4 * models.X.shape[1] // 2) as watch:
+        evaluator._mean_model()(x)
+    assert len(watch.made - {models.X.untyped_storage().data_ptr()}) == 1
+    assert torch.equal(models.X, before)
+    models.check_views()

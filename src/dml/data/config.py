@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from dml.data.tiny_mem import COEFFICIENTS, TOKENS
 from dml.section import MAX_COUNT, Section, UserPath
@@ -170,6 +170,11 @@ class DataConfig(Section):
     data_dir: UserPath = Field(
         default_factory=default_data_dir, description="folder of the data sets, or $DML_DATA"
     )
+    partition: Literal["budgets", "equal"] = Field(
+        "budgets",
+        description="how data are dealt out: budgets by --sample_alpha and a mixture of labels a node, or "
+        "equal amounts, each label's by shares of the nodes",
+    )
     label_alpha: float = Field(
         100.0,
         gt=0,
@@ -211,6 +216,11 @@ class DataConfig(Section):
     ] = Field("degree", description="the centrality of that placement")
     offset_clients_data_placement: int = Field(
         0, ge=0, description="how many places that placement is rotated by"
+    )
+    label_placement: Literal["drawn", "clustered", "mixed"] = Field(
+        "drawn",
+        description="the nodes' parts of the data as they are drawn, or so that neighbours' labels are alike "
+        "(clustered) or unlike (mixed)",
     )
     many_to_one: bool = Field(
         True, description="triggered data are labelled 0; otherwise (label + 1) mod the number of labels"
@@ -297,6 +307,18 @@ class DataConfig(Section):
             raise ValueError("must be below --num_example, which is " + str(earlier.data["num_example"]))
         return count
 
+    @model_validator(mode="after")
+    def _one_placement(self) -> "DataConfig":
+        if not self.random_data_placement:
+            by_size = "--no_random_data_placement puts the largest part on the most central node, and "
+            if self.partition == "equal":
+                raise ValueError(by_size + "those of --partition equal are all of one size; leave it out")
+            if self.label_placement != "drawn":
+                raise ValueError(
+                    by_size + "--label_placement places the parts by their labels; leave one out"
+                )
+        return self
+
     def spec(self) -> DatasetSpec:
         """What is known of the data set, with these fields; a user's folder is converted if need be.
 
@@ -320,8 +342,10 @@ class DataConfig(Section):
     def reads(self) -> set[str]:
         """The fields that change this experiment's numbers."""
         spec = known(self.dataset) or FOLDER
-        fields = {"dataset", "label_alpha", "sample_alpha", "shuffle", "backdoor", "ood_kind"}
-        fields |= {"train_test_val", "random_data_placement"} | spec.reads
+        fields = {"dataset", "label_alpha", "partition", "shuffle", "backdoor", "ood_kind"}
+        fields |= {"train_test_val", "random_data_placement", "label_placement"} | spec.reads
+        if self.partition == "budgets":
+            fields |= {"sample_alpha"}
         if self.task_type == "sum":
             fields.discard("modulo")
         fields |= {

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from dml import randomness
 from dml.data.config import DataConfig
+from dml.data.equal_partition import equal_partition
 from dml.data.load import Dataset
 from dml.data.partition import partition
 from dml.errors import InputError
@@ -49,9 +50,16 @@ def share_out(
             f"has {topology.n} nodes for {len(pool)} training samples"
             + (f", and each needs {least}" if least > 1 else ""),
         )
-    dealt = partition(
-        data.train_y[pool], topology.n, data.labels, config.sample_alpha, config.label_alpha, seed, least
-    )
+    labels, alpha = data.train_y[pool], config.label_alpha
+    if config.partition == "equal":
+        dealt = equal_partition(labels, topology.n, data.labels, alpha, seed)
+    else:
+        dealt = partition(labels, topology.n, data.labels, config.sample_alpha, alpha, seed, least)
+    if config.label_placement != "drawn":
+        counts = np.array([np.bincount(labels[part], minlength=data.labels) for part in dealt])
+        dealt = [
+            dealt[part] for part in by_labels(counts, topology, alike=config.label_placement == "clustered")
+        ]
     parts = arranged([pool[part] for part in dealt], topology, config)
     if config.ood_kind == "heldout_class" and ood_nodes:
         if held.sum() < len(ood_nodes):
@@ -84,6 +92,48 @@ def arranged(
     for node, part in zip(nodes, np.roll(by_size, config.offset_clients_data_placement), strict=True):
         result[node] = parts[part]
     return result
+
+
+def by_labels(counts: NDArray[np.int64], topology: "Topology", *, alike: bool) -> NDArray[np.int64]:
+    """The part that each node holds, so that neighbours' labels are alike or unlike, [n].
+
+    The nodes choose in the order of a breadth-first search, from the one of highest degree, whose part is the
+    first: each takes, of the parts that are left, the one whose shares of labels are the nearest to, or the
+    farthest from, the mean of its neighbours' that have chosen; ties by lower index.
+
+    Args:
+        counts: samples of each label in each part, [n, L].
+        topology: the graph; a component of its own begins with the first part that is left.
+        alike: whether neighbours are to be alike.
+    """
+    shares = counts / counts.sum(1, keepdims=True)
+    chosen = np.full(topology.n, -1)
+    left = np.arange(topology.n)
+    links = topology.neighbours()
+    for node in _breadth_first(topology):
+        near = chosen[links.indices[links.indptr[node] : links.indptr[node + 1]]]
+        near = near[near >= 0]
+        at = 0
+        if len(near):
+            # Distances that are equal but for rounding are ties.
+            distance = np.round(((shares[left] - shares[near].mean(0)) ** 2).sum(1), 12)
+            at = int(distance.argmin() if alike else distance.argmax())
+        chosen[node] = left[at]
+        left = np.delete(left, at)
+    return chosen
+
+
+def _breadth_first(topology: "Topology") -> NDArray[np.int64]:
+    """The nodes by hops from the one of highest degree, component by component, ties by index, [n]."""
+    order: list[NDArray[np.int64]] = []
+    seen = np.zeros(topology.n, bool)
+    for start in topology.most_connected(topology.n):
+        if not seen[start]:
+            hops = topology.distance_to([start])
+            reached = np.flatnonzero(hops >= 0)
+            order.append(reached[np.argsort(hops[reached], kind="stable")])
+            seen[reached] = True
+    return np.concatenate(order)
 
 
 def centrality(topology: "Topology", metric: str) -> NDArray[np.float64]:

@@ -49,6 +49,7 @@ MODELS: dict[str, ModelSpec] = {
     "cnn_dropout": ModelSpec(
         "cnn", "four_with_dropout", "images with sides of 4 or more", _images(4), single="dropout"
     ),
+    "vgg11": ModelSpec("vgg", "vgg11", "images with sides of 32 or more", _images(32), single="dropout"),
     "vgg16": ModelSpec("vgg", "vgg16", "images with sides of 32 or more", _images(32), single=_BATCH_NORM),
     # With sides below 16 batch norm would have one number a channel in a last batch of one sample.
     "resnet18": ModelSpec(

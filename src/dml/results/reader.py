@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from dml.config import LATER
 from dml.data.config import DATASETS, NEXT_TOKEN
 from dml.results import files, per_class
-from dml.results.record import METRICS, PER_CLASS, Record
+from dml.results.record import EVALUATED, METRICS, PER_CLASS, Record
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -102,6 +102,11 @@ class Loaded:
         more = {name for name in there if "/" not in name} - {"round", "epoch", *METRICS}
         return (*METRICS, *sorted(more))
 
+    @property
+    def mean_model(self) -> tuple[str, ...]:
+        """What was measured of the mean model; nothing in files from before it was."""
+        return EVALUATED if any(name.startswith("mean_model/") for name in self.arrays) else ()
+
     def values(self, metric: str, row: int) -> NDArray[np.float64]:
         """A metric of each node at a row, [n]; NaN where it was not measured, or the node has diverged.
 
@@ -133,6 +138,7 @@ class Loaded:
             epoch=[int(e) for e in a["metrics/epoch"]],
             metrics={name: list(a[f"metrics/{name}"]) for name in self.metrics},
             per_class={name: list(a[f"metrics/per_class/{name}"]) for name in PER_CLASS},
+            mean_model={name: a[f"mean_model/{name}"].tolist() for name in self.mean_model},
             bytes_sent=list(a["communication/bytes_sent"]),
             round_s=[float(s) for s in a["time/round_s"]],
         )
@@ -178,6 +184,7 @@ def _check(loaded: Loaded) -> None:
     shapes |= {"metrics/epoch": (rows,), "communication/bytes_sent": (len(a["time/round_s"]), n)}
     shapes |= {f"metrics/{name}": (rows, n) for name in loaded.metrics}
     shapes |= {f"metrics/per_class/{name}": (rows, n) for name in PER_CLASS}
+    shapes |= {f"mean_model/{name}": (rows,) for name in loaded.mean_model}
     longer = {"data/label_counts", *(f"metrics/per_class/{name}" for name in PER_CLASS)}
     for name, shape in shapes.items():
         if name in a and (a[name].shape[:-1] if name in longer else a[name].shape) != shape:

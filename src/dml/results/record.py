@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 METRICS = (
     "train_loss", "train_acc", "test_loss", "test_acc", "ood_loss", "ood_acc", "ood_asr",
 )  # fmt: skip
+EVALUATED = METRICS[2:]
+"""Those that an evaluation gives, of each node's model and of the mean model."""
 PER_CLASS = ("tp", "support", "predicted")
 FINAL = -1
 """The epoch of the row that is measured after the last aggregation."""
@@ -27,6 +29,8 @@ class Record:
         round, epoch: of each row, counted from 0; epoch -1 is the row after the last aggregation.
         metrics: by name, a list of [n] float32 rows.
         per_class: by name, a list of [n, L] int32 rows.
+        mean_model: what the average of all nodes' models reaches, by name a list of one number a row; empty
+            where it was never measured.
         bytes_sent: by each node, one [n] row a round.
         round_s: wall time of each round in seconds, its measurements included.
     """
@@ -36,6 +40,7 @@ class Record:
     epoch: list[int] = field(default_factory=list)
     metrics: dict[str, list[NDArray[np.float32]]] = field(default_factory=lambda: {m: [] for m in METRICS})
     per_class: dict[str, list[NDArray[np.int32]]] = field(default_factory=lambda: {p: [] for p in PER_CLASS})
+    mean_model: dict[str, list[float]] = field(default_factory=dict)
     bytes_sent: list[NDArray[np.int64]] = field(default_factory=list)
     round_s: list[float] = field(default_factory=list)
 
@@ -57,12 +62,14 @@ class Record:
         self.epoch.append(epoch)
         self.metrics["train_loss"].append(train_loss)
         self.metrics["train_acc"].append(train_acc)
-        for name in METRICS[2:]:
+        for name in EVALUATED:
             self.metrics[name].append(getattr(scores, name))
         for name, values in scores.more.items():
             # Rows from before a metric was there: not measured.
             earlier = [np.full_like(values, np.nan)] * (len(self.round) - 1)
             self.metrics.setdefault(name, earlier).append(values)
+        for name, value in scores.mean_model.items():
+            self.mean_model.setdefault(name, [math.nan] * (len(self.round) - 1)).append(value)
         for name in PER_CLASS:
             self.per_class[name].append(getattr(scores, name))
 
@@ -92,6 +99,7 @@ class Record:
         self.epoch = [self.epoch[row] for row in rows]
         self.metrics = {name: [v[row] for row in rows] for name, v in self.metrics.items()}
         self.per_class = {name: [v[row] for row in rows] for name, v in self.per_class.items()}
+        self.mean_model = {name: [v[row] for row in rows] for name, v in self.mean_model.items()}
         del self.bytes_sent[rounds:], self.round_s[rounds:]
         self.edge_bytes = edge_bytes
 
@@ -108,6 +116,14 @@ class Record:
         """Root of the mean square over the nodes at the last row; NaN where it was not measured."""
         rows = self.metrics.get("consensus_distance")
         return float(np.sqrt(np.mean(np.square(rows[-1], dtype=np.float64)))) if rows else math.nan
+
+    def final_mean_model(self, kind: str) -> float:
+        """Accuracy of the mean model at the last row, of ``test`` or ``ood``.
+
+        NaN where its loss is not finite, as it then answers class 0 to all.
+        """
+        accuracy, loss = self.mean_model[f"{kind}_acc"][-1], self.mean_model[f"{kind}_loss"][-1]
+        return accuracy if math.isfinite(loss) else math.nan
 
     def auc(self, name: str) -> float:
         """Sum over the rows, local epochs alone, of the mean over the nodes (as published)."""

@@ -37,6 +37,7 @@ def summary(result: Loaded) -> str:
     lines += [_nodes("IID test set", a["metrics/test_acc"][-1], lost[-1])]
     lines += [_nodes("OOD test set", a["metrics/ood_acc"][-1], ood_lost[-1])]
     lines += [_nodes("OOD, target class left out (asr)", a["metrics/ood_asr"][-1], ood_lost[-1])]
+    lines += _mean_model(result)
     for name, key in (("own test share", "local_test_acc"), ("own validation share", "local_val_acc")):
         if f"metrics/{key}" in a:
             lines += [_nodes(name, a[f"metrics/{key}"][-1], lost[-1])]
@@ -94,6 +95,20 @@ def _nodes(
     first, last = int(best(-values)), int(best(values))
     low, high = f"{values[first]:.3f} (node {first})", f"{values[last]:.3f} (node {last})"
     return f"{name:<34}{values.mean(dtype=np.float64):>8.3f}{low:>18}{high:>18}"
+
+
+def _mean_model(result: Loaded) -> list[str]:
+    """The accuracies of the average of all models; nothing where it was not measured."""
+    if not result.mean_model:
+        return []
+    words = []
+    for name, kind in (("IID", "test"), ("OOD", "ood")):
+        accuracy, loss = (float(result.arrays[f"mean_model/{kind}_{what}"][-1]) for what in ("acc", "loss"))
+        if math.isnan(accuracy):
+            words.append(f"{name} not measured")
+        else:
+            words.append(f"{name} {accuracy:.3f}" if math.isfinite(loss) else f"{name} not finite")
+    return [f"{'mean model (average of all nodes)':<34}{words[0]:>26}{words[1]:>18}"]
 
 
 def _count(nodes: int) -> str:

@@ -19,9 +19,9 @@ from dml.results import reader
 
 VALUES = (
     "auc_test", "auc_ood", "auc_asr", "final_test", "final_ood", "worst_test", "worst_ood",
-    "final_f1", "final_consensus",
+    "final_f1", "final_consensus", "final_mean_model_test", "final_mean_model_ood",
 )  # fmt: skip
-"""Values of a run: means over its nodes, but for worst_*, which are those of one node."""
+"""Values of a run: means over its nodes; worst_* are of one node, final_mean_model_* of the mean model."""
 
 BASELINE = "unweighted"
 _KEYS = ["settings", "topology", "strategy"]

@@ -56,6 +56,7 @@ class Result:
         """Replaces the file at once."""
         record, n = self.record, len(self.samples)
         a_row = 4 * n * (len(record.metrics) + len(PER_CLASS) * self.label_counts.shape[1])
+        a_row += 4 * len(record.mean_model)
         edges = 32 * len(self.topology.edges)
         files.write(path, self._fill, len(record.round) * a_row + record.rounds * 8 * (n + 1) + edges)
 
@@ -88,6 +89,9 @@ class Result:
             rows_of = record.per_class[name] or np.empty((0, n, labels))
             counts = np.array(rows_of, np.int32)
             files.put(file, f"metrics/per_class/{name}", counts, **_packed(counts))
+        for name, numbers in record.mean_model.items():
+            column = np.array(numbers, np.float32)
+            files.put(file, f"mean_model/{name}", column, **_packed(column))
         sent = np.array(record.bytes_sent, np.int64).reshape(-1, n)
         files.put(file, "communication/bytes_sent", sent, **_packed(sent))
         files.put(file, "communication/edge_bytes", record.edge_bytes)
@@ -121,6 +125,9 @@ class Result:
             attributes["final_test"] = float(np.mean(test, dtype=np.float64))
             attributes["final_ood"] = float(np.mean(ood, dtype=np.float64))
             attributes["worst_test"], attributes["worst_ood"] = float(test.min()), float(ood.min())
+            if record.mean_model:
+                for kind in ("test", "ood"):
+                    attributes[f"final_mean_model_{kind}"] = record.final_mean_model(kind)
             attributes["final_consensus"] = record.consensus_distance()
             last = {name: rows[-1] for name, rows in record.per_class.items()}
             f1 = per_class.scores(last["tp"], last["support"], last["predicted"])["f1"]

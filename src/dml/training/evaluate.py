@@ -1,7 +1,8 @@
 """Evaluation of all nodes' models on the clean and the OOD test set: exact counts, not batch means."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.func import functional_call
 
 from dml.data.ood import TestSets
 from dml.population import Population
@@ -40,6 +42,7 @@ class Scores:
         tp, predicted, support: on the clean test set by class: hits, predictions, answers, [n, L].
         more: further metrics by name, [n] each: ``consensus_distance``, and those that this experiment
             alone measures.
+        mean_model: of the model that is the average over the nodes, one number each by the names above.
     """
 
     test_loss: NDArray[np.float32]
@@ -51,6 +54,7 @@ class Scores:
     predicted: NDArray[np.int32]
     support: NDArray[np.int32]
     more: dict[str, NDArray[np.float32]] = field(default_factory=dict)
+    mean_model: dict[str, float] = field(default_factory=dict)
 
 
 class Evaluator:
@@ -93,16 +97,16 @@ class Evaluator:
 
     @torch.inference_mode()
     def __call__(self) -> Scores:
-        """Measures every node's model."""
+        """Measures every node's model, and their average."""
         nodes, samples = len(self._population.modules), len(self._y)
         one = self._answers * self._classes * self._population.X.element_size()
         at_once = max(1, BUDGET // (samples * one))
         if self._outputs:
             at_once = min(at_once, gradients.block(self._population.X))
         few = max(1, min(samples, BUDGET // one))
-        sums = [
-            self._block(range(start, min(start + at_once, nodes)), few) for start in range(0, nodes, at_once)
-        ]
+        blocks = [range(start, min(start + at_once, nodes)) for start in range(0, nodes, at_once)]
+        sums = [self._block(partial(self._logits, block), few) for block in blocks]
+        sums.append(self._block(self._mean_model(), few))
         loss, hits, asr, counts = (torch.cat(parts).cpu().numpy() for parts in zip(*sums, strict=True))
         clean, ood = self._clean * self._answers, (samples - self._clean) * self._answers
         # Without an OOD sample, or a telling answer, the mean is 0/0, which is NaN: not measured.
@@ -114,13 +118,16 @@ class Evaluator:
                 "ood_acc": hits[:, 1] / np.float64(ood),
                 "ood_asr": asr / np.float64(self._telling.sum().item()),
             }
+        scores = {name: values.astype(np.float32) for name, values in means.items()}
+        # The last row is the mean model's.
         return Scores(
-            **{name: values.astype(np.float32) for name, values in means.items()},
-            tp=counts[:, 0].astype(np.int32),
-            predicted=counts[:, 1].astype(np.int32),
-            support=counts[:, 2].astype(np.int32),
+            **{name: values[:-1] for name, values in scores.items()},
+            tp=counts[:-1, 0].astype(np.int32),
+            predicted=counts[:-1, 1].astype(np.int32),
+            support=counts[:-1, 2].astype(np.int32),
             more={"consensus_distance": self._population.consensus_distance()}
             | {name: self._own(shares) for name, shares in self._local.items()},
+            mean_model={name: float(values[-1]) for name, values in scores.items()},
         )
 
     def _own(self, shares: list[tuple[Tensor, Tensor]]) -> NDArray[np.float32]:
@@ -131,20 +138,23 @@ class Evaluator:
         accuracy: NDArray[np.float32] = torch.stack(hits).cpu().numpy().astype(np.float32)
         return accuracy
 
-    def _block(self, nodes: range, few: int) -> list[Tensor]:
+    def _block(self, logits: Callable[[Tensor], Tensor], few: int) -> list[Tensor]:
         """The sums of :meth:`_sums` over all samples, so many at a time."""
-        parts = [self._sums(nodes, start, start + few) for start in range(0, len(self._y), few)]
+        parts = [self._sums(logits, start, start + few) for start in range(0, len(self._y), few)]
         return [torch.stack(of_samples).sum(0) for of_samples in zip(*parts, strict=True)]
 
-    def _sums(self, nodes: range, start: int, stop: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Sums over some samples for some nodes.
+    def _sums(
+        self, logits_of: Callable[[Tensor], Tensor], start: int, stop: int
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Sums over some samples for the b models whose logits these are.
 
         Returns:
             Losses [b, 2] and hits [b, 2] on the clean and the OOD test set, telling hits [b], and hits,
             predictions and answers by class on the clean one, [b, 3, L].
         """
-        b, y = len(nodes), self._y[start:stop].long()
-        logits = self._logits(nodes, self._x[start:stop]).to(self._population.X.dtype)
+        y = self._y[start:stop].long()
+        logits = logits_of(self._x[start:stop]).to(self._population.X.dtype)
+        b = len(logits)
         logits = logits.view(b, *y.shape, self._classes)
         picked = logits.gather(3, y.expand(b, -1, -1)[..., None])[..., 0]
         loss = (logits.logsumexp(3) - picked).double()
@@ -174,12 +184,25 @@ class Evaluator:
         with self._computing:
             return torch.cat([self._outputs(models, part) for part in torch.split(x, chunk)], 1)
 
+    def _mean_model(self) -> Callable[[Tensor], Tensor]:
+        """What the average of all models says of samples, [1, samples, ..].
+
+        Parameters and float buffers are averaged; integer buffers are node 0's.
+        """
+        module = self._population.modules[0]
+        module.eval()
+        model = partial(functional_call, module, self._population.named(self._population.X.mean(0)))
+        return lambda x: self._in_chunks(model, x)[None]
+
     def _forward(self, node: int, x: Tensor) -> Tensor:
         module = self._population.modules[node]
         module.eval()
+        return self._in_chunks(module, x)
+
+    def _in_chunks(self, model: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
         chunk = max(1, min(CHUNK // self._answers, CHUNK_INPUTS // x[0].numel()))
         with self._computing:
-            parts = [module(part) for part in torch.split(x, chunk)]
+            parts = [model(part) for part in torch.split(x, chunk)]
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     def _by_class(self, classes: Tensor, counted: Tensor | None = None) -> Tensor:
