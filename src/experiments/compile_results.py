@@ -16,7 +16,7 @@ from dml.errors import UnwritableFileError
 
 def report(folder: Path) -> int:
     """Prints the table of a folder and writes its files; 1 if a file could not be read."""
-    from dml.results import picture, tables
+    from dml.results import methods, picture, tables
     from dml.results import report as reporting
 
     runs = tables.collect(tables.result_files(folder))
@@ -33,6 +33,15 @@ def report(folder: Path) -> int:
         return 1
     table = tables.summarise(runs)
     print(reporting.text(table))
+    agreement = tables.forecast_agreement(runs)
+    if agreement:
+        print(
+            f"\nForecast without training (docs/algorithms.md): rank correlation {agreement[0]:.2f} with the "
+            f"OOD AUC,\nover {agreement[1]} experiments."
+        )
+    compared = methods.text(runs.table)
+    if compared:
+        print(f"\n{compared}")
     written = [folder / "summary.csv", folder / "summary.h5", folder / "ood_auc.png"]
     try:
         reporting.write_csv(table, written[0])

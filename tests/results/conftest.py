@@ -81,7 +81,7 @@ def made_up(tmp_path: Path) -> Callable[..., Path]:
     count = iter(range(1000))
 
     def make(
-        strategy: str = "unweighted",
+        strategy: str | None = "unweighted",
         seed: int = 0,
         ood_node: int | None = 0,
         auc: float = 1.0,
@@ -89,9 +89,11 @@ def made_up(tmp_path: Path) -> Callable[..., Path]:
         status: str = "complete",
         rounds_done: int | None = None,
         worst: float = 0.25,
+        attributes: dict[str, float] | None = None,
         **flags: object,
     ) -> Path:
-        flags |= {"topology_file": topology, "aggregation_strategy": strategy, "seed": seed}
+        flags |= {"topology_file": topology, "seed": seed}
+        flags |= {"aggregation_strategy": strategy} if strategy else {}
         if ood_node is not None:
             flags |= {"backdoor": True, "backdoor_node_idx": (ood_node,)}
         made = config.make(flags)
@@ -118,6 +120,7 @@ def made_up(tmp_path: Path) -> Callable[..., Path]:
                     "final_ood": 0.5,
                     "worst_test": 0.5,
                     "worst_ood": worst,
+                    **(attributes or {}),
                 }
             )
         return path

@@ -13,9 +13,10 @@ from typing import Any
 
 import pandas as pd
 
-from dml.config import LATER, label_of
+from dml.config import label_of
 from dml.errors import DamagedFileError
 from dml.results import reader
+from dml.results import settings as telling
 
 VALUES = (
     "auc_test", "auc_ood", "auc_asr", "final_test", "final_ood", "worst_test", "worst_ood",
@@ -23,12 +24,11 @@ VALUES = (
 )  # fmt: skip
 """Values of a run: means over its nodes; worst_* are of one node, final_mean_model_* of the mean model."""
 
+_OF_METHODS = {"alpha": "label_alpha", "lr": "lr", "momentum": "momentum"}
+"""Columns for :mod:`dml.results.methods`, and their fields."""
+
 BASELINE = "unweighted"
 _KEYS = ["settings", "topology", "strategy"]
-_FACTORS = {"topology_file", "aggregation_strategy", "softmax", "softmax_coeff", "seed", "backdoor"}
-_FACTORS |= {"backdoor_node_idx", "backdoor_proportion"}
-_SCHEDULE = ("gamma", "eta_min", "T_0", "T_mult")
-_FACTORS |= {"scheduler", *_SCHEDULE}
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,8 @@ class Runs:
 
     Args:
         table: one row a finished experiment: settings (JSON of all that is no factor), topology,
-            strategy, pair (what a baseline run must share), place (what a control run must), and ``VALUES``.
+            strategy, pair (what a baseline run must share), place (what a control run must), algorithm,
+            alpha (label_alpha), lr, momentum, forecast (forecast_ood; NaN without), and ``VALUES``.
         running: files of experiments that have not ended.
         diverged: how many have, by (settings, topology, strategy).
         damaged: a message for each file that cannot be read.
@@ -70,8 +71,11 @@ def collect(paths: Iterable[Path]) -> Runs:
             running.append(path)
         else:
             rows.append(row)
+    telling.share(row["told"] for row in rows)
+    for row in rows:
+        row |= {"settings": row["told"].text, "variant": row["told"].variant}
     columns = ["settings", "topology", "graph", "seeded", "strategy", "variant", "pair", "place", "status"]
-    table = pd.DataFrame(rows, columns=[*columns, *VALUES])
+    table = pd.DataFrame(rows, columns=[*columns, "algorithm", *_OF_METHODS, "forecast", *VALUES])
     # Files of one name in two folders may hold two graphs; only seeds make different graphs one family.
     unseeded = table[~table["seeded"].astype(bool)]
     twice = unseeded.groupby("topology")["graph"].transform("nunique") > 1
@@ -95,26 +99,15 @@ def collect(paths: Iterable[Path]) -> Runs:
 def _row(path: Path, found: dict[str, Any]) -> dict[str, Any]:
     config = found["config"]
     try:
-        reads = set(json.loads(found["reads"]))
-        # Files from before a field was added stand among those that hold its neutral value.
-        told = [f for f in sorted(reads - _FACTORS) if f not in LATER or config[f] != LATER[f]]
-        settings = {flag: config[flag] for flag in told}
-        settings |= {
-            # A diverged run stands among those that it was to be one of.
-            "rounds": config["rounds"] if found["status"] == "diverged" else found["rounds_done"],
-            "ood": config["backdoor_proportion"] if config["backdoor"] else 0,
-        }
-        variant = ""
-        if "softmax" in reads:
-            variant = f"s={config['softmax_coeff']:g}" if config["softmax"] else "sum"
-        if "scheduler" in reads:
-            own = [f"{flag}={config[flag]:g}" for flag in _SCHEDULE if flag in reads]
-            variant = " ".join([variant, config["scheduler"], *own])
+        # A diverged run stands among those that it was to be one of.
+        rounds = config["rounds"] if found["status"] == "diverged" else found["rounds_done"]
         return {
-            "settings": json.dumps(settings, sort_keys=True),
+            "told": telling.of(config, set(json.loads(found["reads"])), rounds),
             "topology": found["topology_family"],
             "strategy": label_of(config),
-            "variant": variant,
+            "algorithm": config.get("algorithm", "decentralized"),
+            **{name: float(config[flag]) for name, flag in _OF_METHODS.items()},
+            "forecast": float(found.get("forecast_ood", "nan")),
             "seeded": found["topology_source"] != found["topology_family"],
             "graph": found["graph_id"],
             "place": f"{found['graph_id']} {config['seed']}",
@@ -124,6 +117,22 @@ def _row(path: Path, found: dict[str, Any]) -> dict[str, Any]:
         }
     except (KeyError, ValueError, TypeError) as error:
         raise DamagedFileError(f"{path} is no result file ({error!r}); it was left as it is") from None
+
+
+def forecast_agreement(runs: Runs) -> tuple[float, int] | None:
+    """How far the forecast without training orders experiments as their OOD AUCs do.
+
+    Returns:
+        Spearman's rank correlation, on the mean over settings weighted by their experiments, and how many
+        experiments have a forecast; None where fewer than three of one settings do.
+    """
+    known = runs.table[runs.table["forecast"].notna()]
+    total, count = 0.0, 0
+    for _, part in known.groupby("settings"):
+        rho = part["forecast"].rank().corr(part["auc_ood"].rank()) if len(part) > 2 else math.nan
+        if not math.isnan(rho):
+            total, count = total + rho * len(part), count + len(part)
+    return (total / count, count) if count else None
 
 
 @cache
