@@ -2,8 +2,6 @@
 
 import json
 import shutil
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from datetime import datetime
@@ -11,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 import h5py
+import imports
 from timing import ROOT, Row, interleaved, median, ratio, run
 
 from dml import config, experiment
@@ -25,6 +24,7 @@ def rows(quick: bool, folder: Path) -> Iterator[Row]:
     """All programs; ``folder`` takes what they write."""
     yield from wrong_arguments(3 if quick else 7, folder)
     yield start(2 if quick else 5, folder)
+    yield imports.row(2 if quick else 5, folder)
     yield table(400 if quick else FILES, folder)
     yield from sweep(quick, folder)
 
@@ -55,7 +55,7 @@ def start(repeats: int, folder: Path) -> Row:
     seconds = interleaved({"ours": ours, "torch": lambda: run("-c", "import torch")}, repeats)
     note = f"{median(seconds['ours']):.2f} s; import torch alone {median(seconds['torch']):.2f} s"
     return Row(
-        "decentralized_main.py over import torch", ratio(seconds["ours"], seconds["torch"]), "x", None, note
+        "decentralized_main.py over import torch", ratio(seconds["ours"], seconds["torch"]), "x", 5, note
     )
 
 
@@ -100,23 +100,47 @@ def _make_results(many: Path, count: int, folder: Path) -> None:
 
 
 def sweep(quick: bool, folder: Path) -> list[Row]:
-    """The quickstart sweep: the whole command, and the experiments in it."""
-    out = folder / "quickstart"
-    words = ["--preset", "quickstart", "--out_dir", str(out)]
-    words += ["--rounds", "4", "--limit", "4"] if quick else []
+    """The quickstart sweep: the whole command, the experiments in it, on 2 workers and on 1."""
+    words = ["--rounds", "4", "--limit", "4"] if quick else []
+    wall, own = _sweep(folder / "quickstart", "2", *words)
+    wall_of_one, own_of_one = _sweep(folder / "quickstart-1", "1", *words)
+    what = "quickstart sweep, 4 x 4 rounds" if quick else "quickstart sweep, 18 x 40 rounds"
+    between = "its first experiment's start to its last one's end"
+    return [
+        Row(what, wall, "s", 90, "bd_scheduler.py on 2 workers, from start to exit"),
+        Row(
+            "  its start-up",
+            wall - own,
+            "s",
+            4,
+            f"all but {between}; on 1 worker {wall_of_one - own_of_one:.2f} s",
+        ),
+        Row(
+            "  2 workers against 1",
+            own_of_one / own,
+            "x",
+            1.8,
+            f"{between}: {own_of_one:.2f} s on 1 worker, {own:.2f} s on 2",
+            at_least=True,
+        ),
+    ]
+
+
+def _sweep(out: Path, workers: str, *words: str) -> tuple[float, float]:
+    """Seconds of the whole command, and from its first experiment's start to its last one's end."""
     started = time.perf_counter()
-    done = subprocess.run(
-        [sys.executable, str(SCRIPTS / "bd_scheduler.py"), *words], capture_output=True, text=True, cwd=ROOT
+    run(
+        str(SCRIPTS / "bd_scheduler.py"),
+        "--preset",
+        "quickstart",
+        "--out_dir",
+        str(out),
+        "--workers",
+        workers,
+        *words,
     )
     wall = time.perf_counter() - started
-    if done.returncode:
-        raise RuntimeError(f"the sweep ended with {done.returncode}:\n{done.stderr[-2000:]}")
     segments = [s for path in tables.result_files(out) for s in json.loads(attributes(path)["segments"])]
     first = min(datetime.fromisoformat(s["started"]) for s in segments)
     last = max(datetime.fromisoformat(s["finished"]) for s in segments)
-    own = (last - first).total_seconds()
-    what = "quickstart sweep, 4 x 4 rounds" if quick else "quickstart sweep, 18 x 40 rounds"
-    return [
-        Row(what, wall, "s", 90, "bd_scheduler.py from start to exit"),
-        Row("  its first experiment to its last", own, "s", None, "from the files' segments, to a second"),
-    ]
+    return wall, (last - first).total_seconds()

@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """Prints one table: how fast and how small we are, against bare PyTorch and against the goals.
 
-python benchmarks/run.py            # some minutes
+python benchmarks/run.py            # six minutes and more
 python benchmarks/run.py --quick    # whether it runs; its numbers mean little
 
 Each ratio is the median over runs taken in turn with what it is compared with, in one process, so other
@@ -19,6 +19,7 @@ from pathlib import Path
 
 import mixing
 import programs
+import scale
 import torch
 import training
 from timing import Row
@@ -39,6 +40,7 @@ def main() -> int:
         for part in (
             lambda: training.rows(cores, quick),
             lambda: mixing.rows(cores, quick),
+            lambda: scale.rows(quick, Path(folder)),
             lambda: programs.rows(quick, Path(folder)),
         ):
             for row in part():
@@ -50,8 +52,8 @@ def main() -> int:
 def _line(row: Row) -> str:
     goal, verdict = "", ""
     if row.goal is not None:
-        goal = f"<= {row.goal:g} {row.unit}"
-        verdict = "ok" if row.measured <= row.goal else "miss"
+        goal = f"{'>=' if row.at_least else '<='} {row.goal:g} {row.unit}"
+        verdict = "ok" if row.met else "miss"
     line = f"{row.what:<47}{f'{row.measured:.2f} {row.unit}':>10}{goal:>11} {verdict}".rstrip()
     return line + (f"\n    {row.note}" if row.note else "")
 

@@ -21,6 +21,7 @@ class Row:
         unit: printed behind it: x, %, s.
         goal: the most it may be, or None where it is only reported.
         note: the absolute numbers behind it.
+        at_least: the goal is the least that it may be.
     """
 
     what: str
@@ -28,6 +29,14 @@ class Row:
     unit: str
     goal: float | None = None
     note: str = ""
+    at_least: bool = False
+
+    @property
+    def met(self) -> bool:
+        """Whether it is as its goal says."""
+        if self.goal is None:
+            return True
+        return self.measured >= self.goal if self.at_least else self.measured <= self.goal
 
 
 def interleaved(cases: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, list[float]]:

@@ -204,6 +204,14 @@ def test_building_leaves_torchs_global_generator_alone():
     assert torch.equal(Population(mlp, 3, 0).X, first)
 
 
+def test_building_seeds_no_accelerator(monkeypatch):
+    def refuse(seed):
+        raise AssertionError(seed)
+
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", refuse)
+    Population(mlp, 3, 0)
+
+
 @given(
     st.integers(0, 2**32 - 1),
     st.integers(1, 20),

@@ -75,7 +75,9 @@ class Population:
     @staticmethod
     def _start(build: Callable[[], nn.Module], seed: int, node: int) -> nn.Module:
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(randomness.torch_seed(seed, "initial model", node))
+            # Models are built on the CPU. torch.manual_seed would seed every kind of accelerator too, which
+            # takes longer than a small model.
+            torch.default_generator.manual_seed(randomness.torch_seed(seed, "initial model", node))
             return build()
 
     def _into_row(self, module: nn.Module, node: int) -> nn.Module:

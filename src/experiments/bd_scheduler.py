@@ -6,11 +6,14 @@ python src/experiments/bd_scheduler.py --rounds 40 --parsl_config aurora
 python src/experiments/bd_scheduler.py --dry_run
 """
 
+import contextlib
+import importlib
 import os
 import shutil
 import signal
 import socket
 import sys
+import threading
 import time
 from pathlib import Path
 from types import FrameType
@@ -83,6 +86,8 @@ def main() -> int:
             if work.outcome.skipped:
                 bar.say(f"{work.outcome.skipped} of {work.outcome.total} experiments are done already")
             show(work.outcome.done)
+            if work.left:
+                threading.Thread(target=_prepare_report).start()
             outcome = work.run(lambda: site.config(options, run_dir)) if work.left else work.outcome
     except LostWorkersError as error:
         print(f"error: {error}\nthe same command goes on with what is missing", file=sys.stderr, flush=True)
@@ -114,6 +119,13 @@ def _tuned(tuner: Tuner, path: Path) -> int:
     tuner.write(path)
     print(f"\n{path}")
     return 0 if all(search.best is not None for search in tuner.searches) else 1
+
+
+def _prepare_report() -> None:
+    """Imports what the report needs, most of its time, while Parsl starts and this process waits."""
+    with contextlib.suppress(ImportError):  # the report will tell
+        for module in ("matplotlib.pyplot", "dml.results.picture"):
+            importlib.import_module(module)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dml import config, plan
+from dml.coefficients import centrality as module_under_test
 from dml.coefficients.centrality import CENTRALITIES, ON_CONNECTED, centrality
 from dml.errors import InputError
 from dml.topology import Topology, make
@@ -56,6 +57,16 @@ def test_the_hub_of_a_star_is_the_most_central(name):
     else:
         assert scores.argmax() == 0
         np.testing.assert_allclose(scores[1:], scores[1], rtol=1e-9)
+
+
+@pytest.mark.parametrize("name", ["eigenvector", "katz"])
+@pytest.mark.parametrize(
+    "graph", ["watts_strogatz:n=300,k=4,p=0.1,seed=1", "barabasi_albert:n=300,m=2,seed=1", "star:n=300"]
+)
+def test_without_the_zeros_of_the_adjacency_matrix_the_scores_are_the_same(monkeypatch, name, graph):
+    expected = centrality(make(graph), name)
+    monkeypatch.setattr(module_under_test, "DENSE", 0)
+    np.testing.assert_allclose(centrality(make(graph), name), expected, rtol=1e-9, atol=1e-12)
 
 
 def test_the_eigenvector_of_a_long_chain_is_known():

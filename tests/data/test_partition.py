@@ -1,5 +1,6 @@
 """The partition (A4), held against the plain rule that hands out samples one by one."""
 
+import tracemalloc
 from fractions import Fraction
 
 import numpy as np
@@ -168,6 +169,18 @@ def test_every_sample_is_on_exactly_one_node_and_no_node_is_empty(
     assert min(map(len, parts)) >= 1
     assert sorted(np.concatenate(parts).tolist()) == list(range(n + more))
     assert all((np.diff(part) > 0).all() for part in parts)
+
+
+def test_the_partition_of_many_nodes_needs_no_matrix_of_nodes():
+    n, labels = 2000, np.arange(4000) % 10
+    tracemalloc.start()
+    try:
+        parts = partition(labels, n, 10, sample_alpha=1000.0, label_alpha=1000.0, seed=0)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert sum(map(len, parts)) == len(labels)
+    assert peak < n * n * 8 / 10
 
 
 def test_the_partition_is_keyed_by_the_seed_alone():

@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -289,11 +290,14 @@ def test_the_heart_beats_while_entered(here: Scheduler, tmp_path: Path) -> None:
     assert list(path.parent.iterdir()) == []
 
 
+POOL = f"{sys.executable} -P -m dml.parallel.pool"
+
+
 @pytest.mark.parametrize(
     ("command", "before", "after"),
     [
-        (None, "", "process_worker_pool.py"),
-        ("X=1 process_worker_pool.py {addresses}", "X=1 ", "process_worker_pool.py 1.2.3.4"),
+        (None, "", f"{POOL} process_worker_pool.py"),
+        ("X=1 process_worker_pool.py {addresses}", "X=1 ", f"{POOL} process_worker_pool.py 1.2.3.4"),
         ("module load m && python3 -u /a/process_worker_pool.py", "module load m && ", "python3 -u /a/"),
         ("my_pool {{block_id}}", "", "my_pool 7"),
     ],
@@ -313,3 +317,11 @@ def test_the_managers_command_keeps_its_form(
     assert words[words.index("--") - 1] == "2.5"
     assert line.split(" -- ", 1)[1].startswith(after)
     assert executor.interchange_launch_cmd[-2:] == ["--", "interchange.py"]
+
+
+@pytest.mark.parametrize("pins", [{"available_accelerators": 2}, {"cpu_affinity": "block"}])
+def test_workers_that_are_pinned_start_without_torch(tmp_path: Path, pins: dict[str, Any]) -> None:
+    executor = HighThroughputExecutor(address="127.0.0.1", encrypted=False, **pins)
+    watched(Config(executors=[executor]), Scheduler.here(tmp_path / "beat"))
+    assert "dml.parallel.pool" not in executor.launch_cmd
+    assert " -- process_worker_pool.py" in executor.launch_cmd

@@ -5,6 +5,7 @@ the graph it is divided by n - 1, as the degree is. A new one is one function an
 ``CENTRALITIES``.
 """
 
+import contextlib
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -16,10 +17,14 @@ from dml.errors import InputError
 
 if TYPE_CHECKING:
     import networkx as nx
+    from scipy.sparse import csr_array
 
     from dml.topology import Topology
 
 Scores = Mapping[int, float]
+
+DENSE = 2048
+"""Nodes up to which eigenvector and katz take the adjacency matrix with its zeros; the same to rounding."""
 
 
 def closeness(graph: "nx.Graph") -> Scores:
@@ -56,6 +61,13 @@ def eigenvector(graph: "nx.Graph") -> Scores:
 
     On a graph that is not connected it is not unique, or 0 on all parts but one: it does not exist.
     """
+    if len(graph) > DENSE:
+        from scipy.sparse.linalg import ArpackNoConvergence, eigsh
+
+        # From a start without random numbers. On a very long chain it does not get there.
+        with contextlib.suppress(ArpackNoConvergence):
+            vectors = eigsh(_sparse(graph), 1, which="LA", v0=np.ones(len(graph)))[1]
+            return dict(enumerate(np.abs(vectors[:, 0])))
     # Of networkx's own two one starts from random numbers, and one stops early on a long chain.
     return dict(enumerate(np.abs(np.linalg.eigh(_adjacency(graph))[1][:, -1])))
 
@@ -66,6 +78,8 @@ def katz(graph: "nx.Graph") -> Scores:
     With a = 1/(1 + largest degree) the sum exists on every graph; networkx's own 0.1 fails where the
     largest eigenvalue of A is 10 or more.
     """
+    if len(graph) > DENSE:
+        return dict(enumerate(_sparse_katz(_sparse(graph))))
     A = _adjacency(graph)
     x = np.linalg.solve(np.eye(len(A)) - A / (1 + A.sum(0).max()), np.ones(len(A)))
     return dict(enumerate(x / np.linalg.norm(x)))
@@ -126,3 +140,21 @@ def _adjacency(graph: "nx.Graph") -> NDArray[np.float64]:
 
     A: NDArray[np.float64] = nx.to_numpy_array(graph, nodelist=range(len(graph)))
     return A
+
+
+def _sparse(graph: "nx.Graph") -> "csr_array":
+    import networkx as nx
+
+    return nx.to_scipy_sparse_array(graph, nodelist=range(len(graph)), dtype=np.float64)
+
+
+def _sparse_katz(A: "csr_array") -> NDArray[np.float64]:
+    from scipy.sparse import eye_array
+    from scipy.sparse.linalg import cg
+
+    # Positive definite, with eigenvalues between 1/(1 + d) and 2, d the largest degree.
+    x, failed = cg(eye_array(A.shape[0]) - A / (1 + A.sum(axis=0).max()), np.ones(A.shape[0]), rtol=1e-14)
+    if failed:
+        raise RuntimeError(f"katz centrality has not converged in {failed} steps")
+    result: NDArray[np.float64] = x / np.linalg.norm(x)
+    return result

@@ -56,33 +56,40 @@ def deal(
         mixture: weight of each label at each node, [n, L].
         uniform: a uniform number for each sample, [N].
     """
-    count, (n, classes) = len(labels), mixture.shape
+    count, left = len(labels), budget.copy()
     owner = np.empty(count, np.int64)
-    left = budget.copy()
-    done, block = 0, max(256, count // n)
+    # One row a label, so that what is searched lies together.
+    weights = np.where(left > 0, mixture.T, 0.0)
+    cdf = np.cumsum(weights, axis=1)
+    done, block = 0, max(256, count // len(left))
     while done < count:
-        weights = np.where((left > 0)[:, None], mixture, 0.0)
-        cdf = np.cumsum(weights, axis=0)
-        starved = cdf[-1] <= 0
+        starved = cdf[:, -1] <= 0
         if starved[labels[done]]:
             chosen = _pick(np.cumsum(left.astype(np.float64)), uniform[done])
+            taken = 1
             owner[done] = chosen
-            left[chosen] -= 1
-            done += 1
-            continue
-        now = slice(done, min(done + block, count))
-        kinds, draws = labels[now], uniform[now]
-        stop = np.flatnonzero(starved[kinds])
-        if len(stop):
-            kinds, draws = kinds[: stop[0]], draws[: stop[0]]
-        chosen = np.empty(len(kinds), np.int64)
-        for label in range(classes):
-            of_label = kinds == label
-            chosen[of_label] = _pick(cdf[:, label], draws[of_label])
-        taken = _until_one_closes(chosen, left)
-        owner[done : done + taken] = chosen[:taken]
-        left -= np.bincount(chosen[:taken], minlength=n)
+        else:
+            now = slice(done, min(done + block, count))
+            kinds, draws = labels[now], uniform[now]
+            stop = np.flatnonzero(starved[kinds])
+            if len(stop):
+                kinds, draws = kinds[: stop[0]], draws[: stop[0]]
+            chosen = np.empty(len(kinds), np.int64)
+            for label in np.unique(kinds):
+                of_label = kinds == label
+                chosen[of_label] = _pick(cdf[label], draws[of_label])
+            taken = _until_one_closes(chosen, left)
+            owner[done : done + taken] = chosen[:taken]
+            # What is drawn beyond the next closing is drawn in vain.
+            block = max(16, 2 * taken)
+        np.subtract.at(left, owner[done : done + taken], 1)
         done += taken
+        last = owner[done - 1]
+        if left[last] == 0:
+            # Only what comes after the node: the same sums in the same order as over all of them.
+            weights[:, last] = cdf[:, last - 1] if last else 0.0
+            np.cumsum(weights[:, last:], axis=1, out=cdf[:, last:])
+            weights[:, last] = 0.0
     return owner
 
 
@@ -97,12 +104,11 @@ def _pick(cdf: NDArray[np.float64], uniform: NDArray[np.float64]) -> NDArray[np.
 def _until_one_closes(chosen: NDArray[np.int64], left: NDArray[np.int64]) -> int:
     """How many of the choices can be taken until the first node has used up its budget."""
     order = np.argsort(chosen, kind="stable")
-    counts = np.bincount(chosen, minlength=len(left))
-    starts = np.concatenate([[0], np.cumsum(counts)[:-1]])
-    closing = np.flatnonzero((counts >= left) & (left > 0))
+    nodes, starts, counts = np.unique(chosen[order], return_index=True, return_counts=True)
+    closing = np.flatnonzero(counts >= left[nodes])
     if not len(closing):
         return len(chosen)
-    return int(order[starts[closing] + left[closing] - 1].min()) + 1
+    return int(order[starts[closing] + left[nodes[closing]] - 1].min()) + 1
 
 
 def partition(
@@ -140,5 +146,6 @@ def _dirichlet(rng: np.random.Generator, alpha: float, width: int, rows: int) ->
     """Rows ~ Dir(alpha 1); a tiny alpha, whose draws all underflow, puts the whole row on one entry."""
     draws = rng.dirichlet(np.full(width, alpha), size=rows)
     lost = ~(np.isfinite(draws).all(axis=1) & (draws.sum(axis=1) > 0))
-    draws[lost] = np.eye(width)[rng.integers(width, size=int(lost.sum()))]
+    draws[lost] = 0.0
+    draws[np.flatnonzero(lost), rng.integers(width, size=int(lost.sum()))] = 1.0
     return draws

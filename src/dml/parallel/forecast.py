@@ -38,7 +38,7 @@ WRITTEN_S = 0.9e-9
 PASSES = 3
 """A training step in forward passes: going back takes two more."""
 
-START_S = 5.0
+START_S = 3.0
 """Seconds until the workers have started and imported torch."""
 
 WORKER_MEMORY = 400 << 20

@@ -189,14 +189,22 @@ def watched(config: "Config", scheduler: Scheduler, patience: float = PATIENCE) 
     who = [scheduler.host, str(scheduler.pid), repr(scheduler.started), scheduler.heartbeat, str(patience)]
     # -P: a file named like one of Python's modules in the user's folder must not be taken for it.
     wrapper = [sys.executable, "-P", "-m", "dml.parallel.watch", *who, "--"]
-    # Parsl formats the managers' command twice, so a brace of a path is written four times.
-    text = shlex.join(wrapper).replace("{", "{{{{").replace("}", "}}}}")
     for executor in config.executors:
         if isinstance(executor, HighThroughputExecutor):
             executor.interchange_launch_cmd = [*wrapper, *executor.interchange_launch_cmd]
             pool = _POOL.search(executor.launch_cmd)  # what stands before it, as `X=1`, is for the shell
             at = pool.start() if pool else 0
-            executor.launch_cmd = f"{executor.launch_cmd[:at]}{text} {executor.launch_cmd[at:]}"
+            before, command = executor.launch_cmd[:at], executor.launch_cmd[at:]
+            # Where a worker is pinned before it imports torch, it must not come with torch imported.
+            pinned = executor.available_accelerators or executor.cpu_affinity != "none"
+            if command.startswith("process_worker_pool.py") and not pinned:
+                command = f"{_escaped([sys.executable, '-P', '-m', 'dml.parallel.pool'])} {command}"
+            executor.launch_cmd = f"{before}{_escaped(wrapper)} {command}"
+
+
+def _escaped(words: Sequence[str]) -> str:
+    # Parsl formats the managers' command twice, so a brace of a path is written four times.
+    return shlex.join(words).replace("{", "{{{{").replace("}", "}}}}")
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -211,10 +219,10 @@ def main(arguments: Sequence[str]) -> int:
     split = arguments.index("--")
     host, pid, started, heartbeat, patience = arguments[:split]
     watch = SchedulerWatch(Scheduler(host, int(pid), float(started), heartbeat), float(patience))
-    return _run(_beside_python(arguments[split + 1 :]), watch)
+    return _run(beside_python(arguments[split + 1 :]), watch)
 
 
-def _beside_python(command: Sequence[str]) -> list[str]:
+def beside_python(command: Sequence[str]) -> list[str]:
     """The command with Parsl's script taken from the folder of this Python, where there is one: PATH may not
     have it. Run by this Python and not by its first line, which must be short and hold no space.
     """

@@ -31,7 +31,7 @@ def segment(accelerator: str, threads: int, engine: str, from_round: int) -> dic
 
 def now() -> str:
     """The time, with its zone."""
-    return datetime.now().astimezone().isoformat(timespec="seconds")
+    return datetime.now().astimezone().isoformat(timespec="milliseconds")
 
 
 def git_commit() -> str | None:

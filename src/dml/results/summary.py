@@ -32,7 +32,7 @@ def summary(result: Loaded) -> str:
         lines += textwrap.wrap(f"relayed over {result.attributes['tree']}{times}", 80)
     if not len(a["metrics/round"]):
         return "\n".join([*lines, "nothing was measured"])
-    lines += ["", f"{'accuracy after the last round':<34}{'mean':>8}{'worst node':>18}{'best node':>18}"]
+    lines += ["", f"{'accuracy after the last round':<34}{'mean':>8}{'worst node':>19}{'best node':>19}"]
     lost, ood_lost = _lost(result, "test"), _lost(result, "ood")
     lines += [_nodes("IID test set", a["metrics/test_acc"][-1], lost[-1])]
     lines += [_nodes("OOD test set", a["metrics/ood_acc"][-1], ood_lost[-1])]
@@ -52,7 +52,7 @@ def summary(result: Loaded) -> str:
         lines += [_nodes("distance to the mean model", distances, lost[-1], best=np.argmin)]
     lines += _by_hops(result, ood_lost[-1])
     points = result.attributes["auc_points"]
-    lines += ["", f"{f'AUC over {points} measurements':<34}{'sum':>8}{'a point':>18}"]
+    lines += ["", f"{f'AUC over {points} measurements':<34}{'sum':>8}{'a point':>19}"]
     counted = a["metrics/epoch"] != FINAL
     for name, key, own in (
         ("IID test set", "auc_test", lost),
@@ -63,7 +63,7 @@ def summary(result: Loaded) -> str:
         if own[counted].any():
             lines.append(f"{name:<34}{'not finite':>8}")
         elif points and math.isfinite(total):
-            lines.append(f"{name:<34}{total:>8.1f}{total / points:>18.3f}")
+            lines.append(f"{name:<34}{total:>8.1f}{total / points:>19.3f}")
     lines.append("")
     seconds = float(a["time/round_s"].sum())
     sent = int(a["communication/bytes_sent"].sum())
@@ -85,7 +85,7 @@ def _nodes(
     lost: NDArray[np.bool_],
     best: Callable[[NDArray[Any]], np.intp] = np.argmax,
 ) -> str:
-    """Mean, worst and best of the nodes' values; ``best`` finds the best one."""
+    """Mean, worst and best of the nodes' values; ``best`` finds the best one. Nodes have up to 5 digits."""
     if lost.any():
         return f"{name:<34}{'not finite':>8}"
     if np.isnan(values).all():
@@ -94,7 +94,7 @@ def _nodes(
         return f"{name:<34}{'not finite':>8}"
     first, last = int(best(-values)), int(best(values))
     low, high = f"{values[first]:.3f} (node {first})", f"{values[last]:.3f} (node {last})"
-    return f"{name:<34}{values.mean(dtype=np.float64):>8.3f}{low:>18}{high:>18}"
+    return f"{name:<34}{values.mean(dtype=np.float64):>8.3f}{low:>19}{high:>19}"
 
 
 def _mean_model(result: Loaded) -> list[str]:
