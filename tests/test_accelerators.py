@@ -5,6 +5,7 @@ of theirs on the host fails.
 """
 
 import os
+import subprocess
 import sys
 from collections import Counter
 from types import ModuleType, SimpleNamespace
@@ -12,6 +13,7 @@ from types import ModuleType, SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from scripts import ROOT
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from dml import accelerators, config, experiment, results
@@ -254,3 +256,23 @@ def test_ipex_for_another_torch_is_refused_in_a_line(monkeypatch, tmp_path):
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(InputError, match=r"--ipex: .* beside torch .* must be equal"):
         accelerators.extension(XPU)
+
+
+def _benchmark(*words):
+    command = [sys.executable, str(ROOT / "benchmarks" / "gpu.py"), *words]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.skipif(torch.accelerator.is_available(), reason="an accelerator is here")
+def test_without_a_card_its_benchmark_says_so():
+    done = _benchmark()
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("no accelerator here, so nothing was measured")
+
+
+@pytest.mark.slow
+def test_the_cards_benchmark_runs_to_its_end_on_a_cpu():
+    done = _benchmark("--device", "cpu", "--quick")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "failed" not in done.stdout
+    assert "loop over batched, decoder" in done.stdout
