@@ -139,14 +139,11 @@ def mixing(bench: Bench) -> Iterator[Row]:
     other = torch.empty_like(population.X)
     for graph in (GRAPH, "complete:n={n}"):
         strategy = StrategyConfig(aggregation_strategy="unweighted")
-        # No engine: nothing is trained here.
         algorithm = Decentralized(
             topology.make(graph.format(n=bench.nodes)),
             population,
-            None,  # type: ignore[arg-type]
             strategy,
             np.ones(bench.nodes, np.int64),
-            0,
             0,
         )
         C = algorithm.coefficients(0, np.ones(bench.nodes, bool))

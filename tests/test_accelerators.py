@@ -16,7 +16,9 @@ import torch
 from scripts import ROOT
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from dml import accelerators, config, experiment, results
+from dml import accelerators, config, experiment, results, topology
+from dml.algorithms.build import build as build_rule
+from dml.algorithms.registry import ALGORITHMS, Options
 from dml.data.ood import NodeData, TestSets
 from dml.errors import InputError
 from dml.models.registry import MODELS, build
@@ -122,9 +124,6 @@ def test_a_card_computes_an_epoch_without_the_host_waiting_and_can_repeat_it(mod
     """The one reading of an epoch is at its end: there, and not before, the device without numbers fails."""
     trainer, _ = _on_meta(model, engine, flags)
     nodes = np.arange(2)
-    if engine is BatchedEngine:
-        # What it knows of all epochs is sent ahead, in the first.
-        trainer._blocks, trainer._planned = trainer._plan(nodes), nodes
     trainer.begin_round()
     with _Operations() as operations, pytest.raises(NotImplementedError, match="Cannot copy out of meta"):
         trainer.epoch(nodes)
@@ -139,7 +138,8 @@ def test_a_card_measures_all_models_without_the_host_waiting_and_can_repeat_it(m
     _, evaluate = _on_meta(model, engine, flags)
     with _Operations() as operations, pytest.raises(NotImplementedError, match="Cannot copy out of meta"):
         evaluate()
-    assert operations.counts["scatter_add_"] == 3
+    # Hits, predictions and answers by class, of all models and of their mean.
+    assert operations.counts["scatter_add_"] == 6
     assert operations.waiting == []
     assert set(operations.counts) & (WAIT | NO_REPEATABLE_FORM) == set()
 
@@ -276,3 +276,16 @@ def test_the_cards_benchmark_runs_to_its_end_on_a_cpu():
     assert done.returncode == 0, done.stdout + done.stderr
     assert "failed" not in done.stdout
     assert "loop over batched, decoder" in done.stdout
+
+
+@pytest.mark.parametrize("drop_probability", [0.0, 0.3])
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_no_algorithm_ends_its_round_by_an_operation_that_a_card_cannot_repeat(name, drop_probability):
+    X = torch.rand(8, 40)
+    rule = build_rule(name, topology.make("complete:n=8"), X, Options(drop_probability=drop_probability))
+    with torch.no_grad(), _Operations() as operations:
+        for t in range(3):
+            rule.before(X, t)
+            rule.after(X, t, 0.1)
+    assert operations.counts
+    assert set(operations.counts) & NO_REPEATABLE_FORM == set()
