@@ -1,6 +1,6 @@
 """What tests on a card share; without one they are skipped, and say so."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ ENGINES = {"loop": LoopEngine, "batched": BatchedEngine}
 
 
 @pytest.fixture(scope="session")
-def card() -> Iterator[torch.device]:
+def card() -> torch.device:
     """The first card here, set up as for an experiment."""
     device = accelerators.choose("auto")
     if device.type == "cpu":
