@@ -22,7 +22,7 @@ import programs
 import scale
 import torch
 import training
-from timing import Row
+from timing import line
 
 
 def main() -> int:
@@ -44,18 +44,9 @@ def main() -> int:
             lambda: programs.rows(quick, Path(folder)),
         ):
             for row in part():
-                print(_line(row), flush=True)
+                print(line(row), flush=True)
     print(f"\nload average {_load()} after")
     return 0
-
-
-def _line(row: Row) -> str:
-    goal, verdict = "", ""
-    if row.goal is not None:
-        goal = f"{'>=' if row.at_least else '<='} {row.goal:g} {row.unit}"
-        verdict = "ok" if row.met else "miss"
-    line = f"{row.what:<47}{f'{row.measured:.2f} {row.unit}':>10}{goal:>11} {verdict}".rstrip()
-    return line + (f"\n    {row.note}" if row.note else "")
 
 
 def _cpu() -> str:

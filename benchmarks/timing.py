@@ -1,5 +1,6 @@
 """Rows of the table, and how times are taken: interleaved, so that other load on the machine meets all."""
 
+import math
 import statistics
 import subprocess
 import sys
@@ -37,6 +38,18 @@ class Row:
         if self.goal is None:
             return True
         return self.measured >= self.goal if self.at_least else self.measured <= self.goal
+
+
+def line(row: Row) -> str:
+    """The row as the table prints it; a dash for what could not be measured."""
+    goal, verdict = "", ""
+    if row.goal is not None:
+        goal = f"{'>=' if row.at_least else '<='} {row.goal:g} {row.unit}"
+        verdict = "ok" if row.met else "miss"
+    measured = "-" if math.isnan(row.measured) else f"{row.measured:.2f} {row.unit}"
+    return f"{row.what:<47}{measured:>10}{goal:>11} {verdict}".rstrip() + (
+        f"\n    {row.note}" if row.note else ""
+    )
 
 
 def interleaved(cases: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, list[float]]:

@@ -4,11 +4,14 @@ from types import SimpleNamespace
 
 import psutil
 import pytest
+import torch
 
-from dml import config, room
+from dml import accelerators, config, room
 from dml import plan as planning
 from dml.errors import InputError
 from dml.models.registry import build
+
+CPU = torch.device("cpu")
 
 
 @pytest.mark.parametrize(
@@ -36,7 +39,48 @@ def test_nodes_that_do_not_fit_are_refused(small, monkeypatch):
 
     needed = 3 * 4 * 4 * 4810
     monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=needed))
-    assert room.check(model, made) == 4810
+    assert room.check(model, made, CPU) == 4810
     monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=needed - 1))
     with pytest.raises(InputError, match="--model mlp: 4 nodes need"):
-        room.check(model, made)
+        room.check(model, made, CPU)
+
+
+def _model():
+    return build("mlp", (1, 8, 8), 10)
+
+
+def test_on_a_card_its_own_memory_holds_models_and_data_and_the_host_a_copy_of_the_models(small, monkeypatch):
+    made = planning.make(small(optimizer="adam"))
+    made.result.parent.mkdir(parents=True)
+    card, copy = torch.device("cuda:0"), 4 * 4 * 4810
+    # 1,797 images of 8 x 8 as float32, each with its label and its number.
+    needed = 3 * copy + 1797 * (4 * 64 + 16)
+    free = {"card": needed, "host": copy}
+    monkeypatch.setattr(accelerators, "free_memory", lambda device: free["card"])
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=free["host"]))
+    assert room.check(_model, made, card) == 4810
+    free["card"] -= 1
+    with pytest.raises(InputError, match=r"4 nodes need .* GiB of memory on cuda:0; .* are free"):
+        room.check(_model, made, card)
+    free |= {"card": needed, "host": copy - 1}
+    with pytest.raises(InputError, match="of the host's memory"):
+        room.check(_model, made, card)
+
+
+def test_what_torch_keeps_of_an_earlier_experiment_counts_as_free(monkeypatch):
+    """A worker runs many experiments, and torch gives what one has left behind to the next."""
+    for name, number in (("memory_reserved", 300), ("memory_allocated", 100)):
+        monkeypatch.setattr(torch.cuda, name, lambda device, number=number: number)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (1000, 5000))
+    assert accelerators.free_memory(torch.device("cuda:0")) == 1000 + 300 - 100
+    assert accelerators.free_memory(CPU) is None
+
+
+def test_a_driver_that_does_not_tell_its_free_memory_has_all_but_what_is_taken(monkeypatch):
+    def silent(device):
+        raise RuntimeError("The device doesn't support querying the available free memory.")
+
+    monkeypatch.setattr(torch.xpu, "mem_get_info", silent)
+    monkeypatch.setattr(torch.xpu, "memory_allocated", lambda device: 100)
+    monkeypatch.setattr(torch.xpu, "get_device_properties", lambda device: SimpleNamespace(total_memory=5000))
+    assert accelerators.free_memory(torch.device("xpu:0")) == 4900

@@ -47,6 +47,8 @@ class Parts:
         accelerator: name and model of what the models are on.
         threads: of torch.
         engine: the name of the one that trains.
+        deterministic: how far it gives the same bits again (:data:`dml.accelerators.REPEATS`).
+        ipex: version of Intel's extension, where it is used.
         facts: what was found out for the algorithm, for the file: tree, lr_factor.
     """
 
@@ -57,6 +59,8 @@ class Parts:
     accelerator: str
     threads: int
     engine: str
+    deterministic: str
+    ipex: str | None
     facts: Mapping[str, Any]
 
 
@@ -80,6 +84,7 @@ def assemble(plan: Plan, engine_before: str | None) -> Parts:
     )
     data, local = _shares(plan, dataset)
     device = accelerators.choose(config.run.accelerator)
+    ipex = accelerators.extension(device) if config.run.ipex else None
     classes = config.data.spec().classes
 
     def build() -> torch.nn.Module:
@@ -87,8 +92,11 @@ def assemble(plan: Plan, engine_before: str | None) -> Parts:
             config.training.model, dataset.train_x.shape[1:], classes, config.training.settings()
         )
 
-    threads = _set_threads(plan, room.check(build, plan))
+    threads = _set_threads(plan, room.check(build, plan, device))
+    deterministic = accelerators.prepare(device)
     population = Population(build, plan.topology.n, seed, same=config.training.init == "same", device=device)
+    if ipex:
+        accelerators.extend(ipex, population)
     rule = _rule(plan, population, data)
     factor = _lr_factor(plan, rule)
     training = config.training.model_copy(update={"lr": config.training.lr * factor})
@@ -119,6 +127,8 @@ def assemble(plan: Plan, engine_before: str | None) -> Parts:
         accelerators.describe(device),
         threads,
         name,
+        deterministic,
+        ipex.__version__ if ipex else None,
         _facts(plan, factor),
     )
 

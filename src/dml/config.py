@@ -54,6 +54,9 @@ class RunConfig(Section):
         "auto takes the faster one, and stays with that of a file's last rounds",
     )
     accelerator: str = Field("auto", description="what the models train on: auto, cpu, cuda:0, xpu:0 ..")
+    ipex: bool = Field(
+        False, description="use the kernels of intel_extension_for_pytorch, on a CPU or Intel's GPUs"
+    )
 
     def reads(self) -> set[str]:
         """The fields that change this experiment's numbers; rounds only make them more."""

@@ -99,7 +99,12 @@ class _Run:
         self.result = self._result(parts.data)
         self._restore()
         segment = provenance.segment(
-            parts.accelerator, parts.threads, parts.engine, self.result.record.rounds
+            parts.accelerator,
+            parts.threads,
+            parts.engine,
+            self.result.record.rounds,
+            parts.deterministic,
+            parts.ipex,
         )
         self.result.segments.append(segment)
 

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 DENSE_BYTES = 4 << 20
 """Size of a chunk of columns for the dense product: small beside X, no larger than a shared cache."""
 
+CARD_BYTES = 256 << 20
+"""The same on a card, where each chunk costs a few calls, and a wait for whether it is finite."""
+
 ENTRIES_BYTES = 1 << 20
 """The same for sums over entries: a core's own cache, and little enough that malloc keeps it at hand."""
 
@@ -121,7 +124,7 @@ def _int32(numbers: NDArray[np.integer]) -> Tensor:
 
 
 def _dense(X: Tensor, weights: Tensor, rows: Tensor | None, columns: Tensor | None) -> None:
-    chunk = columns_of(DENSE_BYTES, X)
+    chunk = columns_of(chunk_bytes(X), X)
     # Kept over the chunks: memory from the system anew for each would cost more than the product of few rows.
     buffer = X.new_empty(len(weights), min(chunk, X.shape[1]))
     for start in range(0, X.shape[1], chunk):
@@ -133,6 +136,11 @@ def _dense(X: Tensor, weights: Tensor, rows: Tensor | None, columns: Tensor | No
             # do not read it; over the entries that are not 0 it reaches those that do.
             mixed = torch.stack([row[row != 0] @ used[row != 0] for row in weights])
         _put(part, rows, mixed)
+
+
+def chunk_bytes(X: Tensor) -> int:
+    """Size of what a dense product takes at a time."""
+    return DENSE_BYTES if X.device.type == "cpu" else CARD_BYTES
 
 
 def columns_of(size: int, X: Tensor) -> int:

@@ -1,12 +1,15 @@
-"""Whether the machine has room for an experiment: memory for the population, disk for its checkpoint."""
+"""Whether there is room for an experiment: memory for the population, on a card and the host; disk."""
 
+import math
 import shutil
 from collections.abc import Callable
 
 import psutil
 import torch
 
+from dml import accelerators
 from dml.algorithms.registry import EXPERIMENTS
+from dml.data.config import NEXT_TOKEN
 from dml.errors import InputError
 from dml.models.cost import size_of
 from dml.plan import Plan
@@ -40,12 +43,22 @@ def held(size: int, plan: Plan) -> int:
     return copies * population(size, plan) + 4 * size * rows
 
 
-def check(build: Callable[[], torch.nn.Module], plan: Plan) -> int:
+def data(plan: Plan) -> int:
+    """Bytes of the training and test data, as models read them."""
+    spec = plan.config.data.spec()
+    # Tokens are kept as bytes, images as float32; a sample has a label and a number, int64.
+    a_sample = math.prod(spec.shape) * (1 if spec.task == NEXT_TOKEN else 4) + 16
+    return sum(spec.sizes) * a_sample
+
+
+def check(build: Callable[[], torch.nn.Module], plan: Plan, device: torch.device) -> int:
     """Refuses what cannot fit, before anything is allocated.
 
     Args:
         build: makes one model.
         plan: the experiment.
+        device: what it trains on. A card with a memory of its own holds models, optimisers and data there,
+            and the host a copy of the models for the checkpoint.
 
     Returns:
         Numbers in one model.
@@ -57,13 +70,20 @@ def check(build: Callable[[], torch.nn.Module], plan: Plan) -> int:
     with torch.device("meta"):
         model = build()
     size = size_of(model)
-    needed, free = held(size, plan), psutil.virtual_memory().available
-    if needed > free:
-        raise InputError(
-            "model",
-            plan.config.training.model,
-            f"{plan.topology.n} nodes need {needed / 2**30:.1f} GiB of memory; {free / 2**30:.1f} are free",
-        )
+    on_card = accelerators.free_memory(device)
+    if on_card is None:
+        needs = [(held(size, plan), psutil.virtual_memory().available, "memory")]
+    else:
+        needs = [
+            (held(size, plan) + data(plan), on_card, f"memory on {device}"),
+            (population(size, plan), psutil.virtual_memory().available, "the host's memory"),
+        ]
+    for needed, free, where in needs:
+        if needed > free:
+            need, left = f"{needed / 2**30:.1f} GiB of {where}", f"{free / 2**30:.1f} are free"
+            raise InputError(
+                "model", plan.config.training.model, f"{plan.topology.n} nodes need {need}; {left}"
+            )
     checkpoint, disk = population(size, plan), shutil.disk_usage(plan.result.parent).free
     if checkpoint > disk:
         raise InputError(

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dml.algorithms.links import Links
-from dml.mixing import DENSE_BYTES
+from dml.mixing import chunk_bytes
 from dml.population import ALIGN
 
 if TYPE_CHECKING:
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 
 def chunks(X: Tensor, rows: int) -> Iterator[slice]:
-    """The columns of X in slices of which so many rows fit into a cache."""
-    size = max(ALIGN, DENSE_BYTES // (X.element_size() * max(rows, 1)) // ALIGN * ALIGN)
+    """The columns of X in slices of which so many rows fit into a cache, or into little of a card."""
+    size = max(ALIGN, chunk_bytes(X) // (X.element_size() * max(rows, 1)) // ALIGN * ALIGN)
     for start in range(0, X.shape[1], size):
         yield slice(start, min(start + size, X.shape[1]))
 

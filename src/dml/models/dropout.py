@@ -10,11 +10,10 @@ engine, and after a stop and resume; two nodes never hold the same sample, so th
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from dml import randomness
+from dml import accelerators, randomness
 
 _STEPS = 1 << 16
 """A mask takes 16 random bits a number: p is rounded to a multiple of 2^-16, and the scale follows it."""
@@ -65,7 +64,7 @@ class Dropout(nn.Module):
         bits = randomness.words(
             self._batch.seed, self._purpose, self._batch.passes, self._batch.samples, x[0].numel()
         )
-        mask = torch.from_numpy(bits >= self._dropped).to(x.device).view(x.shape)
+        mask = accelerators.send(bits >= self._dropped, x.device).view(x.shape)
         return x * mask * (_STEPS / (_STEPS - self._dropped))
 
     def extra_repr(self) -> str:

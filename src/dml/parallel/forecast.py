@@ -6,7 +6,6 @@ from statistics import median
 
 from dml import room
 from dml.config import label_of
-from dml.data.config import NEXT_TOKEN
 from dml.data.images import fetch_command, lacking
 from dml.errors import DamagedFileError
 from dml.models.cost import Cost, cost_of
@@ -132,12 +131,10 @@ def _disk(plan: Plan) -> int:
 
 def _memory(plan: Plan) -> int:
     """Bytes of the models with their optimisers, of the data, and of a training step."""
-    cost, data = _cost(plan), plan.config.data.spec()
-    # Tokens are kept as bytes, images as float32; a sample has a label and a number, int64.
-    a_sample = math.prod(data.shape) * (1 if data.task == NEXT_TOKEN else 4) + 16
+    cost = _cost(plan)
     # The gradients are of one model at a time.
     a_step = 4 * (cost.size + cost.written * plan.config.training.batch_size) if plan.epochs else 0
-    return room.held(cost.size, plan) + sum(data.sizes) * a_sample + a_step
+    return room.held(cost.size, plan) + room.data(plan) + a_step
 
 
 def _count(number: int, name: str) -> str:

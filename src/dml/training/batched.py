@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from dml import accelerators
 from dml.data.ood import NodeData
 from dml.population import Population
 from dml.training import gradients
@@ -121,13 +122,13 @@ class BatchedEngine(Trainer):
             passes.append((nodes[of_pass.any(0)], np.broadcast_to(of_pass[..., None], held.shape)[held]))
         return _Block(
             nodes,
-            torch.from_numpy(nodes).to(self._X.device),
+            accelerators.send(nodes, self._X.device),
             bool((np.diff(nodes) == 1).all()),
             list(zip(steps_left.sum(1).tolist(), widest.tolist(), strict=True)),
             places[held],
             passes,
-            torch.from_numpy(counted[held]).to(self._X),
-            torch.from_numpy(weights[held]).to(self._X),
+            accelerators.send(counted[held], self._X.device).to(self._X.dtype),
+            accelerators.send(weights[held], self._X.device).to(self._X.dtype),
         )
 
     def _draw(self, nodes: NDArray[np.int64], numbers: NDArray[np.int64]) -> None:
@@ -144,7 +145,7 @@ class BatchedEngine(Trainer):
         for ahead, (nodes, theirs) in enumerate(block.passes):
             self._draw(nodes, self.passes[nodes] + ahead)
             result[theirs] = self._orders[block.places[theirs]]
-        return torch.from_numpy(result).to(self._X.device)
+        return accelerators.send(result, self._X.device)
 
     def _steps(self, block: _Block) -> Tensor:
         """Trains some nodes; the sums of their losses, and their hits, [m, 2] float64."""

@@ -72,5 +72,6 @@ def choose(asked: str, obstacle: str | None, before: str | None, size: int, acce
         return asked
     if obstacle:
         return "loop"
-    # On a card, where each call costs alike, whatever can be batched is; this was not measured.
+    # On a card, where each call costs alike, whatever can be batched is. No card has measured this yet, which
+    # `benchmarks/gpu.py --parts engines` does.
     return before or ("batched" if accelerator != "cpu" or size <= SMALL else "loop")

@@ -6,6 +6,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from dml import accelerators
 from dml.data.ood import NodeData
 from dml.models import dropout
 from dml.population import Population
@@ -93,9 +94,9 @@ class LoopEngine(Trainer):
         batch, x, y, index = self._dropout[node], self._x[node], self._y[node], self._index[node][samples]
         moves = None
         if self._augmentation:
-            moves = self._augmentation.draw(node, number, samples).to(x.device)
+            moves = accelerators.send(self._augmentation.draw(node, number, samples).numpy(), x.device)
         if self._shuffle or len(samples) < len(y):
-            order = torch.from_numpy(samples).to(x.device)
+            order = accelerators.send(samples, x.device)
             x, y = x[order], y[order]
         module.train()
         outputs: list[Tensor] = []
