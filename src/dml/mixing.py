@@ -22,6 +22,9 @@ DENSE_BYTES = 4 << 20
 ENTRIES_BYTES = 1 << 20
 """The same for sums over entries: a core's own cache, and little enough that malloc keeps it at hand."""
 
+CHUNK_ELSEWHERE = 256 << 20
+"""Size of a chunk of columns on a card, whose caches are small and whose calls are dear."""
+
 PIECE = 256
 """Columns that are summed at a time: those of 33 models are 33 kB."""
 

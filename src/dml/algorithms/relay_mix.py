@@ -8,6 +8,7 @@ models are drawn together, and the less they are slowed down: ``lr_factor`` = 1 
 values count as c x, since that is what a node without an update sends: zero updates change nothing.
 """
 
+import torch
 from torch import Tensor
 
 from dml.algorithms.relay import Relays
@@ -38,15 +39,15 @@ class RelayMix(Rule):
 
     def after(self, X: Tensor, t: int, lr: float) -> Traffic:
         """X <- (1 - c) x + the mean of c x + u."""
-        X.sub_(self._x, alpha=1 - self._c)
-        if self._rule == "counts":
-            missing = None
-        elif self._rule == "half_step":
-            missing = X.clone()
-        else:
-            missing = self._c * (self._x if self._x0 is None else self._x0)
-        self._relays.mean(X, t, missing)
-        X.add_(self._x, alpha=1 - self._c)
+        for piece in self._relays.round(t):
+            s, x = X[:, piece.columns], self._x[:, piece.columns]
+            s.sub_(x, alpha=1 - self._c)
+            missing, scale = None, self._c
+            if self._rule == "half_step":
+                missing, scale = s, 1.0
+            elif self._rule != "counts":
+                missing = x if self._x0 is None else self._x0[:, piece.columns]
+            torch.add(piece.mean(s, missing, scale), x, alpha=1 - self._c, out=s)
         return self._relays.traffic(X.shape[1], counters=1)
 
     def memory(self) -> dict[str, Tensor]:

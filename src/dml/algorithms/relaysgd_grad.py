@@ -7,6 +7,7 @@ full, so there is no factor on the learning rate; but nothing draws the models t
 delays leave them apart where data are heterogeneous.
 """
 
+import torch
 from torch import Tensor
 
 from dml.algorithms.relay import Relays
@@ -31,9 +32,10 @@ class RelaySGDGrad(Rule):
 
     def after(self, X: Tensor, t: int, lr: float) -> Traffic:
         """X <- x + RelaySum(h - x) / n."""
-        X.sub_(self._x)
-        self._relays.total(X, t)
-        X.div_(len(X)).add_(self._x)
+        for piece in self._relays.round(t):
+            u, x = X[:, piece.columns], self._x[:, piece.columns]
+            u.sub_(x)
+            torch.add(x, piece.total(u), alpha=1 / len(X), out=u)
         return self._relays.traffic(X.shape[1], counters=0)
 
     def memory(self) -> dict[str, Tensor]:
