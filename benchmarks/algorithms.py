@@ -71,6 +71,12 @@ class Case:
             still.after(X, count, LR)
             count += 1
 
+        # As long as values are still on their way, relays fill up what has not come.
+        for _ in range(self.graph.n):
+            exchange()
+            rule.before(X, step)
+            rule.after(X, step, LR)
+            step += 1
         return whole, exchange
 
     def _engine(self, population: Population) -> Engine:

@@ -39,13 +39,14 @@ class GradientTracking(Rule):
 
     def after(self, X: Tensor, t: int, lr: float) -> Traffic:
         """X <- W (H + lr c), then c."""
-        # Before the learning rate has left 0, nothing has moved and there is nothing to track.
-        d = (X - self._x).div_(lr) if lr else torch.zeros_like(X)
-        X.add_(self._correction, alpha=lr)
-        self._models(X, t)
-        self._correction.add_(d)
-        self._trackers(self._correction, t)
-        self._correction.sub_(d)
+        for part, _ in zip(self._models.exchange(t), self._trackers.exchange(t), strict=True):
+            h, c = X[:, part], self._correction[:, part]
+            # Before the learning rate has left 0, nothing has moved and there is nothing to track.
+            d = (h - self._x[:, part]).div_(lr) if lr else torch.zeros_like(h)
+            torch.add(h, c, alpha=lr, out=self._models.space(part))
+            torch.add(c, d, out=self._trackers.space(part))
+            h.copy_(self._models.mixed(part))
+            torch.sub(self._trackers.mixed(part), d, out=c)
         return self._links.traffic(2 * X.shape[1])
 
     def memory(self) -> dict[str, Tensor]:

@@ -41,10 +41,14 @@ class QuasiGlobalMomentum(Rule):
 
     def after(self, X: Tensor, t: int, lr: float) -> Traffic:
         """X <- W H, then m."""
-        self._mixing(X, t)
-        if lr:
-            self._x.sub_(X)
-            self._m.mul_(self._mu).add_(self._x, alpha=(1 - self._mu) / lr)
+        for part in self._mixing.exchange(t):
+            h, x, m = X[:, part], self._x[:, part], self._m[:, part]
+            self._mixing.space(part).copy_(h)
+            mixed = self._mixing.mixed(part)
+            if lr:
+                moved = torch.sub(x, mixed, out=self._mixing.space(part))
+                m.mul_(self._mu).add_(moved, alpha=(1 - self._mu) / lr)
+            h.copy_(mixed)
         return self._links.traffic(X.shape[1])
 
     def memory(self) -> dict[str, Tensor]:

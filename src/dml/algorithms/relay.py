@@ -21,9 +21,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dml.algorithms.inbox import Inbox, table
 from dml.algorithms.links import Links
 from dml.algorithms.rule import prefixed
+from dml.algorithms.sums import Sums, chunk, table
 from dml.algorithms.traffic import Traffic
 
 
@@ -58,8 +58,11 @@ class RelaySum:
         self._turn = torch.zeros(1, dtype=torch.int64)
         ends = links.sender, links.receiver
         self._sender = [torch.from_numpy(end).to(like.device) for end in ends]
-        self._inbox = [Inbox(end, n, self._messages, self._width) for end in reversed(ends)]
-        self._space = like.new_empty(k, min(self._inbox[0].chunk, self._width))
+        self._inbox = [
+            Sums(end, np.arange(k), None, n, self._messages, self._width) for end in reversed(ends)
+        ]
+        self._chunk = chunk(k, self._width, like)
+        self._space = like.new_empty(k, self._chunk)
 
     def begin(self, t: int) -> None:
         """Starts a round: which messages arrive, and how many values the totals hold."""
@@ -84,22 +87,22 @@ class RelaySum:
 
     def slices(self) -> Iterator[slice]:
         """The chunks of columns."""
-        chunk = self._inbox[0].chunk
-        for start in range(0, self._width, chunk):
-            yield slice(start, min(start + chunk, self._width))
+        for start in range(0, self._width, self._chunk):
+            yield slice(start, min(start + self._chunk, self._width))
 
     def total(self, s: Tensor, part: slice) -> Tensor:
         """The totals of a round for a chunk s of S, [n, columns], in a new matrix; once a round and chunk."""
         now = int(self._turn)
         before = now ^ 1 if self._links.reliable else now
-        m, new = self._messages[:, part], self._space[:, : s.shape[1]]
-        a = self._inbox[before](part).add_(s)
+        columns = s.shape[1]
+        m, new = self._messages[:, part], self._space[:, :columns]
+        a = self._inbox[before](columns, part.start).add_(s)
         torch.index_select(a, 0, self._sender[now], out=new)
         if self._links.reliable:
             torch.sub(new, m, out=m)
         else:
             self._lose(new, m, None if self._backlog is None else self._backlog[:, part])
-        return a if self._overlap else self._inbox[now](part).add_(s)
+        return a if self._overlap else self._inbox[now](columns, part.start).add_(s)
 
     def _lose(self, new: Tensor, m: Tensor, backlog: Tensor | None) -> None:
         """m <- new less what came over the same edge, where it arrives."""
@@ -151,8 +154,7 @@ class Piece:
             return total.div_(n)
         if missing is None:
             return total.div_(n - self.short)
-        # A node that lacks nothing must not read what stands for it, which may be infinite.
-        return total.add_(torch.where(self.short > 0, missing, 0).mul_(self.short), alpha=scale).div_(n)
+        return total.addcmul_(self.short, missing, value=scale).div_(n)
 
 
 class Relays:
