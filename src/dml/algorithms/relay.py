@@ -37,14 +37,17 @@ class RelaySum:
             without numbers that grow.
         overlap: totals take the messages of the round before.
         like: a matrix of the width, type and device of S.
+        share: what s is multiplied by on its way into messages and totals; 1/n makes them means.
 
     Attributes:
         counts: how many values the totals of the round hold, n_i, [n].
         like: an empty matrix of its type and device.
     """
 
-    def __init__(self, links: Links, remember: str, overlap: bool, like: Tensor) -> None:
-        self._links, self._remember, self._overlap = links, remember, overlap
+    def __init__(
+        self, links: Links, remember: str, overlap: bool, like: Tensor, share: float = 1.0
+    ) -> None:
+        self._links, self._remember, self._overlap, self._share = links, remember, overlap, share
         self.like, self._width, k, n = like[:0, :0], like.shape[1], len(links.receiver), links.topology.n
         self._messages = table(k, self._width, like)
         self._counts = torch.zeros(k, dtype=torch.int64)
@@ -90,19 +93,28 @@ class RelaySum:
         for start in range(0, self._width, self._chunk):
             yield slice(start, min(start + self._chunk, self._width))
 
-    def total(self, s: Tensor, part: slice) -> Tensor:
-        """The totals of a round for a chunk s of S, [n, columns], in a new matrix; once a round and chunk."""
+    def total(self, s: Tensor, part: slice, out: Tensor | None = None) -> Tensor:
+        """The totals of a round for a chunk s of S, [n, columns]; to be taken once a round and chunk.
+
+        Args:
+            s: the chunk.
+            part: its columns, one of :meth:`slices`.
+            out: where they are written, s itself if wanted; a new matrix if it is not given.
+        """
         now = int(self._turn)
         before = now ^ 1 if self._links.reliable else now
         columns = s.shape[1]
         m, new = self._messages[:, part], self._space[:, :columns]
-        a = self._inbox[before](columns, part.start).add_(s)
+        a = self._inbox[before](columns, part.start).add_(s, alpha=self._share)
         torch.index_select(a, 0, self._sender[now], out=new)
         if self._links.reliable:
             torch.sub(new, m, out=m)
         else:
             self._lose(new, m, None if self._backlog is None else self._backlog[:, part])
-        return a if self._overlap else self._inbox[now](columns, part.start).add_(s)
+        if not self._overlap:
+            come = self._inbox[now](columns, part.start)
+            return torch.add(come, s, alpha=self._share, out=come if out is None else out)
+        return a if out is None else out.copy_(a)
 
     def _lose(self, new: Tensor, m: Tensor, backlog: Tensor | None) -> None:
         """m <- new less what came over the same edge, where it arrives."""
@@ -120,7 +132,7 @@ class RelaySum:
         """One round: S [n, P] holds s on entry, the totals on exit; n_i [n] is returned."""
         self.begin(t)
         for part in self.slices():
-            S[:, part].copy_(self.total(S[:, part], part))
+            self.total(S[:, part], part, out=S[:, part])
         return self.counts
 
     def memory(self) -> dict[str, Tensor]:
@@ -144,17 +156,17 @@ class Piece:
     _part: slice
 
     def total(self, s: Tensor) -> Tensor:
-        """The totals of s, which are these columns of S, in a new matrix."""
+        """total / n of s, which are these columns of S, in a new matrix."""
         return self._relay.total(s, self._part)
 
     def mean(self, s: Tensor, missing: Tensor | None, scale: float = 1.0) -> Tensor:
-        """(total + (n - n_i) scale missing) / n in a new matrix; without ``missing``, total / n_i."""
-        total, n = self.total(s), len(s)
+        """(total + (n - n_i) scale missing) / n in the place of s; without ``missing``, total / n_i."""
         if self.short is None:
-            return total.div_(n)
+            return self._relay.total(s, self._part, out=s)
+        total, n = self._relay.total(s, self._part), len(s)
         if missing is None:
-            return total.div_(n - self.short)
-        return total.addcmul_(self.short, missing, value=scale).div_(n)
+            return torch.mul(total, n / (n - self.short), out=s)
+        return torch.addcmul(total, self.short, missing, value=scale / n, out=s)
 
 
 class Relays:
@@ -175,7 +187,7 @@ class Relays:
         cut = [width * i // k for i in range(k + 1)]
         self._columns = [slice(i, width, k) if strided else slice(cut[i], cut[i + 1], 1) for i in range(k)]
         self._sums = [
-            RelaySum(own, remember, overlap, like[:, columns])
+            RelaySum(own, remember, overlap, like[:, columns], 1 / len(like))
             for own, columns in zip(links, self._columns, strict=True)
         ]
 

@@ -47,7 +47,7 @@ class RelayMix(Rule):
                 missing, scale = s, 1.0
             elif self._rule != "counts":
                 missing = x if self._x0 is None else self._x0[:, piece.columns]
-            torch.add(piece.mean(s, missing, scale), x, alpha=1 - self._c, out=s)
+            piece.mean(s, missing, scale).add_(x, alpha=1 - self._c)
         return self._relays.traffic(X.shape[1], counters=1)
 
     def memory(self) -> dict[str, Tensor]:

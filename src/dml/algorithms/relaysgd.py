@@ -41,7 +41,7 @@ class RelaySGD(Rule):
             missing = h if self._rule == "half_step" else None
             if (kept := self._x0 if self._x is None else self._x) is not None:
                 missing = kept[:, piece.columns]
-            h.copy_(piece.mean(h, missing))
+            piece.mean(h, missing)
         return self._relays.traffic(X.shape[1], counters=1)
 
     def memory(self) -> dict[str, Tensor]:

@@ -35,7 +35,7 @@ class RelaySGDGrad(Rule):
         for piece in self._relays.round(t):
             u, x = X[:, piece.columns], self._x[:, piece.columns]
             u.sub_(x)
-            torch.add(x, piece.total(u), alpha=1 / len(X), out=u)
+            torch.add(x, piece.total(u), out=u)
         return self._relays.traffic(X.shape[1], counters=0)
 
     def memory(self) -> dict[str, Tensor]:
