@@ -263,6 +263,22 @@ def test_every_algorithm_goes_on_from_its_state_bit_for_bit(name, drop, dtype):
     assert torch.equal(X, Y)
 
 
+@pytest.mark.parametrize("name", ["relaysgd_grad", "gradient_tracking", "quasi_global_momentum", "push_sum"])
+def test_models_set_between_two_rounds_are_noticed(name):
+    """All models moved by 1 go on as before, by 1 away: x(t) is not what the last round left."""
+    X = torch.from_numpy(np.random.default_rng(0).standard_normal((N, P)))
+    Y = X.clone()
+    moved, still = build(name, GRAPH, X), build(name, GRAPH, Y)
+    for t in range(6):
+        if t == 3:
+            X.add_(1)
+        for Z, rule in ((X, moved), (Y, still)):
+            rule.before(Z, t)
+            Z.add_(torch.from_numpy(np.random.default_rng(t).standard_normal((N, P))))
+            rule.after(Z, t, 0.1)
+    assert (X - Y - 1).abs().max() <= 1e-12
+
+
 @pytest.mark.parametrize("name", ALGORITHMS)
 def test_bytes_are_the_vectors_times_the_messages(name):
     X = torch.zeros(N, 64)

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dml.algorithms.links import Links
-from dml.algorithms.rule import Rule
+from dml.algorithms.rule import Kept, Rule
 from dml.algorithms.sums import Sums, chunk, table, too_dense
 from dml.algorithms.traffic import Traffic
 
@@ -40,7 +40,7 @@ class PushSum(Rule):
         self._sender = torch.from_numpy(links.sender).to(X.device)
         self._receiver = torch.from_numpy(links.receiver).to(X.device)
         self._share = 1 / (1 + torch.bincount(self._sender, minlength=n).to(X))[:, None]
-        self._z, self._w = X.clone(), X.new_ones(n, 1)
+        self._kept, self._w = Kept(X), X.new_ones(n, 1)
         self._chunk = chunk(n, self._width, X)
         self._space, self._weights = table(n, self._chunk, X), table(n, 1, X)
         k = len(links.receiver)
@@ -51,7 +51,7 @@ class PushSum(Rule):
 
     def before(self, X: Tensor, t: int) -> None:
         """Keeps z(t)."""
-        self._z.copy_(X)
+        self._kept.keep(X)
 
     @torch.no_grad()
     def after(self, X: Tensor, t: int, lr: float) -> Traffic:
@@ -63,11 +63,13 @@ class PushSum(Rule):
         self._w.copy_(self._taken(weights(1), own, waiting, lost, late))
         for start in range(0, self._width, self._chunk):
             part = slice(start, min(start + self._chunk, self._width))
-            x, z = X[:, part], self._z[:, part]
+            x, z = X[:, part], self._kept.x[:, part]
             own = self._space[:, : part.stop - start]
             torch.addcmul(x, z, moved, out=own).mul_(self._share)  # w z + (h - z), shared out
             waiting = None if self._waiting is None else self._waiting[0][:, part]
-            torch.div(self._taken(sums(own.shape[1]), own, waiting, lost, late), self._w, out=x)
+            torch.div(self._taken(sums(own.shape[1]), own, waiting, lost, late), self._w, out=z)
+            x.copy_(z)
+        self._kept.written(X)
         return self._links.traffic(X.shape[1] + 1)
 
     def _start(self, t: int) -> tuple[Sums, Sums, Tensor | None, Tensor | None]:

@@ -9,7 +9,11 @@ so every node's value reaches every node exactly once, d_ij - 1 rounds late; wit
 takes the messages of round t - 1, d_ij rounds late. What is late at the start, and what is lost, is
 missing mass: total_i holds n_i values in place of n.
 
-It is computed as a_i(t) = s_i(t) + sum over all k in N_i of m_{k->i}(t-1), m_{i->j}(t) = a_i(t) - m_{j->i}(t-1),
+It is computed as
+
+    a_i(t) = s_i(t) + sum over all k in N_i of m_{k->i}(t-1)
+    m_{i->j}(t) = a_i(t) - m_{j->i}(t-1)
+
 a chunk of columns at a time: one that the cache holds passes through all of it before the next.
 """
 
@@ -44,9 +48,7 @@ class RelaySum:
         like: an empty matrix of its type and device.
     """
 
-    def __init__(
-        self, links: Links, remember: str, overlap: bool, like: Tensor, share: float = 1.0
-    ) -> None:
+    def __init__(self, links: Links, remember: str, overlap: bool, like: Tensor, share: float = 1.0) -> None:
         self._links, self._remember, self._overlap, self._share = links, remember, overlap, share
         self.like, self._width, k, n = like[:0, :0], like.shape[1], len(links.receiver), links.topology.n
         self._messages = table(k, self._width, like)
@@ -64,7 +66,8 @@ class RelaySum:
         self._inbox = [
             Sums(end, np.arange(k), None, n, self._messages, self._width) for end in reversed(ends)
         ]
-        self._chunk = chunk(k, self._width, like)
+        # Twice a core's cache: fewer calls gain more than the next cache costs.
+        self._chunk = chunk(k, self._width, like, caches=2)
         self._space = like.new_empty(k, self._chunk)
 
     def begin(self, t: int) -> None:
@@ -136,7 +139,7 @@ class RelaySum:
         return self.counts
 
     def memory(self) -> dict[str, Tensor]:
-        """The messages, [2(n-1), P]; how many values each holds, [2(n-1)]; whether places are swapped, [1]."""
+        """The messages, [2(n-1), P]; values in each, [2(n-1)]; whether places are swapped, [1]."""
         memory = {"messages": self._messages[:, : self._width], "counts": self._counts, "turn": self._turn}
         return memory if self._backlog is None else {**memory, "backlog": self._backlog}
 

@@ -7,11 +7,10 @@ full, so there is no factor on the learning rate; but nothing draws the models t
 delays leave them apart where data are heterogeneous.
 """
 
-import torch
 from torch import Tensor
 
 from dml.algorithms.relay import Relays
-from dml.algorithms.rule import Rule
+from dml.algorithms.rule import Kept, Rule
 from dml.algorithms.traffic import Traffic
 
 
@@ -24,18 +23,20 @@ class RelaySGDGrad(Rule):
     """
 
     def __init__(self, relays: Relays, X: Tensor) -> None:
-        self._relays, self._x = relays, X.clone()
+        self._relays, self._kept = relays, Kept(X)
 
     def before(self, X: Tensor, t: int) -> None:
         """Keeps x(t)."""
-        self._x.copy_(X)
+        self._kept.keep(X)
 
     def after(self, X: Tensor, t: int, lr: float) -> Traffic:
         """X <- x + RelaySum(h - x) / n."""
         for piece in self._relays.round(t):
-            u, x = X[:, piece.columns], self._x[:, piece.columns]
+            u, x = X[:, piece.columns], self._kept.x[:, piece.columns]
             u.sub_(x)
-            torch.add(x, piece.total(u), out=u)
+            x.add_(piece.total(u))
+            u.copy_(x)
+        self._kept.written(X)
         return self._relays.traffic(X.shape[1], counters=0)
 
     def memory(self) -> dict[str, Tensor]:

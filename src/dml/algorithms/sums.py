@@ -26,10 +26,10 @@ def _piece(rows: int, width: int, like: Tensor) -> int:
     return max(1, min(PIECE, max(LEAST_PIECE, readable // LEAST_PIECE * LEAST_PIECE), width))
 
 
-def chunk(rows: int, width: int, like: Tensor) -> int:
-    """Columns of a matrix of so many rows to take at a time: what a core's cache holds of them."""
+def chunk(rows: int, width: int, like: Tensor, caches: int = 1) -> int:
+    """Columns of a matrix of so many rows to take at a time: what so many cores' caches hold of them."""
     piece = _piece(rows, width, like)
-    size = ENTRIES_BYTES if like.device.type == "cpu" else CHUNK_ELSEWHERE
+    size = caches * ENTRIES_BYTES if like.device.type == "cpu" else CHUNK_ELSEWHERE
     return min(max(1, size // (like.element_size() * max(1, rows) * piece)) * piece, max(1, width))
 
 
