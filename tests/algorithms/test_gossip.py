@@ -279,6 +279,24 @@ def test_models_set_between_two_rounds_are_noticed(name):
     assert (X - Y - 1).abs().max() <= 1e-12
 
 
+@pytest.mark.parametrize("drop", [0.0, 0.3])
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_columns_of_wide_models_are_those_of_narrow_ones(name, drop):
+    """Many columns pass in chunks, by sums over entries; each is mixed as if it were alone."""
+    graph, wide = make("chain:n=16"), 80_007
+    columns = torch.tensor([0, 1, 255, 256, 16_383, 16_384, 20_000, wide - 8, wide - 2, wide - 1])
+    X = torch.from_numpy(np.random.default_rng(0).standard_normal((16, wide)).astype(np.float32))
+    Y = X[:, columns].clone()
+    options = Options(edge_weight=0.1 if name == "d2" else None, drop_probability=drop)
+    pairs = [(Z, build(name, graph, Z, options)) for Z in (X, Y)]
+    for t in range(3):
+        for Z, rule in pairs:
+            rule.before(Z, t)
+            Z.mul_(0.9).add_(torch.arange(16.0)[:, None], alpha=0.1)
+            rule.after(Z, t, 0.1)
+    torch.testing.assert_close(X[:, columns], Y, rtol=1e-5, atol=1e-5)
+
+
 @pytest.mark.parametrize("name", ALGORITHMS)
 def test_bytes_are_the_vectors_times_the_messages(name):
     X = torch.zeros(N, 64)
