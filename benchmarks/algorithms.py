@@ -50,7 +50,7 @@ class Case:
         """A round of an algorithm, and its exchange alone, each on models of its own."""
         population = Population(self.model, self.graph.n, seed=0)
         engine, nodes = self._engine(population), np.arange(self.graph.n)
-        # D2 has an even ring's or chain's reason to want smaller weights than D-PSGD: they cost the same.
+        # D2 may not run with Metropolis-Hastings weights; these cost the same.
         options = Options(edge_weight=0.3 / self.graph.degree.max() if name == "d2" else None)
         X = population.X[:, : population.size]
         rule, step = build(name, self.graph, X, options), 0
@@ -105,16 +105,17 @@ def _rows(case: Case, repeats: int) -> Iterator[Row]:
             continue
         ours, theirs = (1e3 * median(rounds[k]) for k in (name, "dpsgd"))
         mine, plain = (1e3 * median(exchanges[k]) for k in (name, "dpsgd"))
-        note = f"a round {ours:.2f} ms, dpsgd {theirs:.2f}; exchange alone {mine:.2f} ms, dpsgd {plain:.2f}"
+        note = f"a round {ours:.2f} ms, dpsgd {theirs:.2f}; exchange alone {mine:.2f}, dpsgd {plain:.2f}"
         measured = ratio(rounds[name], rounds["dpsgd"]) / entry.vectors
-        yield Row(f"{case.what}: {name}", measured, "x", GOAL, note)
+        per = f", a vector of {entry.vectors}" if entry.vectors > 1 else ""
+        yield Row(f"{case.what}: {name}{per}", measured, "x", GOAL, note)
 
 
 def rows(cores: int, quick: bool) -> Iterator[Row]:
     """Every algorithm over D-PSGD, per vector that a message holds, on a small and on a large perceptron.
 
-    A message of ``gradient_tracking`` holds two. All-reduce and one-peer averaging are not charged for
-    sending more or fewer messages than D-PSGD does on the graph.
+    A message of ``gradient_tracking`` holds two. All-reduce and one-peer averaging send more, and fewer,
+    messages than D-PSGD on the graph; their rounds are compared as they are.
     """
     small = Case(
         "digits MLP, 33",

@@ -20,8 +20,6 @@ from dml.mixing import (
 
 
 def _piece(rows: int, width: int, like: Tensor) -> int:
-    if like.device.type != "cpu":
-        return max(1, width)
     readable = ENTRIES_BYTES // (like.element_size() * max(1, rows))
     return max(1, min(PIECE, max(LEAST_PIECE, readable // LEAST_PIECE * LEAST_PIECE), width))
 
