@@ -16,7 +16,7 @@ from dml.plan import Plan
 
 
 def population(size: int, plan: Plan) -> int:
-    """Bytes of all nodes' models, which are those of the checkpoint too.
+    """Bytes of all nodes' models.
 
     Args:
         size: numbers in one model.
@@ -33,14 +33,34 @@ def held(size: int, plan: Plan) -> int:
         plan: the experiment.
     """
     training = plan.config.training
-    copies = 1
-    if training.train:
-        copies += {"sgd": 1 if training.momentum else 0}.get(training.optimizer, 2)
-        copies += 1 if training.prox_coeff else 0
+    start = 1 if training.train and training.prox_coeff else 0
+    return (1 + start + _moments(plan)) * population(size, plan) + _remembered(size, plan)
+
+
+def checkpoint(size: int, plan: Plan) -> int:
+    """Bytes of a checkpoint, at most.
+
+    Args:
+        size: numbers in one model.
+        plan: the experiment.
+    """
+    kept = _moments(plan) if plan.config.training.keep_optimizer else 0
+    return (1 + kept) * population(size, plan) + _remembered(size, plan)
+
+
+def _moments(plan: Plan) -> int:
+    """Matrices of the size of all models that the local optimiser holds."""
+    training = plan.config.training
+    if not training.train:
+        return 0
+    return {"sgd": 1 if training.momentum else 0}.get(training.optimizer, 2)
+
+
+def _remembered(size: int, plan: Plan) -> int:
+    """Bytes of what the algorithm remembers."""
     config, topology = plan.config, plan.topology
     lossy = config.algorithm.drop_probability > 0 or bool((topology.weights < 1).any())
-    rows = EXPERIMENTS[config.algorithm.algorithm].rows(topology.n, topology.m, lossy)
-    return copies * population(size, plan) + 4 * size * rows
+    return 4 * size * EXPERIMENTS[config.algorithm.algorithm].rows(topology.n, topology.m, lossy)
 
 
 def data(plan: Plan) -> int:
@@ -84,11 +104,11 @@ def check(build: Callable[[], torch.nn.Module], plan: Plan, device: torch.device
             raise InputError(
                 "model", plan.config.training.model, f"{plan.topology.n} nodes need {need}; {left}"
             )
-    checkpoint, disk = population(size, plan), shutil.disk_usage(plan.result.parent).free
-    if checkpoint > disk:
+    written, disk = checkpoint(size, plan), shutil.disk_usage(plan.result.parent).free
+    if written > disk:
         raise InputError(
             "out_dir",
             plan.config.run.out_dir,
-            f"the checkpoint takes {checkpoint / 2**30:.1f} GiB, and the disk has {disk / 2**30:.1f} free",
+            f"the checkpoint takes {written / 2**30:.1f} GiB, and the disk has {disk / 2**30:.1f} free",
         )
     return size

@@ -3,13 +3,19 @@
 
 python src/experiments/quadratics.py
 python src/experiments/quadratics.py --algorithms relaysgd@chain dpsgd@cycle --nodes 16 --zeta2 0 1 10
+python src/experiments/quadratics.py --workers 8 --cache candidates.json
 """
 
+import contextlib
 import json
 import math
+import os
+import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Literal
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
@@ -17,8 +23,16 @@ from dml import command_line
 from dml.algorithms import registry
 from dml.algorithms.registry import Options
 from dml.errors import InputError
+from dml.parallel import sites
 from dml.quadratics import constants
-from dml.topology import Topology, make
+from dml.topology import make
+
+if TYPE_CHECKING:
+    from dml.quadratics.cache import Cache
+    from dml.quadratics.setting import Setting
+    from dml.quadratics.table import Cell
+
+SITES = Path(__file__).resolve().parents[2] / "parsl_configs"
 
 PUBLISHED = (
     "relaysgd@chain",
@@ -49,6 +63,11 @@ def quadratics(
     edge_weight: float = 1 / 3 - 0.01,
     drop_probability: float = 0.0,
     loss_rule: str | None = None,
+    placement: Literal["random", "clustered", "mixed"] = "random",
+    workers: int | None = None,
+    parsl_config: str | None = None,
+    site_options: tuple[str, ...] = (),
+    cache: Annotated[Path | None, tyro.conf.arg(metavar="PATH")] = None,
     json: Annotated[Path | None, tyro.conf.arg(metavar="PATH")] = None,
 ) -> int:
     """How many steps each algorithm needs on random quadratics, by number of nodes and heterogeneity.
@@ -71,20 +90,26 @@ def quadratics(
         edge_weight: of every edge for d2, which does not run with Metropolis-Hastings weights on an even ring
         drop_probability: that a message is lost
         loss_rule: what a lost message counts as; None is each algorithm's default
+        placement: which node has which loss: at random, neighbours like ones, or neighbours unlike ones
+        workers: candidates at a time, each in a process of its own; 1 or none given, and no site: here
+        parsl_config: the site of the workers, a name in parsl_configs/ or a path to a .py file; None is local
+        site_options: options of the site, as key=value
+        cache: keeps the candidates that were run in this file, and takes from it those that it has
         json: also writes all candidates to this file
     """
     _check(nodes, zeta2, target, lr, max_steps, momentum)
     for n in nodes:
         for value in zeta2:
             constants.check(n, d, L, mu, value, r0, noise)
-    runs: list[tuple[str, Topology, Options]] = []
+    runs: list[tuple[str, str, Options]] = []
     for text in algorithms:
         name, at, graph = text.partition("@")
         registry.find(name)
         if not at:
             raise InputError("algorithms", text, f"name its graph too, as in {name}@chain")
         for n in nodes:
-            topology = _graph(graph, n, seed)
+            source = _source(graph, n)
+            topology = make(source, seed)
             options = Options(
                 seed=seed,
                 drop_probability=drop_probability,
@@ -93,44 +118,103 @@ def quadratics(
                 momentum=momentum,
             )
             registry.check(name, topology, options)
-            runs.append((text, topology, options))
-    if json is not None and not json.expanduser().absolute().parent.is_dir():
-        raise InputError("json", json, "is in a folder that is not there")
-    return _run(runs, zeta2, (d, L, mu), (r0, noise, seed), (tune, target, lr, max_steps, momentum), json)
+            runs.append((text, source, options))
+    for flag, path in (("json", json), ("cache", cache)):
+        if path is not None and not path.expanduser().absolute().parent.is_dir():
+            raise InputError(flag, path, "is in a folder that is not there")
+    site = _site(workers, parsl_config, site_options)
+    constant = {"d": d, "L": L, "mu": mu, "r0": r0, "noise": noise, "seed": seed, "placement": placement}
+    problems = [constant | {"zeta2": value} for value in zeta2]
+    return _run(runs, problems, (tune, target, lr, max_steps, momentum), site, cache, json)
+
+
+def _site(
+    workers: int | None, name: str | None, words: tuple[str, ...]
+) -> tuple[sites.Site, dict[str, str]] | None:
+    """Where candidates run, and its options; None for this process."""
+    if workers is not None and workers < 1:
+        raise InputError("workers", workers, "must be at least 1")
+    if name is None and (workers or 1) == 1:
+        if words:
+            raise InputError("site_options", words[0], "are those of a site: name one with --parsl_config")
+        return None
+    site = sites.load_site(name or "local", SITES)
+    options = sites.parse_options(words)
+    if workers is not None:
+        options.setdefault("workers", str(workers))
+    site.check(options)
+    return site, options
 
 
 def _run(
-    runs: list[tuple[str, Topology, Options]],
-    zeta2: tuple[float, ...],
-    shape: tuple[int, float, float],
-    rest: tuple[float, float, int],
+    runs: list[tuple[str, str, Options]],
+    problems: list[dict[str, Any]],
     goal: tuple[str, float, float, int, float],
+    site: tuple[sites.Site, dict[str, str]] | None,
+    cache: Path | None,
     path: Path | None,
 ) -> int:
     import torch
 
+    from dml.parallel.scheduler import LostInterchangeError, LostWorkersError
     from dml.quadratics import table
-    from dml.quadratics.problem import RandomQuadratics
+    from dml.quadratics.cache import Cache
+    from dml.quadratics.setting import Setting
 
     # Matrices this small gain nothing from a second thread.
     torch.set_num_threads(1)
-    cells, titles = [], []
-    for text, topology, options in runs:
-        for value in zeta2:
-            problem = RandomQuadratics(topology.n, *shape, value, *rest)
-            cells.append(table.cell(text.partition("@")[0], topology, problem, options, table.Goal(*goal)))
-            titles.append(text)
-            print(f"{text} n={topology.n} zeta2={value:g}: {cells[-1].found.why}", file=sys.stderr)
-    print(table.text(cells, titles))
+    texts = [text for text, _, _ in runs for _ in problems]
+    settings = [
+        Setting(text.partition("@")[0], source, options, problem, table.Goal(*goal))
+        for text, source, options in runs
+        for problem in problems
+    ]
+    known = Cache(None if cache is None else cache.expanduser())
+    cells = []
+    try:
+        with contextlib.ExitStack() as stack:
+            for text, cell in zip(texts, _cells(settings, site, known, stack), strict=True):
+                cells.append(cell)
+                print(f"{text} n={cell.n} zeta2={cell.zeta2:g}: {cell.found.why}", file=sys.stderr)
+    except LostWorkersError as lost:
+        print(f"error: {lost}", file=sys.stderr, flush=True)
+        if isinstance(lost, LostInterchangeError):
+            known.write()
+            os._exit(1)
+        return 1
+    finally:
+        known.write()
+    print(table.text(cells, texts))
     if path is not None:
         path.expanduser().write_text(json.dumps([cell.record() for cell in cells], indent=1) + "\n")
         print(path)
     return 0 if any(cell.found.converged for cell in cells) else 1
 
 
-def _graph(text: str, n: int, seed: int) -> Topology:
+def _cells(
+    settings: list["Setting"],
+    site: tuple[sites.Site, dict[str, str]] | None,
+    known: "Cache",
+    stack: contextlib.ExitStack,
+) -> Iterator["Cell"]:
+    """The cells in their order."""
+    if site is None:
+        from dml.quadratics.setting import here
+
+        return (setting.cell(known.wrap(here(setting), setting)) for setting in settings)
+    from dml.quadratics import workers
+
+    signal.signal(signal.SIGTERM, _interrupt)  # the workers end with this process
+    return stack.enter_context(workers.started(*site)).cells(settings, known.wrap)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _source(text: str, n: int) -> str:
     name, colon, arguments = text.partition(":")
-    return make(f"{name}:n={n}" + ("," + arguments if colon else ""), seed)
+    return f"{name}:n={n}" + ("," + arguments if colon else "")
 
 
 def _check(

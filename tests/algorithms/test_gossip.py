@@ -263,6 +263,40 @@ def test_every_algorithm_goes_on_from_its_state_bit_for_bit(name, drop, dtype):
     assert torch.equal(X, Y)
 
 
+@pytest.mark.parametrize("name", ["relaysgd_grad", "gradient_tracking", "quasi_global_momentum", "push_sum"])
+def test_models_set_between_two_rounds_are_noticed(name):
+    """All models moved by 1 go on as before, by 1 away: x(t) is not what the last round left."""
+    X = torch.from_numpy(np.random.default_rng(0).standard_normal((N, P)))
+    Y = X.clone()
+    moved, still = build(name, GRAPH, X), build(name, GRAPH, Y)
+    for t in range(6):
+        if t == 3:
+            X.add_(1)
+        for Z, rule in ((X, moved), (Y, still)):
+            rule.before(Z, t)
+            Z.add_(torch.from_numpy(np.random.default_rng(t).standard_normal((N, P))))
+            rule.after(Z, t, 0.1)
+    assert (X - Y - 1).abs().max() <= 1e-12
+
+
+@pytest.mark.parametrize("drop", [0.0, 0.3])
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_columns_of_wide_models_are_those_of_narrow_ones(name, drop):
+    """Many columns pass in chunks, by sums over entries; each is mixed as if it were alone."""
+    graph, wide = make("chain:n=16"), 80_007
+    columns = torch.tensor([0, 1, 255, 256, 16_383, 16_384, 20_000, wide - 8, wide - 2, wide - 1])
+    X = torch.from_numpy(np.random.default_rng(0).standard_normal((16, wide)).astype(np.float32))
+    Y = X[:, columns].clone()
+    options = Options(edge_weight=0.1 if name == "d2" else None, drop_probability=drop)
+    pairs = [(Z, build(name, graph, Z, options)) for Z in (X, Y)]
+    for t in range(3):
+        for Z, rule in pairs:
+            rule.before(Z, t)
+            Z.mul_(0.9).add_(torch.arange(16.0)[:, None], alpha=0.1)
+            rule.after(Z, t, 0.1)
+    torch.testing.assert_close(X[:, columns], Y, rtol=1e-5, atol=1e-5)
+
+
 @pytest.mark.parametrize("name", ALGORITHMS)
 def test_bytes_are_the_vectors_times_the_messages(name):
     X = torch.zeros(N, 64)

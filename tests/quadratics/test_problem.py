@@ -43,6 +43,30 @@ def test_constants_are_those_asked_for(L, mu, zeta2, r0):
     assert p.error(at) == pytest.approx(0, abs=1e-12)
 
 
+@pytest.mark.parametrize(
+    "topology", [CHAIN, RING, make("barabasi_albert:n=16,m=2")], ids=["chain", "ring", "ba"]
+)
+def test_placement_changes_who_is_near_whom_and_no_constant(topology):
+    """The summed squares over the edges: like neighbours least, unlike ones most, random ones between."""
+    i, j = topology.edges.T
+    spread, plain = {}, problem(2.0)
+    for placement in ("clustered", "random", "mixed"):
+        p = problem(2.0, topology=topology, placement=placement)
+        assert sorted(map(tuple, p.g)) == sorted(map(tuple, plain.g))
+        assert np.mean(np.sum(p.g**2, 1)) == pytest.approx(2.0, rel=1e-12)
+        assert p.error(p.start()) == pytest.approx(plain.error(p.start()), rel=1e-12)
+        spread[placement] = np.sum((p.g[i] - p.g[j]) ** 2)
+    assert spread["clustered"] < 0.9 * spread["random"] < 0.9 * spread["mixed"]
+
+
+def test_dpsgd_stays_further_away_where_neighbours_are_alike():
+    away = {}
+    for placement in ("clustered", "mixed"):
+        p = problem(10.0, topology=RING, placement=placement)
+        away[placement] = run(p, lambda X: build("dpsgd", RING, X), 0.1, 1500).distance
+    assert away["clustered"] > 1.5 * away["mixed"]
+
+
 def test_gradients_are_those_of_the_error():
     p = problem(0.5)
     x = np.random.default_rng(0).standard_normal(5)

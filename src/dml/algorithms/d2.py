@@ -35,12 +35,14 @@ class D2(Rule):
 
     def after(self, X: Tensor, t: int, lr: float) -> Traffic:
         """X <- W (H + lr c), then c."""
-        # Before the learning rate has left 0, there is no gradient to know.
-        h = X.clone() if lr else None
-        X.add_(self._correction, alpha=lr)
-        self._mixing(X, t)
-        if h is not None:
-            torch.sub(X, h, out=self._correction).div_(lr)
+        for part in self._mixing.exchange(t):
+            h, c = X[:, part], self._correction[:, part]
+            torch.add(h, c, alpha=lr, out=self._mixing.space(part))
+            mixed = self._mixing.mixed(part)
+            # Before the learning rate has left 0, there is no gradient to know.
+            if lr:
+                torch.sub(mixed, h, out=c).div_(lr)
+            h.copy_(mixed)
         return self._links.traffic(X.shape[1])
 
     def memory(self) -> dict[str, Tensor]:

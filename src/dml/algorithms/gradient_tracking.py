@@ -15,7 +15,7 @@ from torch import Tensor
 
 from dml.algorithms.links import Links
 from dml.algorithms.lossy import Mixing
-from dml.algorithms.rule import Rule, prefixed
+from dml.algorithms.rule import Kept, Rule, prefixed
 from dml.algorithms.traffic import Traffic
 
 
@@ -31,21 +31,24 @@ class GradientTracking(Rule):
 
     def __init__(self, models: Mixing, trackers: Mixing, links: Links, X: Tensor) -> None:
         self._models, self._trackers, self._links = models, trackers, links
-        self._x, self._correction = X.clone(), torch.zeros_like(X)
+        self._kept, self._correction = Kept(X), torch.zeros_like(X)
 
     def before(self, X: Tensor, t: int) -> None:
         """Keeps x(t)."""
-        self._x.copy_(X)
+        self._kept.keep(X)
 
     def after(self, X: Tensor, t: int, lr: float) -> Traffic:
         """X <- W (H + lr c), then c."""
-        # Before the learning rate has left 0, nothing has moved and there is nothing to track.
-        d = (X - self._x).div_(lr) if lr else torch.zeros_like(X)
-        X.add_(self._correction, alpha=lr)
-        self._models(X, t)
-        self._correction.add_(d)
-        self._trackers(self._correction, t)
-        self._correction.sub_(d)
+        for part, _ in zip(self._models.exchange(t), self._trackers.exchange(t), strict=True):
+            h, x, c = X[:, part], self._kept.x[:, part], self._correction[:, part]
+            # Before the learning rate has left 0, nothing has moved and there is nothing to track.
+            d = (h - x).div_(lr) if lr else torch.zeros_like(h)
+            torch.add(h, c, alpha=lr, out=self._models.space(part))
+            torch.add(c, d, out=self._trackers.space(part))
+            x.copy_(self._models.mixed(part))
+            h.copy_(x)
+            torch.sub(self._trackers.mixed(part), d, out=c)
+        self._kept.written(X)
         return self._links.traffic(2 * X.shape[1])
 
     def memory(self) -> dict[str, Tensor]:

@@ -8,6 +8,9 @@ With A(t) the messages that arrive in round t, and l_ij = W_ij of those that do 
     renormalise     (W_ii y_i + sum over A of W_ij y_j) / (W_ii + sum over A of W_ij)
 
 Rows sum to 1 under all of them. The sum over the nodes is kept only while nothing is lost.
+
+Algorithms take it a chunk of columns at a time, so that what they do before and after the exchange finds the
+chunk in the cache.
 """
 
 from collections.abc import Callable, Iterator
@@ -19,18 +22,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dml.algorithms.links import Links
-from dml.mixing import chunk_bytes
-from dml.population import ALIGN
+from dml.algorithms.sums import Sums, chunk, table, too_dense
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
-
-
-def chunks(X: Tensor, rows: int) -> Iterator[slice]:
-    """The columns of X in slices of which so many rows fit into a cache, or into little of a card."""
-    size = max(ALIGN, chunk_bytes(X) // (X.element_size() * max(rows, 1)) // ALIGN * ALIGN)
-    for start in range(0, X.shape[1], size):
-        yield slice(start, min(start + size, X.shape[1]))
 
 
 class Mixing:
@@ -53,16 +48,20 @@ class Mixing:
         self._links, self._rule = links, loss_rule
         self._W = W if callable(W) else None
         self._fixed = None if callable(W) else self._entries(W)
+        n, self._width = like.shape
+        self._chunk = chunk(n, self._width, like)
+        self._space = table(n, self._chunk, like)
         device = like.device
         self._receiver = torch.from_numpy(links.receiver).to(device)
         self._sender = torch.from_numpy(links.sender).to(device)
         self._memory: dict[str, Tensor] = {}
-        self._whole: Tensor | None = None
+        self._product: Sums | None = None
+        self._recalled: tuple[Tensor, Tensor, Tensor] | None = None
         if self._fixed and links.reliable:
-            self._whole = self._dense(*self._fixed, np.ones(len(links.receiver), bool)).to(like)
+            self._product = self._sums(*self._fixed, np.ones(len(links.receiver), bool))
         if loss_rule == "hold_last" and not links.reliable:
             k = len(links.receiver)
-            self._memory["held"] = torch.zeros(k, like.shape[1], dtype=like.dtype, device=device)
+            self._memory["held"] = like.new_zeros(k, self._width)
             self._memory["heard"] = torch.zeros(k, dtype=torch.bool)
 
     def _entries(self, W: "csr_array") -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -81,9 +80,40 @@ class Mixing:
             Y: [n, P].
             t: the exchange's number, counted from 0; a key of what is lost.
         """
-        if self._whole is not None:
-            self._apply(self._whole, Y)
-            return
+        for part in self.exchange(t):
+            y = Y[:, part]
+            self.space(part).copy_(y)
+            y.copy_(self.mixed(part))
+
+    def exchange(self, t: int) -> Iterator[slice]:
+        """Starts an exchange; the chunks of columns, of each of which ``mixed`` is to be taken once.
+
+        Args:
+            t: the exchange's number, counted from 0; a key of what is lost.
+        """
+        if not (self._fixed and self._links.reliable):
+            self._begin(t)
+        for start in range(0, self._width, self._chunk):
+            yield slice(start, min(start + self._chunk, self._width))
+
+    def space(self, part: slice) -> Tensor:
+        """Where a chunk of Y is to be written, [n, columns]."""
+        return self._space[:, : part.stop - part.start]
+
+    def mixed(self, part: slice) -> Tensor:
+        """W times what the space holds, [n, columns], in a new matrix."""
+        assert self._product is not None
+        mixed = self._product(part.stop - part.start)
+        if self._recalled:
+            # The last messages stand in place of those that are lost; those that arrived are kept.
+            new, old, scale = self._recalled
+            held = self._memory["held"][:, part]
+            mixed.index_add_(0, self._receiver[old], scale * held[old])
+            held[new] = self.space(part)[self._sender[new]]
+        return mixed
+
+    def _begin(self, t: int) -> None:
+        """W of the exchange, and which messages are recalled."""
         weights, own = self._fixed or self._entries(self._W(t))  # type: ignore[misc]
         arrived = np.ones(len(weights), bool) if self._links.reliable else self._links.arrived(t)
         recalled = np.zeros_like(arrived)
@@ -100,44 +130,23 @@ class Mixing:
             own, weights = own / total, weights / total[to]
         else:
             own = own + np.bincount(to, weights * lost, n)
-        dense = self._dense(weights, own, arrived).to(Y)
+        self._product = self._sums(weights, own, arrived)
         if self._memory:
-            self._recall(dense, Y, weights, arrived, recalled)
-        else:
-            self._apply(dense, Y)
+            device = self._space.device
+            new = torch.from_numpy(np.flatnonzero(arrived)).to(device)
+            old = torch.from_numpy(np.flatnonzero(recalled)).to(device)
+            self._recalled = new, old, torch.from_numpy(weights[recalled]).to(self._space)[:, None]
 
-    def _dense(
+    def _sums(
         self, weights: NDArray[np.float64], own: NDArray[np.float64], arrived: NDArray[np.bool_]
-    ) -> Tensor:
-        """W of the messages that have arrived, [n, n]."""
-        dense = np.diag(own)
-        np.add.at(dense, (self._links.receiver[arrived], self._links.sender[arrived]), weights[arrived])
-        return torch.from_numpy(dense)
-
-    def _apply(self, dense: Tensor, Y: Tensor) -> None:
-        for part in chunks(Y, len(Y)):
-            y = Y[:, part]
-            y.copy_(dense @ y)
-
-    def _recall(
-        self,
-        dense: Tensor,
-        Y: Tensor,
-        weights: NDArray[np.float64],
-        arrived: NDArray[np.bool_],
-        recalled: NDArray[np.bool_],
-    ) -> None:
-        """W Y with the last messages in place of those that are lost; those that arrived are kept."""
-        held = self._memory["held"]
-        new = torch.from_numpy(np.flatnonzero(arrived)).to(Y.device)
-        old = torch.from_numpy(np.flatnonzero(recalled)).to(Y.device)
-        scale = torch.from_numpy(weights[recalled]).to(Y)[:, None]
-        for part in chunks(Y, len(Y) + len(held)):
-            y, h = Y[:, part], held[:, part]
-            mixed = dense @ y
-            mixed.index_add_(0, self._receiver[old], scale * h[old])
-            h[new] = y[self._sender[new]]
-            y.copy_(mixed)
+    ) -> Sums:
+        """The product with W of the messages that have arrived."""
+        n, nodes = len(own), np.arange(len(own))
+        to = np.concatenate([nodes, self._links.receiver[arrived]])
+        row = np.concatenate([nodes, self._links.sender[arrived]])
+        values = np.concatenate([own, weights[arrived]])
+        dense = too_dense(len(to), n, self._width)
+        return Sums(to, row, values, n, self._space, self._chunk, dense)
 
     def memory(self) -> dict[str, Tensor]:
         """The last messages that arrived, [k, P], and on which links, [k]; empty where none is lost."""

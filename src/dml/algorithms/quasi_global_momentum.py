@@ -13,7 +13,7 @@ from torch import Tensor
 
 from dml.algorithms.links import Links
 from dml.algorithms.lossy import Mixing
-from dml.algorithms.rule import Rule, prefixed
+from dml.algorithms.rule import Kept, Rule, prefixed
 from dml.algorithms.traffic import Traffic
 
 
@@ -29,7 +29,7 @@ class QuasiGlobalMomentum(Rule):
 
     def __init__(self, mixing: Mixing, links: Links, mu: float, X: Tensor) -> None:
         self._mixing, self._links, self._mu = mixing, links, mu
-        self._x, self._m = X.clone(), torch.zeros_like(X)
+        self._kept, self._m = Kept(X), torch.zeros_like(X)
 
     def momentum(self) -> Tensor:
         """m, [n, P]."""
@@ -37,14 +37,20 @@ class QuasiGlobalMomentum(Rule):
 
     def before(self, X: Tensor, t: int) -> None:
         """Keeps x(t)."""
-        self._x.copy_(X)
+        self._kept.keep(X)
 
     def after(self, X: Tensor, t: int, lr: float) -> Traffic:
         """X <- W H, then m."""
-        self._mixing(X, t)
-        if lr:
-            self._x.sub_(X)
-            self._m.mul_(self._mu).add_(self._x, alpha=(1 - self._mu) / lr)
+        for part in self._mixing.exchange(t):
+            h, x, m = X[:, part], self._kept.x[:, part], self._m[:, part]
+            self._mixing.space(part).copy_(h)
+            mixed = self._mixing.mixed(part)
+            if lr:
+                moved = torch.sub(x, mixed, out=self._mixing.space(part))
+                m.mul_(self._mu).add_(moved, alpha=(1 - self._mu) / lr)
+            h.copy_(mixed)
+            x.copy_(mixed)
+        self._kept.written(X)
         return self._links.traffic(X.shape[1])
 
     def memory(self) -> dict[str, Tensor]:

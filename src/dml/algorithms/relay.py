@@ -8,17 +8,26 @@ On every directed edge i -> j of a tree, in round t, s_i being the node's own va
 so every node's value reaches every node exactly once, d_ij - 1 rounds late; with overlap, where total_i
 takes the messages of round t - 1, d_ij rounds late. What is late at the start, and what is lost, is
 missing mass: total_i holds n_i values in place of n.
+
+It is computed as
+
+    a_i(t) = s_i(t) + sum over all k in N_i of m_{k->i}(t-1)
+    m_{i->j}(t) = a_i(t) - m_{j->i}(t-1)
+
+a chunk of columns at a time: one that the cache holds passes through all of it before the next.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from dml.algorithms.links import Links
-from dml.algorithms.lossy import chunks
 from dml.algorithms.rule import prefixed
+from dml.algorithms.sums import Sums, chunk, table
 from dml.algorithms.traffic import Traffic
 
 
@@ -32,78 +41,135 @@ class RelaySum:
             without numbers that grow.
         overlap: totals take the messages of the round before.
         like: a matrix of the width, type and device of S.
+        share: what s is multiplied by on its way into messages and totals; 1/n makes them means.
+
+    Attributes:
+        counts: how many values the totals of the round hold, n_i, [n].
+        like: an empty matrix of its type and device.
     """
 
-    def __init__(self, links: Links, remember: str, overlap: bool, like: Tensor) -> None:
-        self._links, self._remember, self._overlap = links, remember, overlap
-        k, device, n = len(links.receiver), like.device, links.topology.n
-        self._sender = torch.from_numpy(links.sender).to(device)
-        # Sums what each node has received; a product with it is faster than adding row by row.
-        self._inbox = torch.zeros(n, k, dtype=like.dtype, device=device)
-        self._inbox[torch.from_numpy(links.receiver), torch.arange(k)] = 1
-        self._messages = torch.zeros(k, like.shape[1], dtype=like.dtype, device=device)
+    def __init__(self, links: Links, remember: str, overlap: bool, like: Tensor, share: float = 1.0) -> None:
+        self._links, self._remember, self._overlap, self._share = links, remember, overlap, share
+        self.like, self._width, k, n = like[:0, :0], like.shape[1], len(links.receiver), links.topology.n
+        self._messages = table(k, self._width, like)
         self._counts = torch.zeros(k, dtype=torch.int64)
+        self.counts = np.full(n, n)
+        self._arrived: Tensor | None = None
         self._backlog: Tensor | None = None
         if remember == "backlog" and not links.reliable:
-            self._backlog = torch.zeros_like(self._messages)
+            self._backlog = like.new_zeros(k, self._width)
+        # While nothing is lost, a message takes the place of the one that it is computed from, which came
+        # over the same edge the other way. So each place holds one direction and the other in turn.
+        self._turn = torch.zeros(1, dtype=torch.int64)
+        ends = links.sender, links.receiver
+        self._sender = [torch.from_numpy(end).to(like.device) for end in ends]
+        self._inbox = [
+            Sums(end, np.arange(k), None, n, self._messages, self._width) for end in reversed(ends)
+        ]
+        # Twice a core's cache: fewer calls gain more than the next cache costs.
+        self._chunk = chunk(k, self._width, like, caches=2)
+        self._space = like.new_empty(k, self._chunk)
 
-    @torch.no_grad()
-    def __call__(self, S: Tensor, t: int) -> Tensor:
-        """One round: S [n, P] holds s on entry, the totals on exit; n_i [n] is returned."""
-        k = len(self._messages)
-        arrived = np.ones(k, bool) if self._links.reliable else self._links.arrived(t)
-        come = torch.from_numpy(np.flatnonzero(arrived)).to(S.device)
-        gone = torch.from_numpy(np.flatnonzero(~arrived)).to(S.device)
-        for part in chunks(S, 2 * (len(S) + k)):
-            backlog = None if self._backlog is None else self._backlog[:, part]
-            self._round(S[:, part], self._messages[:, part], backlog, self._inbox, self._sender, come, gone)
-        counts = torch.ones(len(S), 1, dtype=torch.int64)
-        self._round(
-            counts,
-            self._counts[:, None],
-            None,
-            self._inbox.cpu().long(),
-            self._sender.cpu(),
-            come.cpu(),
-            gone.cpu(),
-        )
-        return counts[:, 0]
+    def begin(self, t: int) -> None:
+        """Starts a round: which messages arrive, and how many values the totals hold."""
+        arrived = np.ones(len(self._counts), bool)
+        if self._links.reliable:
+            self._turn ^= 1
+        else:
+            arrived = self._links.arrived(t)
+            self._arrived = torch.from_numpy(arrived).to(self._messages.device)[:, None]
+        self._count(arrived)
 
-    def _round(
-        self,
-        s: Tensor,
-        m: Tensor,
-        backlog: Tensor | None,
-        inbox: Tensor,
-        sender: Tensor,
-        come: Tensor,
-        gone: Tensor,
-    ) -> None:
-        all_of_it = torch.addmm(s, inbox, m)
-        new = all_of_it.index_select(0, sender)
-        # Over each edge, what came from there is not sent back; the other direction is the other half.
+    def _count(self, arrived: NDArray[np.bool_]) -> None:
+        to, c, n = self._links.receiver, self._counts.numpy(), len(self.counts)
+        keeps = self._links.reliable or self._remember == "hold"
+        self.counts = 1 + np.bincount(to, c, n).astype(np.int64)
+        if keeps and (self.counts == n).all():
+            return  # as it will stay
+        new = self.counts[self._links.sender] - np.roll(c, len(c) // 2)
+        c[:] = np.where(arrived, new, c if keeps else 0)
+        if not self._overlap:
+            self.counts = 1 + np.bincount(to, c, n).astype(np.int64)
+
+    def slices(self) -> Iterator[slice]:
+        """The chunks of columns."""
+        for start in range(0, self._width, self._chunk):
+            yield slice(start, min(start + self._chunk, self._width))
+
+    def total(self, s: Tensor, part: slice, out: Tensor | None = None) -> Tensor:
+        """The totals of a round for a chunk s of S, [n, columns]; to be taken once a round and chunk.
+
+        Args:
+            s: the chunk.
+            part: its columns, one of :meth:`slices`.
+            out: where they are written, s itself if wanted; a new matrix if it is not given.
+        """
+        now = int(self._turn)
+        before = now ^ 1 if self._links.reliable else now
+        columns = s.shape[1]
+        m, new = self._messages[:, part], self._space[:, :columns]
+        a = self._inbox[before](columns, part.start).add_(s, alpha=self._share)
+        torch.index_select(a, 0, self._sender[now], out=new)
+        if self._links.reliable:
+            torch.sub(new, m, out=m)
+        else:
+            self._lose(new, m, None if self._backlog is None else self._backlog[:, part])
+        if not self._overlap:
+            come = self._inbox[now](columns, part.start)
+            return torch.add(come, s, alpha=self._share, out=come if out is None else out)
+        return a if out is None else out.copy_(a)
+
+    def _lose(self, new: Tensor, m: Tensor, backlog: Tensor | None) -> None:
+        """m <- new less what came over the same edge, where it arrives."""
+        assert self._arrived is not None
         half = len(m) // 2
         new[:half] -= m[half:]
         new[half:] -= m[:half]
         if backlog is not None:
             new += backlog
-            backlog.zero_()
-            backlog[gone] = new[gone]
-        if not len(gone):
-            m.copy_(new)
-        else:
-            m[come] = new[come]
-            if self._remember != "hold":
-                m[gone] = 0
-        if self._overlap:
-            s.copy_(all_of_it)
-        else:
-            s.addmm_(inbox, m)
+            backlog.copy_(torch.where(self._arrived, 0, new))
+        m.copy_(torch.where(self._arrived, new, m if self._remember == "hold" else 0))
+
+    @torch.no_grad()
+    def __call__(self, S: Tensor, t: int) -> NDArray[np.int64]:
+        """One round: S [n, P] holds s on entry, the totals on exit; n_i [n] is returned."""
+        self.begin(t)
+        for part in self.slices():
+            self.total(S[:, part], part, out=S[:, part])
+        return self.counts
 
     def memory(self) -> dict[str, Tensor]:
-        """The messages, [2(n-1), P], and how many values each holds, [2(n-1)]."""
-        memory = {"messages": self._messages, "counts": self._counts}
+        """The messages, [2(n-1), P]; values in each, [2(n-1)]; whether places are swapped, [1]."""
+        memory = {"messages": self._messages[:, : self._width], "counts": self._counts, "turn": self._turn}
         return memory if self._backlog is None else {**memory, "backlog": self._backlog}
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Some columns of S in one round.
+
+    Args:
+        columns: which, of S and of any matrix like it.
+        short: n - n_i, [n, 1]; None where no value is missing.
+    """
+
+    columns: slice
+    short: Tensor | None
+    _relay: RelaySum
+    _part: slice
+
+    def total(self, s: Tensor) -> Tensor:
+        """total / n of s, which are these columns of S, in a new matrix."""
+        return self._relay.total(s, self._part)
+
+    def mean(self, s: Tensor, missing: Tensor | None, scale: float = 1.0) -> Tensor:
+        """(total + (n - n_i) scale missing) / n in the place of s; without ``missing``, total / n_i."""
+        if self.short is None:
+            return self._relay.total(s, self._part, out=s)
+        total, n = self._relay.total(s, self._part), len(s)
+        if missing is None:
+            return torch.mul(total, n / (n - self.short), out=s)
+        return torch.addcmul(total, self.short, missing, value=scale / n, out=s)
 
 
 class Relays:
@@ -122,30 +188,23 @@ class Relays:
     ) -> None:
         self._links, k, width = links, len(links), like.shape[1]
         cut = [width * i // k for i in range(k + 1)]
-        self._columns = [slice(i, width, k) if strided else slice(cut[i], cut[i + 1]) for i in range(k)]
+        self._columns = [slice(i, width, k) if strided else slice(cut[i], cut[i + 1], 1) for i in range(k)]
         self._sums = [
-            RelaySum(own, remember, overlap, like[:, columns])
+            RelaySum(own, remember, overlap, like[:, columns], 1 / len(like))
             for own, columns in zip(links, self._columns, strict=True)
         ]
 
-    def total(self, S: Tensor, t: int) -> None:
-        """S <- the totals of its columns."""
-        for relay, columns in zip(self._sums, self._columns, strict=True):
-            relay(S[:, columns], t)
-
-    def mean(self, S: Tensor, t: int, missing: Tensor | None) -> None:
-        """S <- (total + (n - n_i) missing) / n; without ``missing``, total / n_i."""
-        n = len(S)
-        for relay, columns in zip(self._sums, self._columns, strict=True):
-            s = S[:, columns]
-            count = relay(s, t)[:, None].to(s)
-            if missing is None:
-                s /= count
-                continue
-            short = torch.nonzero(count[:, 0] < n)[:, 0]
-            if len(short):
-                s[short] += (n - count[short]) * missing[:, columns][short]
-            s /= n
+    def round(self, t: int) -> Iterator[Piece]:
+        """The columns of all trees in pieces; each piece's total or mean is to be taken once."""
+        for relay, own in zip(self._sums, self._columns, strict=True):
+            relay.begin(t)
+            short = None
+            if (missing := len(relay.counts) - relay.counts).any():
+                short = relay.like.new_tensor(missing)[:, None]
+            for part in relay.slices():
+                stop = min(own.stop, own.start + part.stop * own.step)
+                columns = slice(own.start + part.start * own.step, stop, own.step)
+                yield Piece(columns, short, relay, part)
 
     def traffic(self, width: int, counters: int) -> Traffic:
         """Each message holds its tree's columns, and so many counters."""

@@ -8,10 +8,11 @@ models are drawn together, and the less they are slowed down: ``lr_factor`` = 1 
 values count as c x, since that is what a node without an update sends: zero updates change nothing.
 """
 
+import torch
 from torch import Tensor
 
 from dml.algorithms.relay import Relays
-from dml.algorithms.rule import Rule
+from dml.algorithms.rule import Kept, Rule
 from dml.algorithms.traffic import Traffic
 
 
@@ -29,24 +30,26 @@ class RelayMix(Rule):
     def __init__(self, relays: Relays, strength: float, loss_rule: str, kappa: float, X: Tensor) -> None:
         self._relays, self._c, self._rule = relays, strength, loss_rule
         self.lr_factor = 1 + strength * (kappa - 1)
-        self._x = X.clone()
+        self._kept = Kept(X)
         self._x0 = X.clone() if loss_rule in ("hold_last", "x0") else None
 
     def before(self, X: Tensor, t: int) -> None:
         """Keeps x(t)."""
-        self._x.copy_(X)
+        self._kept.keep(X)
 
     def after(self, X: Tensor, t: int, lr: float) -> Traffic:
         """X <- (1 - c) x + the mean of c x + u."""
-        X.sub_(self._x, alpha=1 - self._c)
-        if self._rule == "counts":
-            missing = None
-        elif self._rule == "half_step":
-            missing = X.clone()
-        else:
-            missing = self._c * (self._x if self._x0 is None else self._x0)
-        self._relays.mean(X, t, missing)
-        X.add_(self._x, alpha=1 - self._c)
+        for piece in self._relays.round(t):
+            s, x = X[:, piece.columns], self._kept.x[:, piece.columns]
+            s.sub_(x, alpha=1 - self._c)
+            missing, scale = None, self._c
+            if self._rule == "half_step":
+                missing, scale = s, 1.0
+            elif self._rule != "counts":
+                missing = x if self._x0 is None else self._x0[:, piece.columns]
+            mean = piece.mean(s, missing, scale)
+            s.copy_(torch.add(mean, x, alpha=1 - self._c, out=x))
+        self._kept.written(X)
         return self._relays.traffic(X.shape[1], counters=1)
 
     def memory(self) -> dict[str, Tensor]:

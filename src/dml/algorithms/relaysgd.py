@@ -36,10 +36,12 @@ class RelaySGD(Rule):
 
     def after(self, X: Tensor, t: int, lr: float) -> Traffic:
         """X <- the mean of the half steps of all nodes, each as late as it is far."""
-        missing = {"own": self._x, "half_step": X, "counts": None}.get(self._rule, self._x0)
-        if missing is X:
-            missing = X.clone()
-        self._relays.mean(X, t, missing)
+        for piece in self._relays.round(t):
+            h = X[:, piece.columns]
+            missing = h if self._rule == "half_step" else None
+            if (kept := self._x0 if self._x is None else self._x) is not None:
+                missing = kept[:, piece.columns]
+            piece.mean(h, missing)
         return self._relays.traffic(X.shape[1], counters=1)
 
     def memory(self) -> dict[str, Tensor]:

@@ -10,7 +10,7 @@ delays leave them apart where data are heterogeneous.
 from torch import Tensor
 
 from dml.algorithms.relay import Relays
-from dml.algorithms.rule import Rule
+from dml.algorithms.rule import Kept, Rule
 from dml.algorithms.traffic import Traffic
 
 
@@ -23,17 +23,20 @@ class RelaySGDGrad(Rule):
     """
 
     def __init__(self, relays: Relays, X: Tensor) -> None:
-        self._relays, self._x = relays, X.clone()
+        self._relays, self._kept = relays, Kept(X)
 
     def before(self, X: Tensor, t: int) -> None:
         """Keeps x(t)."""
-        self._x.copy_(X)
+        self._kept.keep(X)
 
     def after(self, X: Tensor, t: int, lr: float) -> Traffic:
         """X <- x + RelaySum(h - x) / n."""
-        X.sub_(self._x)
-        self._relays.total(X, t)
-        X.div_(len(X)).add_(self._x)
+        for piece in self._relays.round(t):
+            u, x = X[:, piece.columns], self._kept.x[:, piece.columns]
+            u.sub_(x)
+            x.add_(piece.total(u))
+            u.copy_(x)
+        self._kept.written(X)
         return self._relays.traffic(X.shape[1], counters=0)
 
     def memory(self) -> dict[str, Tensor]:

@@ -61,6 +61,33 @@ class Rule(ABC):
             tensor.copy_(torch.from_numpy(np.asarray(state[name])))
 
 
+class Kept:
+    """x(t) for a rule that writes x(t + 1) here too: X is then copied only where something else changed it.
+
+    Local steps do so between ``before`` and ``after``, unseen by torch's count of changes, as modules'
+    parameters are. Whatever changes X between ``after`` and ``before`` must not be unseen.
+
+    Args:
+        X: x(0), [n, P].
+
+    Attributes:
+        x: [n, P].
+    """
+
+    def __init__(self, X: Tensor) -> None:
+        self.x = X.clone()
+        self._written: tuple[int, int] | None = None
+
+    def keep(self, X: Tensor) -> None:
+        """Before the local steps."""
+        if self._written != (X.data_ptr(), X._version):
+            self.x.copy_(X)
+
+    def written(self, X: Tensor) -> None:
+        """After a round whose x(t + 1) was written to both."""
+        self._written = X.data_ptr(), X._version
+
+
 def prefixed(prefix: str, memory: dict[str, Tensor]) -> dict[str, Tensor]:
     """The memory of one of several parts."""
     return {f"{prefix}{name}": tensor for name, tensor in memory.items()}

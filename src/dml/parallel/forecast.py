@@ -125,7 +125,7 @@ def _disk(plan: Plan) -> int:
     # Beside those of every record: the consensus distance, and each node's own shares.
     metrics = len(METRICS) + 1 + len((data.train_test_val or ())[1:])
     rows = (plan.points + 1) * n * 4 * (metrics + len(PER_CLASS) * data.spec().classes) // 3
-    kept = room.population(_cost(plan).size, plan) if plan.config.run.keep_checkpoint else 0
+    kept = room.checkpoint(_cost(plan).size, plan) if plan.config.run.keep_checkpoint else 0
     return rows + 30_000 + kept
 
 

@@ -172,7 +172,7 @@ class Sweep:
                 time.sleep(0.2)
                 continue
             ready, _ = wait(running, timeout=1.0, return_when=FIRST_COMPLETED)
-            _check_alive(config)
+            check_alive(config)
             for future in ready:
                 answer = self._answer(future)
                 plan = running.pop(future)
@@ -230,7 +230,7 @@ class Sweep:
         return f"{len(self.outcome.failed)} failed" if self.outcome.failed else ""
 
 
-def _check_alive(config: "Config") -> None:
+def check_alive(config: "Config") -> None:
     """Raises LostInterchangeError if it is lost."""
     for executor in config.executors:
         process = getattr(executor, "interchange_proc", None)

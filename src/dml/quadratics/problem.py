@@ -20,6 +20,7 @@ from torch import Tensor
 from dml import randomness
 from dml.algorithms.rule import Rule
 from dml.quadratics import constants
+from dml.topology import Topology
 
 
 class RandomQuadratics:
@@ -34,6 +35,9 @@ class RandomQuadratics:
         r0: distance of x* to the start, which is 0.
         noise: expected squared norm of what is added to each gradient.
         seed: of all of it.
+        topology: the graph on which the nodes are placed.
+        placement: which node has which loss: ``random``; ``clustered``, neighbours have losses whose optima
+            lie to the same side; ``mixed``, to different sides. All constants are the same.
 
     Attributes:
         H: Hessians, [n, d, d].
@@ -54,6 +58,8 @@ class RandomQuadratics:
         r0: float = 10.0,
         noise: float = 0.0,
         seed: int = 0,
+        topology: Topology | None = None,
+        placement: str = "random",
     ) -> None:
         constants.check(n, d, L, mu, zeta2, r0, noise)
         self.n, self.d, self.zeta2, self.noise, self.seed = n, d, zeta2, noise, seed
@@ -68,6 +74,10 @@ class RandomQuadratics:
         g = np.einsum("nij,j->ni", self.H, np.linalg.solve(self._mean_H, pull.mean(0))) - pull
         size = np.mean(np.sum(g**2, 1))
         self.g = g * np.sqrt(zeta2 / size) if zeta2 else np.zeros_like(g)
+        if placement != "random":
+            assert topology is not None
+            order = _placed(self.g, topology, placement)
+            self.H, self.g = self.H[order], self.g[order]
         way = rng.standard_normal(d)
         self.optimum = r0 * way / np.linalg.norm(way)
         self._H, self._g, self._x = map(torch.from_numpy, (self.H, self.g, self.optimum))
@@ -93,6 +103,22 @@ class RandomQuadratics:
     def distance(self, X: Tensor) -> float:
         """Mean over the nodes of |x_i - x*|^2."""
         return float((X - self._x).square().sum(1).mean())
+
+
+def _placed(g: NDArray[np.float64], topology: Topology, placement: str) -> NDArray[np.intp]:
+    """Which of the losses each node takes, [n].
+
+    The graph's Laplacian orders the nodes: by its eigenvector of the second least eigenvalue neighbours are
+    as near to one another as an order allows, by that of the largest as far. The losses are ordered along
+    the direction in which their gradients at the optimum differ most.
+    """
+    L = np.diag(topology.degree.astype(float))
+    i, j = topology.edges.T
+    L[i, j] = L[j, i] = -1
+    vector = np.linalg.eigh(L)[1][:, min(1, len(L) - 1) if placement == "clustered" else -1]
+    order = np.empty(len(g), np.intp)
+    order[np.argsort(vector, kind="stable")] = np.argsort(g @ np.linalg.svd(g)[2][0], kind="stable")
+    return order
 
 
 @dataclass(frozen=True)

@@ -66,24 +66,32 @@ class Cell:
         return asdict(self) | {"found": found}
 
 
-def attempts(problem: RandomQuadratics, rule: Callable[[Tensor], Rule], goal: Goal) -> Try:
-    """Runs candidates one after another in this process."""
-
-    def attempt(lrs: Sequence[float], limit: int) -> list[Candidate]:
-        candidates = []
-        for lr in lrs:
-            ends = tuning.finished(
-                goal.target if goal.tune == "fastest" else LOWEST, problem.error(problem.start())
-            )
-            trace = run(problem, rule, lr, limit, goal.momentum, ends)
-            candidates.append(tuning.judge(trace.errors, lr, goal.target))
-        return candidates
-
-    return attempt
+def attempt(
+    problem: RandomQuadratics, rule: Callable[[Tensor], Rule], goal: Goal, lr: float, limit: int
+) -> Candidate:
+    """One learning rate, for so many steps at most."""
+    ends = tuning.finished(goal.target if goal.tune == "fastest" else LOWEST, problem.error(problem.start()))
+    trace = run(problem, rule, lr, limit, goal.momentum, ends)
+    return tuning.judge(trace.errors, lr, goal.target)
 
 
-def cell(name: str, topology: Topology, problem: RandomQuadratics, options: Options, goal: Goal) -> Cell:
+def cell(
+    name: str,
+    topology: Topology,
+    problem: RandomQuadratics,
+    options: Options,
+    goal: Goal,
+    attempts: Try | None = None,
+) -> Cell:
     """One algorithm on one problem, tuned.
+
+    Args:
+        name: of the algorithm.
+        topology: the graph.
+        problem: the losses.
+        options: of the algorithm.
+        goal: what is looked for.
+        attempts: runs the candidates; None: one after another in this process.
 
     Raises:
         InputError: the algorithm does not run on the graph.
@@ -99,7 +107,8 @@ def cell(name: str, topology: Topology, problem: RandomQuadratics, options: Opti
     first.before(X, 0)
     sent = first.after(X, 0, start).sent.sum()
     search = tuning.fastest if goal.tune == "fastest" else tuning.plateau
-    found = search(attempts(problem, rule, goal), goal.target, start, goal.max_steps)
+    here: Try = lambda lrs, limit: [attempt(problem, rule, goal, lr, limit) for lr in lrs]  # noqa: E731
+    found = search(attempts or here, goal.target, start, goal.max_steps)
     return Cell(name, topology.source, topology.n, problem.zeta2, found, sent / (4 * problem.d * topology.n))
 
 

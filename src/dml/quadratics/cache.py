@@ -1,0 +1,80 @@
+"""Candidates that were run before, in a JSON file: a search that is called again goes on where it was."""
+
+import hashlib
+import json
+import os
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import torch
+
+import dml
+from dml.errors import DamagedFileError
+from dml.quadratics.setting import Setting
+from dml.quadratics.tuning import Candidate, Try
+
+SECONDS = 2.0
+"""Between two writings of the file."""
+
+
+class Cache:
+    """The file. A candidate is found again only by the same code, numpy and torch.
+
+    Of two processes that write one file, the last keeps its own: candidates may be lost, none is wrong.
+
+    Args:
+        path: of the file; None keeps nothing.
+
+    Raises:
+        DamagedFileError: it holds something else.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self._path, self._known, self._code = path, {}, _code()
+        self._lock, self._written = threading.Lock(), time.monotonic()
+        if path is not None and path.exists():
+            try:
+                known = json.loads(path.read_text(encoding="utf-8"))
+                self._known = {key: Candidate(**value) for key, value in known.items()}
+            except (ValueError, TypeError, AttributeError) as error:
+                raise DamagedFileError(f"{path} holds no candidates; it was left as it is") from error
+
+    def wrap(self, attempt: Try, setting: Setting) -> Try:
+        """The candidates of a cell from the file, and by ``attempt`` those that are not in it."""
+        text = setting.to_json()
+
+        def known_or_run(lrs: Sequence[float], limit: int) -> list[Candidate]:
+            keys = [self._key(text, lr, limit) for lr in lrs]
+            missing = [lr for lr, key in zip(lrs, keys, strict=True) if key not in self._known]
+            if missing:
+                for new in attempt(missing, limit):
+                    self._known[self._key(text, new.lr, limit)] = new
+                self.write(SECONDS)
+            return [self._known[key] for key in keys]
+
+        return known_or_run
+
+    def _key(self, text: str, lr: float, limit: int) -> str:
+        return hashlib.sha256(json.dumps([self._code, text, lr, limit]).encode()).hexdigest()[:32]
+
+    def write(self, after: float = 0.0) -> None:
+        """Writes the file, unless it was written less than so many seconds ago."""
+        with self._lock:
+            if self._path is None or time.monotonic() - self._written < after:
+                return
+            new = self._path.with_name(f"{self._path.name}.{os.getpid()}.new")
+            new.write_text(json.dumps({k: asdict(c) for k, c in dict(self._known).items()}), encoding="utf-8")
+            new.replace(self._path)
+            self._written = time.monotonic()
+
+
+def _code() -> str:
+    """What the numbers depend on beside a setting."""
+    root = Path(dml.__file__).parent
+    parts = [f"numpy {np.__version__} torch {torch.__version__}".encode()]
+    parts += [path.read_bytes() for path in sorted(root.rglob("*.py"))]
+    return hashlib.sha256(b"\0".join(parts)).hexdigest()
