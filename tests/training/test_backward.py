@@ -32,7 +32,7 @@ def test_the_formulas_give_the_bits_of_autograd(make, precision, b):
     torch.manual_seed(0)
     formulas = backward.of(population.modules[0], precision, CPU)
     assert isinstance(formulas, backward._Perceptron)
-    autograd = backward._Autograd(computing(precision, CPU))
+    autograd = backward._Autograd(computing(precision, CPU), lambda x: x)
     # One after the other in the same memory, as nodes train.
     for node in (0, 1, 0):
         x, y = torch.randn(b, 3, 2, 2), torch.randint(5, (b,))

@@ -6,6 +6,7 @@ write into the same memory at every step, where autograd's gradients of a large 
 may be pages that the system has to clear first.
 """
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dml.training import gradients
-from dml.training.tensors import computing
+from dml.training.tensors import arranging, computing
 
 _aten = torch.ops.aten
 
@@ -46,7 +47,7 @@ def of(module: nn.Module, precision: str, device: torch.device) -> Backward:
     """The faster way for models like this one."""
     if gradients.is_perceptron(module) and all(p.requires_grad for p in module.parameters()):
         return _Perceptron(precision)
-    return _Autograd(computing(precision, device))
+    return _Autograd(computing(precision, device), arranging(module, precision, device))
 
 
 class _Autograd:
@@ -54,17 +55,18 @@ class _Autograd:
 
     Args:
         context: of its forward pass.
+        arrange: a batch, for it.
     """
 
-    def __init__(self, context: AbstractContextManager[Any]) -> None:
-        self._context = context
+    def __init__(self, context: AbstractContextManager[Any], arrange: Callable[[Tensor], Tensor]) -> None:
+        self._context, self._arrange = context, arrange
 
     def __call__(
         self, module: nn.Module, parameters: list[Tensor], x: Tensor, y: Tensor
     ) -> tuple[Tensor, Tensor, list[Tensor]]:
         # One row an answer: of a sequence, one for each place.
         with self._context:
-            logits = module(x).flatten(0, -2)
+            logits = module(self._arrange(x)).flatten(0, -2)
         logits = logits.to(parameters[0].dtype)
         loss = functional.cross_entropy(logits, y.flatten().long())
         # The last step's gradients are dropped only now: the heap, which would shrink at once if they
