@@ -50,8 +50,8 @@ def hill(config):
 def test_each_combination_finds_its_own_learning_rate(tmp_path, monkeypatch):
     tuner, _ = searched(tmp_path, monkeypatch, hill)
     assert [search.lr(search.best) for search in tuner.searches] == [0.8, 0.025]
-    # The best, its neighbours, and what lay on the way there; both seeds count in each.
-    assert sorted(tuner.searches[0].scores) == [-1, 0, 1, 2, 3, 4]
+    # The best, two to each side, and what lay on the way there; both seeds count in each.
+    assert sorted(tuner.searches[0].scores) == [-1, 0, 1, 2, 3, 4, 5]
     assert [len(search.plans) for search in tuner.searches] == [2, 2]
 
 
@@ -104,7 +104,7 @@ def test_an_experiment_of_two_combinations_is_run_once_and_counts_for_both(tmp_p
 def test_a_plateau_is_not_wandered_over(tmp_path, monkeypatch):
     tuner, _ = searched(tmp_path, monkeypatch, lambda c: min(0.9, c.training.lr * 2))
     assert tuner.searches[0].lr(tuner.searches[0].best) == 0.8
-    assert max(tuner.searches[0].scores) == 4
+    assert max(tuner.searches[0].scores) == 5
 
 
 @pytest.mark.parametrize("flag", [{"control": True}, {"limit": 3}])

@@ -123,7 +123,7 @@ def test_deep_perceptrons_have_the_numbers_of_the_loop():
 
 
 def test_the_formulas_of_a_perceptron_give_what_torch_derives():
-    assert gradients._is_perceptron(mlp())
+    assert gradients.is_perceptron(mlp())
     population = Population(mlp, 3, 0, dtype=torch.float64)
     torch.manual_seed(0)
     x, y = torch.randn(3, 4, 1, 2, 3, dtype=torch.float64), torch.randint(LABELS, (3, 4))
@@ -150,7 +150,7 @@ def test_the_formulas_of_a_perceptron_give_what_torch_derives():
     ],
 )
 def test_what_only_resembles_a_perceptron_is_not_taken_for_one(layers):
-    assert not gradients._is_perceptron(nn.Sequential(*layers))
+    assert not gradients.is_perceptron(nn.Sequential(*layers))
 
 
 def cnn():

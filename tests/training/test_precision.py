@@ -13,6 +13,7 @@ from dml.training import gradients
 from dml.training.batched import BatchedEngine
 from dml.training.config import TrainingConfig
 from dml.training.loop import LoopEngine
+from dml.training.tensors import arranging
 
 NODES = 3
 
@@ -92,6 +93,23 @@ def test_bf16_resumes_bit_for_bit(small, tmp_path):
     resumed = experiment.run(small(precision="bf16", rounds=4, out_dir=tmp_path / "b"))
     name = "metrics/test_loss"
     assert np.array_equal(load(whole).arrays[name], load(resumed).arrays[name])
+
+
+@pytest.mark.parametrize("shape", [(3, 8, 8), (1, 8, 8)])
+def test_convolutions_take_channels_last_and_answer_the_same(shape):
+    torch.manual_seed(0)
+    model, cpu = build("cnn", shape, 5), torch.device("cpu")
+    x = torch.randn(6, *shape)
+    arranged = arranging(model, "bf16", cpu)(x)
+    assert torch.equal(arranged, x)
+    assert torch.empty_like(arranged[:4]).stride() == (arranged[0].numel(), 1, 8 * shape[0], shape[0])
+    with torch.autocast("cpu", torch.bfloat16), torch.no_grad():
+        torch.testing.assert_close(model(arranged), model(x), rtol=0, atol=0.02)
+    # What comes out of the first layer lies so too.
+    assert model[0](arranged).is_contiguous(memory_format=torch.channels_last)
+    # fp32 keeps its bits, and a model without convolutions has no channels.
+    assert arranging(model, "fp32", cpu)(x) is x
+    assert arranging(build("mlp", shape, 5), "bf16", cpu)(x) is x
 
 
 @pytest.mark.slow

@@ -1,8 +1,8 @@
 """The best learning rate of each combination of a sweep, found by running experiments.
 
 From the combination's own learning rate, in steps of a factor: whichever is best so far has its neighbours
-tried, until both are worse. Every candidate is an experiment with a file of its own, so a search that was
-stopped goes on, and a wider one finds the old candidates there.
+tried, two to each side, until none is better. Every candidate is an experiment with a file of its own, so a
+search that was stopped goes on, and a wider one finds the old candidates there.
 """
 
 import json
@@ -61,8 +61,8 @@ class Search:
         if not self.scores:
             return [-1, 0, 1]
         best = self.best
-        # Where all diverge, lower.
-        near = [min(self.scores) - 1] if best is None else [best - 1, best + 1]
+        # Where all diverge, lower. Two to each side, as scores of single runs are noisy.
+        near = [min(self.scores) - 1] if best is None else [best + step for step in (-2, -1, 1, 2)]
         return [step for step in near if step not in self.scores and abs(step) <= MOST_STEPS]
 
     def at(self, step: int) -> list[Plan]:

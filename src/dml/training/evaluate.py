@@ -15,7 +15,7 @@ from torch.func import functional_call
 from dml.data.ood import TestSets
 from dml.population import Population
 from dml.training import gradients
-from dml.training.tensors import computing, inputs
+from dml.training.tensors import arranging, computing, inputs
 
 BUDGET = 256 << 20
 """Bytes of logits held at a time; nodes, and then samples, are taken in blocks that fit."""
@@ -83,6 +83,7 @@ class Evaluator:
         self._population, self._classes = population, classes
         self._clean = len(sets.y)
         self._computing = computing(precision, device)
+        self._arrange = arranging(population.modules[0], precision, device)
         self._outputs = gradients.outputs_of(population.modules[0], population.tensors) if batched else None
         self._x = inputs(np.concatenate([sets.x, sets.ood_x]), population.X)
         y = torch.from_numpy(np.concatenate([sets.y, sets.ood_y])).to(device)
@@ -202,7 +203,7 @@ class Evaluator:
     def _in_chunks(self, model: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
         chunk = max(1, min(CHUNK // self._answers, CHUNK_INPUTS // x[0].numel()))
         with self._computing:
-            parts = [model(part) for part in torch.split(x, chunk)]
+            parts = [model(self._arrange(part)) for part in torch.split(x, chunk)]
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     def _by_class(self, classes: Tensor, counted: Tensor | None = None) -> Tensor:

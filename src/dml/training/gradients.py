@@ -64,7 +64,7 @@ Outputs = Callable[[Tensor, Tensor], Tensor]
 
 def outputs_of(module: nn.Module, tensors: Tensors) -> Outputs:
     """What all models say of the same samples; arguments as of :func:`of`."""
-    if _is_perceptron(module):
+    if is_perceptron(module):
         return lambda models, x: _layers(_views(models, tensors), x.flatten(1).expand(len(models), -1, -1))[
             -1
         ]
@@ -86,12 +86,13 @@ def of(module: nn.Module, tensors: Tensors) -> Gradients:
         module: one of them; without buffers, and the same function of its input in every call.
         tensors: where its parameters lie in a row.
     """
-    return _perceptron(tensors) if _is_perceptron(module) else _vmapped(module, tensors)
+    return _perceptron(tensors) if is_perceptron(module) else _vmapped(module, tensors)
 
 
-def _is_perceptron(module: nn.Module) -> bool:
+def is_perceptron(module: nn.Module) -> bool:
     """Whether it is flatten, linear, ReLU, linear .. linear, all with biases."""
-    if not isinstance(module, nn.Sequential) or len(module) < 2 or len(module) % 2:
+    # A class of its own may have more in it than its layers.
+    if type(module) is not nn.Sequential or len(module) < 2 or len(module) % 2:
         return False
     pattern = [nn.Flatten] + [nn.Linear, nn.ReLU] * (len(module) // 2)
     layers = list(module)

@@ -4,16 +4,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional
 
 from dml import accelerators
 from dml.data.ood import NodeData
 from dml.models import dropout
 from dml.population import Population
+from dml.training import backward
 from dml.training.augment import Augmentation
 from dml.training.config import TrainingConfig
 from dml.training.proximal import Proximal
-from dml.training.tensors import computing, inputs
+from dml.training.tensors import inputs
 from dml.training.trainer import Trainer
 
 KEPT = 1 << 22
@@ -48,7 +48,7 @@ class LoopEngine(Trainer):
         super().__init__(population, data, training, shuffle, seed, keep_optimizers)
         self._modules = population.modules
         self._proximal, self._augmentation = proximal, augmentation
-        self._computing = computing(training.precision, population.X.device)
+        self._backward = backward.of(population.modules[0], training.precision, population.X.device)
         self._x = [inputs(x, population.X) for x in data.x]
         self._y = [torch.from_numpy(y).to(population.X.device) for y in data.y]
         self._index = data.index
@@ -108,32 +108,15 @@ class LoopEngine(Trainer):
                 batch.passes, batch.samples = number, index[k * size : stop]
             if self._augmentation and moves is not None:
                 xb = self._augmentation.apply(xb, moves[k * size : stop])
-            # One row an answer: of a sequence, one for each place.
-            with self._computing:
-                logits = module(xb).flatten(0, -2)
-            logits = logits.to(self._X.dtype)
-            loss = functional.cross_entropy(logits, yb.flatten().long())
-            # The last step's gradients are dropped only now: the heap, which would shrink at once if they
-            # went after the step, takes the new ones in their place.
-            _drop_gradients(parameters)
-            loss.backward()  # type: ignore[no-untyped-call]
+            logits, loss, gradients = self._backward(module, parameters, xb, yb)
             if self._proximal:
-                self._proximal.add_gradient(node, parameters)
-            gradients = [p.grad for p in parameters if p.grad is not None]
-            if len(gradients) < len(parameters):
-                raise RuntimeError("a parameter of the model takes no part in its output")
+                self._proximal.add_gradient(node, parameters, gradients)
             with torch.no_grad():
                 optimizer.step(gradients)
-            outputs.append(logits.detach())
-            losses.append(loss.detach() * len(logits))
+            outputs.append(logits)
+            losses.append(loss * len(logits))
             if stop == len(y) or len(outputs) * logits.numel() >= KEPT:
                 hits.append((torch.cat(outputs).argmax(1) == y[counted:stop].flatten()).sum())
                 counted, outputs = stop, []
-        # One model's worth at a time, not one for each node.
-        _drop_gradients(parameters)
+        self._backward.release(parameters)
         return torch.stack([torch.stack(losses).double().sum(), torch.stack(hits).sum().double()])
-
-
-def _drop_gradients(parameters: list[Tensor]) -> None:
-    for parameter in parameters:
-        parameter.grad = None

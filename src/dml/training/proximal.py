@@ -39,18 +39,16 @@ class Proximal:
         self._start.copy_(self._population.X)
 
     @torch.no_grad()
-    def add_gradient(self, node: int, parameters: list[Tensor]) -> None:
-        """Adds the term's gradient to the ``grad`` of a node's parameters, which are views into its row."""
+    def add_gradient(self, node: int, parameters: list[Tensor], gradients: list[Tensor]) -> None:
+        """Adds the term's gradient to those of a node's parameters, which are views into its row."""
         neighbours = self._neighbours[node]
         if not len(neighbours):
             return
         row = self._population.X[node]
-        for parameter in parameters:
-            if parameter.grad is None:
-                continue
+        for parameter, gradient in zip(parameters, gradients, strict=True):
             first = parameter.storage_offset() - row.storage_offset()
             columns = slice(first, first + parameter.numel())
             apart = row[columns] - self._start[neighbours, columns]
             norm = torch.linalg.vector_norm(apart, dim=1, keepdim=True)
             direction = torch.where(norm > 0, apart / norm, 0.0).sum(0)
-            parameter.grad.add_(direction.view_as(parameter), alpha=self._coeff / 2)
+            gradient.add_(direction.view_as(parameter), alpha=self._coeff / 2)

@@ -1,0 +1,64 @@
+"""A perceptron's gradients by formulas are torch's own, to the last bit."""
+
+import pytest
+import torch
+from torch import nn
+
+from dml.models.registry import build
+from dml.population import Population
+from dml.training import backward
+from dml.training.tensors import computing
+
+CPU = torch.device("cpu")
+
+
+def deep():
+    widths = [12, 33, 7, 50, 5]
+    layers = [nn.Flatten()]
+    for k in range(4):
+        layers += [nn.Linear(widths[k], widths[k + 1]), nn.ReLU()]
+    return nn.Sequential(*layers[:-1])
+
+
+def small():
+    return build("mlp", (3, 2, 2), 5)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("make", [deep, small])
+@pytest.mark.parametrize("b", [16, 5, 1])
+def test_the_formulas_give_the_bits_of_autograd(make, precision, b):
+    population = Population(make, 2, 0)
+    torch.manual_seed(0)
+    formulas = backward.of(population.modules[0], precision, CPU)
+    assert isinstance(formulas, backward._Perceptron)
+    autograd = backward._Autograd(computing(precision, CPU), lambda x: x)
+    # One after the other in the same memory, as nodes train.
+    for node in (0, 1, 0):
+        x, y = torch.randn(b, 3, 2, 2), torch.randint(5, (b,))
+        given = population.modules[node], population.parameters(node), x, y
+        (logits, loss, ours), (expected, expected_loss, theirs) = formulas(*given), autograd(*given)
+        assert torch.equal(logits, expected)
+        assert torch.equal(loss, expected_loss)
+        for a, e, p in zip(ours, theirs, given[1], strict=True):
+            assert torch.equal(a, e)
+            assert a.shape == p.shape
+            assert a.dtype == p.dtype
+        assert max(float(g.abs().max()) for g in theirs) > 1e-3
+
+
+def test_a_frozen_perceptron_and_any_other_model_are_left_to_autograd():
+    frozen = small()
+    frozen[1].bias.requires_grad_(False)
+    assert isinstance(backward.of(frozen, "fp32", CPU), backward._Autograd)
+    tanh = nn.Sequential(nn.Flatten(), nn.Linear(12, 5), nn.Tanh(), nn.Linear(5, 5))
+    assert isinstance(backward.of(tanh, "fp32", CPU), backward._Autograd)
+
+
+def test_autograd_holds_no_gradients_once_released():
+    model = nn.Linear(3, 2)
+    parameters = list(model.parameters())
+    autograd = backward.of(model, "fp32", CPU)
+    autograd(model, parameters, torch.ones(1, 3), torch.tensor([1]))
+    autograd.release(parameters)
+    assert all(p.grad is None for p in parameters)
