@@ -174,7 +174,9 @@ def steps(bench: Bench) -> Iterator[Row]:
     y = torch.zeros(bench.nodes, 16, dtype=torch.int64, device=bench.device)
     weights = torch.full((bench.nodes, 16), 1 / 16, device=bench.device)
     gradient = gradients.of(module, tensors)
-    optimizer = optimizers.make(list(X.unbind(0)), config.make({"optimizer": "sgd", "lr": 1e-6}).training)
+    training = config.make({"optimizer": "sgd", "lr": 1e-6}).training
+    memory = optimizers.Memory(X, population.trained, training)
+    optimizer = memory.of_models(range(bench.nodes), list(X.unbind(0)))
 
     def step(of: gradients.Gradients = gradient) -> Tensor:
         found = of(X, x, y, weights)
