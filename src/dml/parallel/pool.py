@@ -1,8 +1,8 @@
 """Parsl's worker pool, with workers that are forked from one process which has imported torch already.
 
-Parsl starts every worker as a new Python, which then imports torch and all else on its own: a second of each
-core, and 170 MB each. Here one process imports it all while the pool connects, and workers
-are forked from it. It uses no accelerator itself, and computes nothing.
+Parsl starts every worker as a new Python, which then imports torch and all else on its own: a second of a
+core and 170 MB each. Here one process imports it all while the pool connects, and the workers are forked from
+it. It uses no accelerator itself, and computes nothing.
 
     python -m dml.parallel.pool process_worker_pool.py <its arguments>
 """
