@@ -15,8 +15,6 @@ from multiprocessing import forkserver
 
 from dml.parallel.watch import beside_python
 
-PRELOADED = ["parsl.executors.high_throughput.process_worker_pool", "dml.parallel.worker", "dml.experiment"]
-
 
 def main(command: Sequence[str]) -> None:
     """Runs the script as it would run itself.
@@ -25,7 +23,7 @@ def main(command: Sequence[str]) -> None:
         command: the script, and its arguments.
     """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(PRELOADED)
+    context.set_forkserver_preload(["dml.parallel.preloaded"])
     forkserver.ensure_running()
 
     import parsl.multiprocessing
