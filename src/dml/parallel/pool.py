@@ -1,8 +1,8 @@
 """Parsl's worker pool, with workers that are forked from one process which has imported torch already.
 
-Parsl starts every worker as a new Python, which then imports torch and all else on its own: a second of each
-core, and 170 MB each. Here one process imports it all while the pool connects, and workers
-are forked from it. It uses no accelerator itself, and computes nothing.
+Parsl starts every worker as a new Python, which then imports torch and all else on its own: a second of a
+core and 170 MB each. Here one process imports it all while the pool connects, and the workers are forked from
+it. It uses no accelerator itself, and computes nothing.
 
     python -m dml.parallel.pool process_worker_pool.py <its arguments>
 """
@@ -15,8 +15,6 @@ from multiprocessing import forkserver
 
 from dml.parallel.watch import beside_python
 
-PRELOADED = ["parsl.executors.high_throughput.process_worker_pool", "dml.parallel.worker", "dml.experiment"]
-
 
 def main(command: Sequence[str]) -> None:
     """Runs the script as it would run itself.
@@ -25,7 +23,7 @@ def main(command: Sequence[str]) -> None:
         command: the script, and its arguments.
     """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(PRELOADED)
+    context.set_forkserver_preload(["dml.parallel.preloaded"])
     forkserver.ensure_running()
 
     import parsl.multiprocessing
