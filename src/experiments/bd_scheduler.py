@@ -77,9 +77,11 @@ def main() -> int:
     started = time.monotonic()
     try:
         with Progress("experiment", len(plans)) as bar:
+            work: Sweep | None = None
 
             def show(done: int, note: str = "") -> None:
-                bar.expect(work.outcome.total)
+                if work:  # else a damaged file is told while it is made
+                    bar.expect(work.outcome.total)
                 bar.update(done, note)
 
             work = Sweep(plans, folder, bar.say, show, tuner.follow if tuner else lambda plan: [])
