@@ -131,7 +131,7 @@ def _row(what: str, case: Case, threads: int, repeats: int) -> Row:
     best = min(SGD_FORMS, key=lambda name: median(seconds[name]))
     forms = ", ".join(f"{name} {1e3 * median(seconds[name]):.1f}" for name in SGD_FORMS)
     note = f"an epoch: {1e3 * median(seconds['ours']):.1f} ms; bare: {forms}"
-    return Row(f"train {what}", ratio(seconds["ours"], seconds[best]), "x", 1.15, note)
+    return Row(f"train {what}", ratio(seconds["ours"], seconds[best]), "x", 1.05, note)
 
 
 def _at_once(what: str, case: Case, repeats: int) -> Iterator[Row]:

@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 SMALL = 100_000
 """Numbers in a model up to which all nodes at once are faster on a CPU.
 
-The loop's time over that of batched, perceptrons on 33 nodes, 1 thread of an AMD EPYC with AVX-512, 2026-11,
-beside other work; batches of 16 and of 64:
+The loop's time over that of batched, perceptrons on 33 nodes (8 from 203,530 on), processor time of 1 thread
+of an AMD EPYC with AVX-512, 2026-11; batches of 16 and of 64:
 
-    64-64-10      4,810     5.1    3.4        784-64-10      50,890     2.1     1.3
-    64-128-10     9,610     4.5    2.6        784-256-10    203,530     1.3     1.05
-    64-256-10    19,210     2.5    1.9        784-512-10    407,050     1.0     1.0
-    64-1024-10   76,810     1.4    1.15       784-1024-10   814,090     0.9     0.97
+    64-64-10      4,810     3.6    1.9        784-64-10      50,890     1.2     1.15
+    64-128-10     9,610     2.7    1.5        784-256-10    203,530     0.9     0.9
+    64-256-10    19,210     2.05   1.2        784-512-10    407,050     0.8     0.9
+    64-1024-10   76,810     1.05   1.0        784-1024-10   814,090     0.75    0.9
 
 Of other models, two small convolutions (1,898 numbers) were faster too, 3.9 and 1.8. Not so, on 4 to 8 nodes
 by processor time, the decoder of one block (203,264 numbers: 0.95), that of four (814,208: 0.87), the cnn
