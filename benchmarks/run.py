@@ -17,6 +17,7 @@ import tempfile
 from datetime import date
 from pathlib import Path
 
+import algorithms
 import mixing
 import programs
 import scale
@@ -40,6 +41,7 @@ def main() -> int:
         for part in (
             lambda: training.rows(cores, quick),
             lambda: mixing.rows(cores, quick),
+            lambda: algorithms.rows(cores, quick),
             lambda: scale.rows(quick, Path(folder)),
             lambda: programs.rows(quick, Path(folder)),
         ):
