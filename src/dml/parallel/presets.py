@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from dml.parallel import comparison
 from dml.parallel.table import Table
 from dml.topology.presets import TABLES
 
@@ -140,6 +141,7 @@ PRESETS: dict[str, Preset] = {
         ),
     ),
     "cifar10": Preset("the models for CIFAR-10, 108", (_table("softmax", dataset=_CIFAR, seed=(0,)),)),
+    "relaysgd": Preset("algorithms from D-PSGD to RelaySGD on uneven data, 333", tuple(comparison.tables())),
     "lm": Preset(
         "the tasks of tiny_mem, 72",
         (
