@@ -11,6 +11,7 @@ from pathlib import Path
 
 from dml import command_line, config, plan
 from dml.data import images
+from dml.topology import trees
 
 DESCRIPTION = "One decentralized learning experiment: a model on every node of a graph, one HDF5 file."
 
@@ -29,6 +30,10 @@ def main() -> int:
         f"{experiment.data.dataset}, {config.label_of(experiment.flat())}, {rounds} rounds",
         file=sys.stderr,
     )
+    if "tree" in experiment.reads():
+        chosen = experiment.algorithm
+        over = trees.choose(planned.topology, chosen.tree, chosen.tree_root, experiment.run.seed)
+        print(f"relayed over {' and '.join(tree.name for tree in over)}", file=sys.stderr)
 
     # Only now what takes seconds to import: all that can be refused without it has been.
     from dml.errors import DamagedFileError

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,6 +69,8 @@ def kappa(trees: Iterable[Tree], overlap: bool = False) -> float:
     return float(np.mean([(1 if overlap else 1 / tree.n) + tree.mean_distance() for tree in trees]))
 
 
+# The command line, the rule and the file each ask for it.
+@lru_cache(maxsize=64)
 def choose(
     topology: Topology, choice: str = "auto", root: int | None = None, seed: int = 0
 ) -> tuple[Tree, ...]:
