@@ -109,6 +109,10 @@ def test_epochs_in_place_of_steps():
         ({"algorithm": "quasi_global_momentum", "optimizer": "adam"}, "--optimizer adam: quasi_global"),
         ({"algorithm": "dpsgd", "keep_optimizer": True}, "--keep_optimizer: nothing"),
         ({"local_steps": 0}, "--local_steps 0: must be greater"),
+        (
+            {"algorithm": "quasi_global_momentum", "momentum": 0, "nesterov": False},
+            "--momentum 0.0: must be above 0 for quasi_global",
+        ),
     ],
 )
 def test_flags_that_cannot_be_right(flags, message):

@@ -290,3 +290,5 @@ def _check_algorithm(config: ExperimentConfig) -> None:
     if chosen.algorithm == "quasi_global_momentum" and training.train and training.optimizer != "sgd":
         right = "quasi_global_momentum is a momentum of sgd; give --optimizer sgd"
         raise InputError("optimizer", training.optimizer, right)
+    if chosen.algorithm == "quasi_global_momentum" and training.train and not training.momentum:
+        raise InputError("momentum", training.momentum, "must be above 0 for quasi_global_momentum")
