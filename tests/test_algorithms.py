@@ -194,6 +194,11 @@ def test_the_file_says_over_which_tree_and_with_which_factor(small: Small, tmp_p
     (tree,) = trees.choose(plan.make(chosen).topology)
     assert found.attributes["tree"] == tree.name
     assert found.attributes["lr_factor"] == pytest.approx(trees.kappa((tree,)))
+    assert found.attributes["max_delay"] == tree.diameter() - 1 == 6
+    # On a chain: the values of all within one hop after one round, and two after two.
+    values = np.sort(found.arrays["metrics/relay_values"])
+    np.testing.assert_array_equal(values, [[2, 2, *[3] * 6], [3, 3, 4, 4, *[5] * 4]])
+    assert not found.arrays["metrics/relay_age"].any()
     assert "relaysgd" in summary(found)
     assert tree.name.split(" from ")[0] in summary(found)
 

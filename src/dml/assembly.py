@@ -49,7 +49,7 @@ class Parts:
         engine: the name of the one that trains.
         deterministic: how far it gives the same bits again (:data:`dml.accelerators.REPEATS`).
         ipex: version of Intel's extension, where it is used.
-        facts: what was found out for the algorithm, for the file: tree, lr_factor.
+        facts: what was found out for the algorithm, for the file: tree, lr_factor, max_delay.
     """
 
     population: Population
@@ -219,4 +219,6 @@ def _facts(plan: Plan, factor: float) -> dict[str, Any]:
     if "tree" not in EXPERIMENTS[chosen.algorithm].reads:
         return {}
     over = trees.choose(plan.topology, chosen.tree, chosen.tree_root, plan.config.run.seed)
-    return {"tree": " and ".join(tree.name for tree in over), "lr_factor": factor}
+    # A neighbour's value is there in its own round, unless messages travel while the next round computes.
+    delay = max(tree.diameter() for tree in over) - (not chosen.overlap)
+    return {"tree": " and ".join(tree.name for tree in over), "lr_factor": factor, "max_delay": delay}

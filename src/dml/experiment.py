@@ -4,6 +4,7 @@ import contextlib
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from dml.results.lock import locked
 from dml.results.record import FINAL, Record, first_difference
 from dml.results.writer import COMPLETE, DIVERGED, RUNNING, Result
 from dml.theory import ood_forecast
+from dml.training.evaluate import Scores
 
 
 class Stopped(RuntimeError):
@@ -181,7 +183,7 @@ class _Run:
             self._save(DIVERGED)
             return self.plan.result
         missing = np.full(self.plan.topology.n, np.nan, np.float32)
-        record.add(run.rounds - 1, FINAL, missing, missing, self.evaluate())
+        record.add(run.rounds - 1, FINAL, missing, missing, self._scores())
         self._compare_with_earlier()
         self._save(COMPLETE)
         return self.plan.result
@@ -196,11 +198,16 @@ class _Run:
                 epoch == last and ((number + 1) % run.eval_every == 0 or number + 1 == run.rounds)
             )
             if on_grid or diverged:
-                self.result.record.add(number, epoch, loss, accuracy, self.evaluate())
+                self.result.record.add(number, epoch, loss, accuracy, self._scores())
             if diverged:
                 raise _Diverged
 
         return after_epoch
+
+    def _scores(self) -> Scores:
+        """Of the models as they are now, with what the algorithm tells of its last round."""
+        scores = self.evaluate()
+        return replace(scores, more=scores.more | self.rounds.measures())
 
     def _save(self, status: str) -> None:
         """First the result, then the checkpoint: rows beyond a checkpoint can be dropped, not invented."""

@@ -86,6 +86,10 @@ class Rounds:
         """Who takes part in a round, [n]."""
         return selected(len(self._X), self._participation, self._seed, number)
 
+    def measures(self) -> dict[str, NDArray[np.float32]]:
+        """What the rule tells of the last round, by the metric's name, [n] each."""
+        return self._rule.measures()
+
     def state(self) -> dict[str, NDArray[np.generic]]:
         """What a checkpoint needs beside the models."""
         return self._engine.state() | {_RULE + name: value for name, value in self._rule.state().items()}
