@@ -1,6 +1,7 @@
 """One experiment from its configuration to its result file."""
 
 import contextlib
+import json
 import sys
 import time
 from collections.abc import Callable
@@ -97,7 +98,7 @@ class _Run:
         segments = earlier.segments if earlier else []
         parts = assembly.assemble(plan, segments[-1]["engine"] if segments else None)
         self.population, self.rounds, self.evaluate = parts.population, parts.rounds, parts.evaluate
-        self._facts = dict(parts.facts)
+        self._facts, self._failures = dict(parts.facts), parts.failures
         self.result = self._result(parts.data)
         self._restore()
         segment = provenance.segment(
@@ -168,6 +169,7 @@ class _Run:
         saved_at = time.monotonic()
         try:
             for number in range(record.rounds, run.rounds):
+                self._tell_failures(number)
                 started = time.perf_counter()
                 traffic = self.rounds.advance(number, self._measurer(number))
                 record.add_round(traffic.sent, traffic.edges, time.perf_counter() - started)
@@ -204,6 +206,18 @@ class _Run:
 
         return after_epoch
 
+    def _tell_failures(self, number: int) -> None:
+        """A line for what fails at the start of a round."""
+        for failure in self._failures:
+            if failure["round"] == number:
+                nodes = ", ".join(map(str, failure["nodes"]))
+                who = f"node {nodes} fails" if len(failure["nodes"]) == 1 else f"nodes {nodes} fail"
+                tree = f", over {failure['tree']}" if "tree" in failure else ""
+                print(
+                    f"{self.plan.result.name}: round {number}: {who}; what is left starts anew{tree}",
+                    file=sys.stderr,
+                )
+
     def _scores(self) -> Scores:
         """Of the models as they are now, with what the algorithm tells of its last round."""
         scores = self.evaluate()
@@ -216,6 +230,11 @@ class _Run:
             self.plan.config, self.plan.topology, self.result.samples, self.result.record.rounds
         )
         self.result.facts = self._facts | ({} if forecast is None else {"forecast_ood": forecast})
+        if self._failures:
+            # The round in which a run diverges has begun, and is not done.
+            begun = self.result.record.rounds + (status == DIVERGED)
+            happened = [failure for failure in self._failures if failure["round"] < begun]
+            self.result.facts |= {"failures": json.dumps(happened)}
         self.result.segments[-1]["finished"] = provenance.now()
         # Rounds computed anew, for want of a checkpoint, replace a longer result once they have caught up.
         done = self.earlier.attributes["rounds_done"] if self.earlier else 0
