@@ -1,8 +1,10 @@
 """Experiments under each algorithm: defaults, ids, what is refused, stop and resume, engines, traffic."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
+import networkx as nx
 import numpy as np
 import pytest
 
@@ -113,6 +115,9 @@ def test_epochs_in_place_of_steps():
             {"algorithm": "quasi_global_momentum", "momentum": 0, "nesterov": False},
             "--momentum 0.0: must be above 0 for quasi_global",
         ),
+        ({"failing_nodes": ("2",)}, "--failing_nodes 2: 2 is not of the form NODE@ROUND"),
+        ({"failing_nodes": ("2@-1",)}, "--failing_nodes 2@-1: 2@-1 is not of the form"),
+        ({"failing_nodes": ("2@3", "2@4")}, "--failing_nodes 2@3 2@4: node 2 fails twice"),
     ],
 )
 def test_flags_that_cannot_be_right(flags, message):
@@ -132,6 +137,24 @@ def test_flags_that_cannot_be_right(flags, message):
         (
             {"algorithm": "relaysgd", "tree": "bfs", "tree_root": 9, "topology_file": "cycle:n=4"},
             "--tree_root 9: is no node",
+        ),
+        ({"failing_nodes": ("9@1",), "topology_file": "cycle:n=4"}, "--failing_nodes 9@1: the graph has the"),
+        (
+            {"failing_nodes": ("0@1", "1@1", "2@1"), "topology_file": "cycle:n=4"},
+            "--failing_nodes 0@1 1@1 2@1: of 4 nodes at least two",
+        ),
+        (
+            {"algorithm": "relaysgd", "failing_nodes": ("0@1", "2@5"), "topology_file": "cycle:n=5"},
+            "--failing_nodes 2@5: what is left does not go on: --topology_file cycle:n=5: only 2 of the 3",
+        ),
+        (
+            {"algorithm": "relaysgd", "tree": "bfs", "tree_root": 1, "topology_file": "cycle:n=5"}
+            | {"failing_nodes": ("1@5",)},
+            "--failing_nodes 1@5: what is left does not go on: --tree_root 1: is no node of what is left",
+        ),
+        (
+            {"aggregation_strategy": "eigenvector", "failing_nodes": ("2@5",), "topology_file": "chain:n=5"},
+            "--failing_nodes 2@5: what is left does not go on: --aggregation_strategy eigenvector",
         ),
         (
             {"algorithm": "dpsgd", "aggregation_strategy": "degCent_sim", "softmax": True}
@@ -198,6 +221,11 @@ def test_the_file_says_over_which_tree_and_with_which_factor(small: Small, tmp_p
     (tree,) = trees.choose(plan.make(chosen).topology)
     assert found.attributes["tree"] == tree.name
     assert found.attributes["lr_factor"] == pytest.approx(trees.kappa((tree,)))
+    assert found.attributes["max_delay"] == tree.diameter() - 1 == 6
+    # On a chain: the values of all within one hop after one round, and two after two.
+    values = np.sort(found.arrays["metrics/relay_values"])
+    np.testing.assert_array_equal(values, [[2, 2, *[3] * 6], [3, 3, 4, 4, *[5] * 4]])
+    assert not found.arrays["metrics/relay_age"].any()
     assert "relaysgd" in summary(found)
     assert tree.name.split(" from ")[0] in summary(found)
 
@@ -232,3 +260,119 @@ def test_bytes_are_those_of_the_messages_that_are_sent(drop: float, small: Small
         assert np.array_equal(arrays["communication/bytes_sent"], np.tile(4 * numbers, (2, 1))), name
         on_edges = name not in ("allreduce", "one_peer_exponential")
         assert arrays["communication/edge_bytes"].sum() == (2 * 4 * numbers.sum() if on_edges else 0)
+
+
+FAILING = ("3@2", "5@4")
+
+
+@pytest.mark.parametrize(
+    ("name", "more"),
+    [
+        ("decentralized", {"participation": 0.5}),
+        ("decentralized", {"aggregation_strategy": "betCent_sim", "softmax": True}),
+        ("decentralized", {"aggregation_strategy": "unweighted_fl", "prox_coeff": 0.1}),
+        ("dpsgd", {"drop_probability": 0.3}),
+        *((name, {}) for name in ALGORITHMS),
+        ("relaysgd", {"drop_probability": 0.3, "overlap": True}),
+    ],
+)
+def test_experiments_with_failing_nodes_resume_bit_for_bit(name, more, small: Small, tmp_path: Path, capsys):
+    flags = {**STEPS, "algorithm": name, "momentum": 0.9, "failing_nodes": FAILING, **own_flags(name), **more}
+    flags |= {"keep_optimizer": True} if name == "decentralized" else {}
+    if name == "d2":
+        flags["edge_weight"] = 0.05
+    whole = experiment.run(small(**flags, out_dir=tmp_path / "whole"))
+    told = capsys.readouterr().err
+    pieces = small(**flags, out_dir=tmp_path / "pieces")
+    for rounds in (1, 1, 1):  # before the first failure, at it, and after it
+        with pytest.raises(experiment.Stopped):
+            experiment.run(pieces, stop=_StopAfter(rounds))
+    again = experiment.run(pieces)
+    assert results.differences(whole, again) == []
+    saved = [
+        checkpoint.read(checkpoint.path_of(path), plan.make(pieces).identity.id) for path in (whole, again)
+    ]
+    assert np.array_equal(saved[0].X, saved[1].X)
+    for key, value in saved[0].algorithm.items():
+        assert np.array_equal(value, saved[1].algorithm[key], equal_nan=True), key
+
+    found = results.load(whole)
+    sent, trained = found.arrays["communication/bytes_sent"], found.arrays["metrics/train_loss"]
+    failures = json.loads(found.attributes["failures"])
+    assert [(f["round"], f["nodes"]) for f in failures] == [(2, [3]), (4, [5])]
+    assert all(("tree" in f) == ("tree" in found.attributes) for f in failures)
+    assert "round 2: node 3 fails; what is left starts anew" in told
+    for node, last in ((3, 2), (5, 4)):
+        assert not sent[last:, node].any()
+        assert sent[:last, node].any()
+        assert np.isnan(trained[last:, node]).all()
+        losses = found.arrays["metrics/test_loss"][last:, node]
+        assert (losses == losses[0]).all()
+    if "participation" in more:
+        np.testing.assert_array_equal(np.isfinite(trained).sum(1), [3, 3, 2, 2, 2, 2, 0])
+    else:
+        assert sent[-1, [0, 1, 2, 4]].all()
+
+
+def test_an_average_of_those_that_live_is_theirs_alone(small: Small, tmp_path: Path):
+    """unweighted_fl of untrained models: the mean over all, then nothing but the failed node stays apart."""
+    flags = {"aggregation_strategy": "unweighted_fl", "train": False, "rounds": 1, "init": "different"}
+    chosen = small(**flags, failing_nodes=("1@0",), topology_file="chain:n=5")
+    path = experiment.run(chosen)
+    X = checkpoint.read(checkpoint.path_of(path), plan.make(chosen).identity.id).X
+    left = [0, 2, 3, 4]
+    np.testing.assert_array_equal(X[left], np.tile(X[0], (4, 1)))
+    alone = small(**flags | {"aggregation_strategy": "test_agg"}, topology_file="chain:n=5", out_dir=tmp_path)
+    start = checkpoint.read(checkpoint.path_of(experiment.run(alone)), plan.make(alone).identity.id).X
+    np.testing.assert_allclose(X[0], start[left].mean(0), atol=1e-6)
+    np.testing.assert_array_equal(X[1], start[1])
+
+
+@pytest.mark.parametrize("strategy", ["degCent", "weighted", "betCent"])
+def test_scores_are_those_of_the_graph_that_is_left(strategy: str, small: Small, tmp_path: Path):
+    """One average of untrained models against networkx and numpy on the rest."""
+    flags = {"train": False, "rounds": 1, "init": "different", "topology_file": "barabasi_albert:n=7,m=2"}
+    chosen = small(**flags, aggregation_strategy=strategy, failing_nodes=("3@0",), out_dir=tmp_path / "a")
+    alone = small(**flags, aggregation_strategy="test_agg", out_dir=tmp_path / "b")
+    path = experiment.run(chosen)
+    X, start = (
+        checkpoint.read(checkpoint.path_of(p), plan.make(c).identity.id).X.astype(np.float64)
+        for p, c in ((path, chosen), (experiment.run(alone), alone))
+    )
+    graph = plan.make(chosen).topology.graph()
+    graph.remove_node(3)
+    score = {
+        "degCent": nx.degree_centrality(graph),
+        "betCent": nx.betweenness_centrality(graph, endpoints=True),
+        "weighted": dict(enumerate(results.load(path).arrays["data/samples"])),
+    }[strategy]
+    for i in graph:
+        near = [i, *graph[i]]
+        expected = sum(score[j] * start[j] for j in near) / sum(score[j] for j in near)
+        np.testing.assert_allclose(X[i], expected, atol=1e-6)
+    np.testing.assert_array_equal(X[3], start[3])
+
+
+def test_a_failure_beyond_the_last_round_changes_no_number(small: Small, tmp_path: Path):
+    plain = results.load(experiment.run(small(algorithm="relaysgd", out_dir=tmp_path / "a")))
+    late = small(algorithm="relaysgd", failing_nodes=("1@99",), out_dir=tmp_path / "b")
+    found = results.load(experiment.run(late))
+    for name, array in plain.arrays.items():
+        if not name.startswith("time/"):
+            np.testing.assert_array_equal(found.arrays[name], array)
+    assert found.attributes["failures"] == "[]"
+    assert "failures" not in plain.attributes
+
+
+def test_failing_nodes_are_in_an_id_in_one_order_and_only_where_there_are_some(small: Small):
+    ids = [
+        plan.make(small(**given)).identity.id
+        for given in (
+            {},
+            {"failing_nodes": ()},
+            {"failing_nodes": ("2@1", "1@0")},
+            {"failing_nodes": ("01@0", "2@01")},
+        )
+    ]
+    assert ids[0] == ids[1] != ids[2] == ids[3]
+    assert small(failing_nodes="2@1").algorithm.failing_nodes == ("2@1",)

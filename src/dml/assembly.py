@@ -2,16 +2,19 @@
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from dml import accelerators, room
 from dml.algorithms.build import build as build_rule
 from dml.algorithms.decentralized import Decentralized, neighbours
+from dml.algorithms.failing import Failing
+from dml.algorithms.living import Failure, Living
 from dml.algorithms.registry import EXPERIMENTS
 from dml.algorithms.rounds import Rounds
 from dml.algorithms.rule import Rule
@@ -22,7 +25,7 @@ from dml.data.splits import split
 from dml.models.registry import build as build_model
 from dml.plan import Plan
 from dml.population import Population
-from dml.topology import trees
+from dml.topology import Topology, trees
 from dml.training import engines
 from dml.training.augment import Augmentation
 from dml.training.batched import BatchedEngine
@@ -49,7 +52,8 @@ class Parts:
         engine: the name of the one that trains.
         deterministic: how far it gives the same bits again (:data:`dml.accelerators.REPEATS`).
         ipex: version of Intel's extension, where it is used.
-        facts: what was found out for the algorithm, for the file: tree, lr_factor.
+        facts: what was found out for the algorithm, for the file: tree, lr_factor, max_delay.
+        failures: what fails when, for the file: round, nodes, and the tree that is taken then.
     """
 
     population: Population
@@ -62,6 +66,7 @@ class Parts:
     deterministic: str
     ipex: str | None
     facts: Mapping[str, Any]
+    failures: Sequence[Mapping[str, Any]]
 
 
 def assemble(plan: Plan, engine_before: str | None) -> Parts:
@@ -97,7 +102,11 @@ def assemble(plan: Plan, engine_before: str | None) -> Parts:
     population = Population(build, plan.topology.n, seed, same=config.training.init == "same", device=device)
     if ipex:
         accelerators.extend(ipex, population)
-    rule = _rule(plan, population, data)
+    proximal = _proximal(plan, population)
+    living = None
+    if config.algorithm.failing_nodes:
+        living = Living(plan.topology.n, config.algorithm.failing_nodes)
+    rule = _rule(plan, population, data, living, proximal)
     factor = _lr_factor(plan, rule)
     training = config.training.model_copy(update={"lr": config.training.lr * factor})
     name = _choose_engine(plan, engine_before, population.size, device)
@@ -113,7 +122,7 @@ def assemble(plan: Plan, engine_before: str | None) -> Parts:
             training,
             config.data.shuffle,
             seed,
-            _proximal(plan, population),
+            proximal,
             _augmentation(plan, dataset, data),
             keep_optimizers=keep,
         )
@@ -121,7 +130,7 @@ def assemble(plan: Plan, engine_before: str | None) -> Parts:
     sets = cut_test_set(dataset, config.data, seed)
     return Parts(
         population,
-        Rounds(rule, _mixed(plan, population), engine, training, participation, seed),
+        Rounds(rule, _mixed(plan, population), engine, training, participation, seed, living),
         Evaluator(population, sets, classes, local, name == "batched", training.precision),
         data,
         accelerators.describe(device),
@@ -130,6 +139,7 @@ def assemble(plan: Plan, engine_before: str | None) -> Parts:
         deterministic,
         ipex.__version__ if ipex else None,
         _facts(plan, factor),
+        [] if living is None else [_told(plan, failure) for failure in living.failures()],
     )
 
 
@@ -191,20 +201,38 @@ def _mixed(plan: Plan, population: Population) -> torch.Tensor:
     return population.X[:, : population.size if convex else population.trained]
 
 
-def _rule(plan: Plan, population: Population, data: NodeData) -> Rule:
-    config, chosen = plan.config, plan.config.algorithm
-    if not chosen.averages:
-        return build_rule(chosen.algorithm, plan.topology, _mixed(plan, population), config.options())
-    return Decentralized(
-        plan.topology,
-        population,
-        config.strategy,
-        data.samples,
-        config.run.seed,
-        chosen.drop_probability,
-        chosen.loss_rule or EXPERIMENTS[chosen.algorithm].loss_rules[0],
-        config.training.train and config.training.prox_coeff > 0,
-    )
+def _rule(
+    plan: Plan, population: Population, data: NodeData, living: Living | None, proximal: Proximal | None
+) -> Rule:
+    config, chosen, X = plan.config, plan.config.algorithm, _mixed(plan, population)
+
+    def build(topology: Topology, models: torch.Tensor) -> Rule:
+        if not chosen.averages:
+            return build_rule(chosen.algorithm, topology, models, config.options())
+        whole = models is X
+        if proximal and not whole:
+            proximal.draw_to(_of_part(plan.topology.n, topology, config.complete))
+        return Decentralized(
+            topology,
+            population,
+            config.strategy,
+            data.samples[topology.numbers],
+            config.run.seed,
+            chosen.drop_probability,
+            chosen.loss_rule or EXPERIMENTS[chosen.algorithm].loss_rules[0],
+            config.training.train and config.training.prox_coeff > 0,
+            None if whole else models,
+        )
+
+    return build(plan.topology, X) if living is None else Failing(build, living, plan.topology, X)
+
+
+def _of_part(n: int, part: Topology, complete: bool) -> list[NDArray[np.int64]]:
+    """The neighbours that are left of each of n nodes; none of one that is not in the part."""
+    found = [np.empty(0, np.int64)] * n
+    for node, others in zip(part.numbers, neighbours(part, complete), strict=True):
+        found[node] = part.numbers[others]
+    return found
 
 
 def _lr_factor(plan: Plan, rule: Rule) -> float:
@@ -214,9 +242,24 @@ def _lr_factor(plan: Plan, rule: Rule) -> float:
     return asked
 
 
-def _facts(plan: Plan, factor: float) -> dict[str, Any]:
+def _trees(plan: Plan, topology: Topology) -> tuple[trees.Tree, ...]:
+    """Those that the algorithm runs over, on the graph or what is left of it; none where it needs none."""
     chosen = plan.config.algorithm
     if "tree" not in EXPERIMENTS[chosen.algorithm].reads:
+        return ()
+    return trees.choose(topology, chosen.tree, chosen.tree_root, plan.config.run.seed)
+
+
+def _facts(plan: Plan, factor: float) -> dict[str, Any]:
+    over = _trees(plan, plan.topology)
+    if not over:
         return {}
-    over = trees.choose(plan.topology, chosen.tree, chosen.tree_root, plan.config.run.seed)
-    return {"tree": " and ".join(tree.name for tree in over), "lr_factor": factor}
+    # A neighbour's value is there in its own round, unless messages travel while the next round computes.
+    delay = max(tree.diameter() for tree in over) - (not plan.config.algorithm.overlap)
+    return {"tree": " and ".join(tree.name for tree in over), "lr_factor": factor, "max_delay": delay}
+
+
+def _told(plan: Plan, failure: Failure) -> dict[str, Any]:
+    over = _trees(plan, plan.topology.part(failure.left)[0])
+    tree = {"tree": " and ".join(tree.name for tree in over)} if over else {}
+    return {"round": failure.round, "nodes": list(failure.failed), **tree}

@@ -115,6 +115,7 @@ LATER: dict[str, Any] = {
     "keep_optimizer": False,
     "drop_probability": 0.0,
     "loss_rule": None,
+    "failing_nodes": [],
     "scheduler": None,
     "self_weight": None,
     "augment": False,

@@ -1,9 +1,11 @@
 """One experiment from its configuration to its result file."""
 
 import contextlib
+import json
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +24,7 @@ from dml.results.lock import locked
 from dml.results.record import FINAL, Record, first_difference
 from dml.results.writer import COMPLETE, DIVERGED, RUNNING, Result
 from dml.theory import ood_forecast
+from dml.training.evaluate import Scores
 
 
 class Stopped(RuntimeError):
@@ -95,7 +98,7 @@ class _Run:
         segments = earlier.segments if earlier else []
         parts = assembly.assemble(plan, segments[-1]["engine"] if segments else None)
         self.population, self.rounds, self.evaluate = parts.population, parts.rounds, parts.evaluate
-        self._facts = dict(parts.facts)
+        self._facts, self._failures = dict(parts.facts), parts.failures
         self.result = self._result(parts.data)
         self._restore()
         segment = provenance.segment(
@@ -166,6 +169,7 @@ class _Run:
         saved_at = time.monotonic()
         try:
             for number in range(record.rounds, run.rounds):
+                self._tell_failures(number)
                 started = time.perf_counter()
                 traffic = self.rounds.advance(number, self._measurer(number))
                 record.add_round(traffic.sent, traffic.edges, time.perf_counter() - started)
@@ -181,7 +185,7 @@ class _Run:
             self._save(DIVERGED)
             return self.plan.result
         missing = np.full(self.plan.topology.n, np.nan, np.float32)
-        record.add(run.rounds - 1, FINAL, missing, missing, self.evaluate())
+        record.add(run.rounds - 1, FINAL, missing, missing, self._scores())
         self._compare_with_earlier()
         self._save(COMPLETE)
         return self.plan.result
@@ -196,11 +200,28 @@ class _Run:
                 epoch == last and ((number + 1) % run.eval_every == 0 or number + 1 == run.rounds)
             )
             if on_grid or diverged:
-                self.result.record.add(number, epoch, loss, accuracy, self.evaluate())
+                self.result.record.add(number, epoch, loss, accuracy, self._scores())
             if diverged:
                 raise _Diverged
 
         return after_epoch
+
+    def _tell_failures(self, number: int) -> None:
+        """A line for what fails at the start of a round."""
+        for failure in self._failures:
+            if failure["round"] == number:
+                nodes = ", ".join(map(str, failure["nodes"]))
+                who = f"node {nodes} fails" if len(failure["nodes"]) == 1 else f"nodes {nodes} fail"
+                tree = f", over {failure['tree']}" if "tree" in failure else ""
+                print(
+                    f"{self.plan.result.name}: round {number}: {who}; what is left starts anew{tree}",
+                    file=sys.stderr,
+                )
+
+    def _scores(self) -> Scores:
+        """Of the models as they are now, with what the algorithm tells of its last round."""
+        scores = self.evaluate()
+        return replace(scores, more=scores.more | self.rounds.measures())
 
     def _save(self, status: str) -> None:
         """First the result, then the checkpoint: rows beyond a checkpoint can be dropped, not invented."""
@@ -209,6 +230,11 @@ class _Run:
             self.plan.config, self.plan.topology, self.result.samples, self.result.record.rounds
         )
         self.result.facts = self._facts | ({} if forecast is None else {"forecast_ood": forecast})
+        if self._failures:
+            # The round in which a run diverges has begun, and is not done.
+            begun = self.result.record.rounds + (status == DIVERGED)
+            happened = [failure for failure in self._failures if failure["round"] < begun]
+            self.result.facts |= {"failures": json.dumps(happened)}
         self.result.segments[-1]["finished"] = provenance.now()
         # Rounds computed anew, for want of a checkpoint, replace a longer result once they have caught up.
         done = self.earlier.attributes["rounds_done"] if self.earlier else 0

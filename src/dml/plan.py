@@ -4,6 +4,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from dml.algorithms.living import Living
 from dml.algorithms.registry import EXPERIMENTS
 from dml.coefficients.strategies import STRATEGIES
 from dml.config import ExperimentConfig
@@ -52,7 +53,8 @@ def make(config: ExperimentConfig, topology: Topology | None = None) -> Plan:
 
     Raises:
         InputError: the graph cannot be read or made, an OOD node is none of its nodes, the strategy
-            or algorithm does not run on it, or the folder of the results cannot be written.
+            or algorithm does not run on it or on what failing nodes leave of it, or the folder of the results
+            cannot be written.
     """
     topology = topology or read(config.topology.topology_file, seed=config.run.seed)
     if config.data.backdoor:
@@ -62,13 +64,24 @@ def make(config: ExperimentConfig, topology: Topology | None = None) -> Plan:
                 raise InputError("backdoor_node_idx", node, f"the graph has the nodes 0 to {topology.n - 1}")
         data = config.data.model_copy(update={"backdoor_node_idx": tuple(int(node) for node in nodes)})
         config = config.model_copy(update={"data": data})
+    _check_runs(config, topology)
+    for failure in Living(topology.n, config.algorithm.failing_nodes).failures():
+        try:
+            _check_runs(config, topology.part(failure.left)[0])
+        except InputError as error:
+            right = f"what is left does not go on: {error}"
+            raise InputError("failing_nodes", failure.text, right) from None
+    check_writable(config.run.out_dir)
+    identity = identify(config, topology)
+    return Plan(config, topology, identity, identity.result(config.run.out_dir))
+
+
+def _check_runs(config: ExperimentConfig, topology: Topology) -> None:
+    """Refuses a graph on which the strategy or the algorithm does not run."""
     if config.algorithm.averages:
         STRATEGIES[config.strategy.aggregation_strategy].check(topology)
         _check_losses(config, topology)
     config.algorithm.check(topology, config.options())
-    check_writable(config.run.out_dir)
-    identity = identify(config, topology)
-    return Plan(config, topology, identity, identity.result(config.run.out_dir))
 
 
 def _check_losses(config: ExperimentConfig, topology: Topology) -> None:

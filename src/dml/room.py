@@ -60,7 +60,9 @@ def _remembered(size: int, plan: Plan) -> int:
     """Bytes of what the algorithm remembers."""
     config, topology = plan.config, plan.topology
     lossy = config.algorithm.drop_probability > 0 or bool((topology.weights < 1).any())
-    return 4 * size * EXPERIMENTS[config.algorithm.algorithm].rows(topology.n, topology.m, lossy)
+    # Where nodes fail, the models of the others are copied, and the algorithm's momentum for all.
+    left = 2 * topology.n if config.algorithm.failing_nodes else 0
+    return 4 * size * (left + EXPERIMENTS[config.algorithm.algorithm].rows(topology.n, topology.m, lossy))
 
 
 def data(plan: Plan) -> int:

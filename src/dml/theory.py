@@ -143,11 +143,13 @@ def ood_forecast(
 
     Returns:
         A share in [0, 1]; None without OOD data, or where the coefficients look at models, or where the
-        algorithm is no average by a strategy's coefficients.
+        algorithm is no average by a strategy's coefficients, or where nodes fail.
     """
     strategy, nodes = config.strategy, config.data.backdoor_node_idx
     name = strategy.aggregation_strategy
     if not (config.data.backdoor and nodes and config.algorithm.averages) or STRATEGIES[name].needs_softmax:
+        return None
+    if config.algorithm.failing_nodes:
         return None
 
     def coefficients(t: int) -> "csr_array":

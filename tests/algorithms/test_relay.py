@@ -242,6 +242,52 @@ def test_relays_of_updates_are_the_plain_loop(rule, drop):
         np.testing.assert_allclose(X.numpy(), x, atol=1e-12)
 
 
+@pytest.mark.parametrize("overlap", [False, True])
+@pytest.mark.parametrize("drop", [0.0, 0.3])
+@pytest.mark.parametrize(
+    ("name", "rule"), [("relaysgd", "hold_last"), ("relay_mix", "own"), ("relaysgd_grad", "hold_last")]
+)
+def test_how_many_values_a_total_held_and_how_old_its_messages_were(name, rule, drop, overlap):
+    """Against the round in which each edge's message was sent."""
+    n = 9
+    topology = tree_of(nx.random_labeled_tree(n, seed=4))
+    X, arrives, plain = matrix(n, 2), outcome(topology, drop), Plain(topology, 1)
+    relay = build(name, topology, X, Options(loss_rule=rule, drop_probability=drop, overlap=overlap))
+    assert all(np.isnan(row).all() for row in relay.measures().values())
+    sent = {}
+    for t in range(15):
+        relay.before(X, t)
+        relay.after(X, t, 0.1)
+        counts = plain.totals(np.zeros((n, 1)), arrives(t), rule == "hold_last", overlap)[1]
+        before = dict(sent)
+        for edge in plain.m:
+            if arrives(t)(*edge):
+                sent[edge] = t
+            elif rule != "hold_last":
+                sent.pop(edge, None)
+        used = before if overlap else sent
+        age = [
+            max([t - used[j, i] for j in plain.neighbours[i] if (j, i) in used], default=0) for i in range(n)
+        ]
+        found = relay.measures()
+        np.testing.assert_array_equal(found["relay_values"], counts[:, 0])
+        np.testing.assert_array_equal(found["relay_age"], age)
+        assert {row.dtype for row in found.values()} == {np.dtype("float32")}
+
+
+def test_of_several_trees_the_least_values_and_the_greatest_age_are_told():
+    topology = make("cycle:n=6")
+    X = torch.zeros(6, 4)
+    relay = build("relaysgd", topology, X, Options(tree="two_chains", overlap=True))
+    alone = [whole(Topology(6, topology.edges[tree.edges], np.ones(5), "tree"), X[:, :2], overlap=True)
+             for tree in trees.choose(topology, "two_chains")]  # fmt: skip
+    for t in range(7):
+        relay.after(X, t, 0.1)
+        counts = [one(X[:, :2].clone(), t) for one in alone]
+        np.testing.assert_array_equal(relay.measures()["relay_values"], np.min(counts, 0))
+        np.testing.assert_array_equal(relay.measures()["relay_age"], np.full(6, min(t, 1)))
+
+
 def test_a_cycle_is_no_tree():
     with pytest.raises(InputError, match=r"--tree given: .* so a cycle"):
         build("relaysgd", make("cycle:n=6"), torch.zeros(6, 2), Options(tree="given"))

@@ -3,9 +3,9 @@
 from collections.abc import Collection
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
-from dml.algorithms import registry
+from dml.algorithms import living, registry
 from dml.algorithms.registry import AVERAGING, EXPERIMENTS, GOSSIP_RULES, MODEL_RULES, Options
 from dml.section import MAX_COUNT, Section, one_of
 from dml.topology import Topology, trees
@@ -54,6 +54,9 @@ class AlgorithmConfig(Section):
         description="what a lost message counts as (default: hold_last; renormalise for decentralized): "
         + ", ".join(_LOSS_RULES),
     )
+    failing_nodes: tuple[str, ...] = Field(
+        (), description="nodes that fail for good, each from the start of a round on, from 0, as NODE@ROUND"
+    )
     edge_weight: float | None = Field(
         None, gt=0, le=1, description="weight of every edge in place of Metropolis-Hastings weights"
     )
@@ -77,6 +80,19 @@ class AlgorithmConfig(Section):
         "tree), off or a number",
     )
 
+    @field_validator("failing_nodes", mode="before")
+    @classmethod
+    def _one_alone(cls, given: object) -> object:
+        # As the one value of a key in a sweep's file.
+        return (given,) if isinstance(given, str) else given
+
+    @field_validator("failing_nodes")
+    @classmethod
+    def _ordered(cls, given: tuple[str, ...]) -> tuple[str, ...]:
+        rounds = living.read(given)
+        order = sorted(rounds, key=lambda node: (rounds[node], node))
+        return tuple(f"{node}@{rounds[node]}" for node in order)
+
     @property
     def averages(self) -> bool:
         """Whether the next models are the averages of an aggregation strategy."""
@@ -89,7 +105,7 @@ class AlgorithmConfig(Section):
             own |= {"lr_correction"}
             own -= set() if self.tree == "bfs" else {"tree_root"}
             own -= set() if self.tree in ("two_chains", "double_binary_trees") else {"tree_slices"}
-        return {"algorithm", "drop_probability", "loss_rule"} | own
+        return {"algorithm", "drop_probability", "loss_rule", "failing_nodes"} | own
 
     def unread(self) -> set[str]:
         """The fields of other sections that mean nothing under this algorithm."""

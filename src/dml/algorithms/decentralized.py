@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from dml import mixing
 from dml.algorithms.links import Links
 from dml.algorithms.lossy import Mixing
 from dml.algorithms.rounds import selected
@@ -41,6 +42,7 @@ class Decentralized(Rule):
         drop: probability that a message is lost, beside what its edge's weight says.
         loss_rule: one of ``registry.GOSSIP_RULES``.
         exchanges_before: models are also sent at the start of a round, for a proximal term.
+        X: the models of the nodes of the graph, [n, P], where these are not all of the population.
     """
 
     def __init__(
@@ -53,8 +55,9 @@ class Decentralized(Rule):
         drop: float = 0.0,
         loss_rule: str = RENORMALISE,
         exchanges_before: bool = False,
+        X: Tensor | None = None,
     ) -> None:
-        self._topology, self._population = topology, population
+        self._topology, self._population, self._part = topology, population, X
         self._config, self._strategy = strategy, STRATEGIES[strategy.aggregation_strategy]
         self._samples, self._seed = samples, seed
         self._models = int(self._strategy.exchanges) + exchanges_before
@@ -64,7 +67,8 @@ class Decentralized(Rule):
         self._links = Links(topology, self._receiver[others], self._sender[others], edge[others], drop, seed)
         self._remembers: Mixing | None = None
         if loss_rule != RENORMALISE and not self._links.reliable:
-            self._remembers = Mixing(self._of_round, self._links, loss_rule, population.X)
+            like = population.X if X is None else X
+            self._remembers = Mixing(self._of_round, self._links, loss_rule, like)
         # Without lost messages and idle nodes, most strategies give the same matrix in every round.
         self._steady = self._links.reliable and strategy.participation == 1 and strategy.steady
         self._C: csr_array | None = None
@@ -75,9 +79,11 @@ class Decentralized(Rule):
             taking_part = selected(self._topology.n, self._config.participation, self._seed, t)
             self._C, self._sent = self.coefficients(t, taking_part), self._traffic(taking_part)
         if self._remembers is not None:
-            self._remembers(self._population.X, t)
-        else:
+            self._remembers(self._models_now, t)
+        elif self._part is None:
             self._population.mix(self._C)
+        else:
+            mixing.mix(self._part, self._C)
         return self._sent
 
     def coefficients(self, number: int, taking_part: NDArray[np.bool_]) -> "csr_array":
@@ -106,7 +112,11 @@ class Decentralized(Rule):
         return self._C
 
     def _similarity(self, receiver: NDArray[np.int64], sender: NDArray[np.int64]) -> NDArray[np.float64]:
-        return cosine_similarity(self._population.X, self._population.tensors, receiver, sender)
+        return cosine_similarity(self._models_now, self._population.tensors, receiver, sender)
+
+    @property
+    def _models_now(self) -> Tensor:
+        return self._population.X if self._part is None else self._part
 
     def _traffic(self, taking_part: NDArray[np.bool_]) -> Traffic:
         """Node j sends its model to each taking-part i that would use it, whether or not the link worked."""

@@ -17,8 +17,8 @@ class Links:
     """The messages that each round sends, k of them, from ``sender`` to ``receiver``.
 
     A message over an edge of weight p arrives with probability p (1 - drop), one that uses no edge of the
-    topology with 1 - drop. Its draw is keyed by (seed, round, receiver, sender): algorithms lose the same
-    messages of the same round.
+    topology with 1 - drop. Its draw is keyed by (seed, round, receiver, sender), by what the two are called:
+    algorithms lose the same messages of the same round, and so do the nodes that are left of a graph.
 
     Args:
         topology: the graph.
@@ -48,9 +48,14 @@ class Links:
         """Whether every message arrives."""
         return bool(np.all(self.probability >= 1))
 
+    @cached_property
+    def _ends(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        called = self.topology.numbers
+        return called[self.receiver], called[self.sender]
+
     def arrived(self, step: int) -> NDArray[np.bool_]:
         """Which messages of a round arrive, [k]."""
-        draw = randomness.uniforms(self.seed, "link", step, self.receiver, self.sender)
+        draw = randomness.uniforms(self.seed, "link", step, *self._ends)
         return draw < self.probability
 
     def traffic(self, numbers: int) -> Traffic:

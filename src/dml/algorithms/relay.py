@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dml.algorithms.links import Links
-from dml.algorithms.rule import prefixed
+from dml.algorithms.rule import Rule, prefixed
 from dml.algorithms.sums import Sums, chunk, table
 from dml.algorithms.traffic import Traffic
 
@@ -45,6 +45,8 @@ class RelaySum:
 
     Attributes:
         counts: how many values the totals of the round hold, n_i, [n].
+        age: rounds since the oldest message in each total was sent, [n]; 0 of a total without messages.
+        ages: rounds since the message that each edge holds was sent, [2(n-1)]; -1 for none.
         like: an empty matrix of its type and device.
     """
 
@@ -53,7 +55,8 @@ class RelaySum:
         self.like, self._width, k, n = like[:0, :0], like.shape[1], len(links.receiver), links.topology.n
         self._messages = table(k, self._width, like)
         self._counts = torch.zeros(k, dtype=torch.int64)
-        self.counts = np.full(n, n)
+        self.counts, self.age = np.full(n, n), np.zeros(n, np.int64)
+        self.ages = np.full(k, -1)
         self._arrived: Tensor | None = None
         self._backlog: Tensor | None = None
         if remember == "backlog" and not links.reliable:
@@ -79,10 +82,12 @@ class RelaySum:
             arrived = self._links.arrived(t)
             self._arrived = torch.from_numpy(arrived).to(self._messages.device)[:, None]
         self._count(arrived)
+        self._grow_old(arrived)
 
     def _count(self, arrived: NDArray[np.bool_]) -> None:
         to, c, n = self._links.receiver, self._counts.numpy(), len(self.counts)
-        keeps = self._links.reliable or self._remember == "hold"
+        # What waits comes with the next message, as if the last one had held it.
+        keeps = self._links.reliable or self._remember != "nothing"
         self.counts = 1 + np.bincount(to, c, n).astype(np.int64)
         if keeps and (self.counts == n).all():
             return  # as it will stay
@@ -90,6 +95,16 @@ class RelaySum:
         c[:] = np.where(arrived, new, c if keeps else 0)
         if not self._overlap:
             self.counts = 1 + np.bincount(to, c, n).astype(np.int64)
+
+    def _grow_old(self, arrived: NDArray[np.bool_]) -> None:
+        if self._links.reliable and (self.ages == 0).all():
+            self.age[:] = 1 if self._overlap else 0
+            return
+        older = np.where(self.ages >= 0, self.ages + 1, -1)
+        kept = -1 if self._remember == "nothing" else older
+        self.ages = np.where(arrived, 0, kept)
+        self.age[:] = 0
+        np.maximum.at(self.age, self._links.receiver, older if self._overlap else self.ages)
 
     def slices(self) -> Iterator[slice]:
         """The chunks of columns."""
@@ -193,9 +208,13 @@ class Relays:
             RelaySum(own, remember, overlap, like[:, columns], 1 / len(like))
             for own, columns in zip(links, self._columns, strict=True)
         ]
+        unknown = np.full(len(like), np.nan, np.float32)
+        self._measured = {"relay_values": unknown, "relay_age": unknown}
+        self._begun = False
 
     def round(self, t: int) -> Iterator[Piece]:
         """The columns of all trees in pieces; each piece's total or mean is to be taken once."""
+        self._begun = True
         for relay, own in zip(self._sums, self._columns, strict=True):
             relay.begin(t)
             short = None
@@ -214,6 +233,33 @@ class Relays:
         ]
         return sum(rest, start=first)
 
+    def measures(self) -> dict[str, NDArray[np.float32]]:
+        """Of the last round, [n]: the values that a node's totals held, and the age of their oldest message.
+
+        Of several trees the least and the greatest; NaN before the first round.
+        """
+        if self._begun:
+            values = np.min([relay.counts for relay in self._sums], 0)
+            age = np.max([relay.age for relay in self._sums], 0)
+            self._measured = {
+                "relay_values": values.astype(np.float32),
+                "relay_age": age.astype(np.float32),
+            }
+        return self._measured
+
+    def ages(self) -> dict[str, NDArray[np.int64]]:
+        """Of the messages of all trees, which go on growing."""
+        return {f"tree{i}_ages": relay.ages for i, relay in enumerate(self._sums)}
+
+    def load(self, state: dict[str, NDArray[np.generic]]) -> None:
+        """Goes on from what :meth:`measures` and :meth:`ages` returned."""
+        self._begun = False
+        # A checkpoint from before they were measured has neither.
+        for name, row in self._measured.items():
+            self._measured[name] = np.asarray(state.get(name, np.full_like(row, np.nan)), np.float32)
+        for i, relay in enumerate(self._sums):
+            relay.ages[:] = state.get(f"tree{i}_ages", -1)
+
     def memory(self) -> dict[str, Tensor]:
         """Those of all trees."""
         return {
@@ -221,3 +267,27 @@ class Relays:
             for i, relay in enumerate(self._sums)
             for name, tensor in prefixed(f"tree{i}_", relay.memory()).items()
         }
+
+
+class RelayRule(Rule):
+    """A rule over relays, which are measured.
+
+    Args:
+        relays: the trees.
+    """
+
+    def __init__(self, relays: Relays) -> None:
+        self._relays = relays
+
+    def measures(self) -> dict[str, NDArray[np.float32]]:
+        """``relay_values`` and ``relay_age``, see :meth:`Relays.measures`."""
+        return self._relays.measures()
+
+    def state(self) -> dict[str, NDArray[np.generic]]:
+        """Also what was measured, and how old the messages are."""
+        return super().state() | self._relays.measures() | self._relays.ages()
+
+    def load_state(self, state: dict[str, NDArray[np.generic]]) -> None:
+        """Goes on from what :meth:`state` returned."""
+        super().load_state(state)
+        self._relays.load(state)

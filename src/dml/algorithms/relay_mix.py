@@ -11,12 +11,12 @@ values count as c x, since that is what a node without an update sends: zero upd
 import torch
 from torch import Tensor
 
-from dml.algorithms.relay import Relays
-from dml.algorithms.rule import Kept, Rule
+from dml.algorithms.relay import RelayRule, Relays
+from dml.algorithms.rule import Kept
 from dml.algorithms.traffic import Traffic
 
 
-class RelayMix(Rule):
+class RelayMix(RelayRule):
     """Sums of updates and a part of the models.
 
     Args:
@@ -28,7 +28,8 @@ class RelayMix(Rule):
     """
 
     def __init__(self, relays: Relays, strength: float, loss_rule: str, kappa: float, X: Tensor) -> None:
-        self._relays, self._c, self._rule = relays, strength, loss_rule
+        super().__init__(relays)
+        self._c, self._rule = strength, loss_rule
         self.lr_factor = 1 + strength * (kappa - 1)
         self._kept = Kept(X)
         self._x0 = X.clone() if loss_rule in ("hold_last", "x0") else None

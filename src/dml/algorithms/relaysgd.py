@@ -9,12 +9,11 @@ all-reduce by kappa = 1 + the mean delay (``lr_factor``): the learning rate may 
 
 from torch import Tensor
 
-from dml.algorithms.relay import Relays
-from dml.algorithms.rule import Rule
+from dml.algorithms.relay import RelayRule, Relays
 from dml.algorithms.traffic import Traffic
 
 
-class RelaySGD(Rule):
+class RelaySGD(RelayRule):
     """Sums of half steps over one or more trees.
 
     Args:
@@ -25,7 +24,8 @@ class RelaySGD(Rule):
     """
 
     def __init__(self, relays: Relays, loss_rule: str, lr_factor: float, X: Tensor) -> None:
-        self._relays, self._rule, self.lr_factor = relays, loss_rule, lr_factor
+        super().__init__(relays)
+        self._rule, self.lr_factor = loss_rule, lr_factor
         self._x0 = X.clone() if loss_rule in ("hold_last", "x0") else None
         self._x = X.clone() if loss_rule == "own" else None
 

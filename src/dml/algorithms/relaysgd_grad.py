@@ -9,12 +9,12 @@ delays leave them apart where data are heterogeneous.
 
 from torch import Tensor
 
-from dml.algorithms.relay import Relays
-from dml.algorithms.rule import Kept, Rule
+from dml.algorithms.relay import RelayRule, Relays
+from dml.algorithms.rule import Kept
 from dml.algorithms.traffic import Traffic
 
 
-class RelaySGDGrad(Rule):
+class RelaySGDGrad(RelayRule):
     """Sums of updates over one or more trees.
 
     Args:
@@ -23,7 +23,8 @@ class RelaySGDGrad(Rule):
     """
 
     def __init__(self, relays: Relays, X: Tensor) -> None:
-        self._relays, self._kept = relays, Kept(X)
+        super().__init__(relays)
+        self._kept = Kept(X)
 
     def before(self, X: Tensor, t: int) -> None:
         """Keeps x(t)."""

@@ -2,7 +2,8 @@
 
 One round t, on the population matrix X [n, P]:
 
-    1. S = the nodes that take part, max(1, floor(n x participation)) of them, drawn without replacement
+    1. S = the nodes that take part, max(1, floor(n x participation)) of those n that live, drawn without
+       replacement
     2. x_i <- local epochs, or a number of local steps, on node i's data, for i in S
     3. the rule makes x(t + 1) of all models
 """
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dml import randomness
+from dml.algorithms.living import Living
 from dml.algorithms.rule import Rule
 from dml.algorithms.traffic import Traffic
 from dml.training.config import TrainingConfig
@@ -49,6 +51,7 @@ class Rounds:
         training: how; its learning rate is the one that is trained with.
         participation: share of the nodes that take part in a round.
         seed: the experiment's seed.
+        living: which nodes live in which round; None where none fails.
     """
 
     def __init__(
@@ -59,9 +62,10 @@ class Rounds:
         training: TrainingConfig,
         participation: float,
         seed: int,
+        living: Living | None = None,
     ) -> None:
         self._rule, self._X, self._engine, self._training = rule, X, engine, training
-        self._participation, self._seed = participation, seed
+        self._participation, self._seed, self._living = participation, seed, living
         # Nodes with more data take more steps an epoch; a rule has one learning rate for all.
         steps = training.local_steps or training.epochs * float(np.mean(engine.batches))
         self._lr = training.lr * steps if training.train else 0.0
@@ -84,7 +88,15 @@ class Rounds:
 
     def selected(self, number: int) -> NDArray[np.bool_]:
         """Who takes part in a round, [n]."""
-        return selected(len(self._X), self._participation, self._seed, number)
+        if self._living is None:
+            return selected(len(self._X), self._participation, self._seed, number)
+        result = self._living.at(number)
+        result[result] = selected(int(result.sum()), self._participation, self._seed, number)
+        return result
+
+    def measures(self) -> dict[str, NDArray[np.float32]]:
+        """What the rule tells of the last round, by the metric's name, [n] each."""
+        return self._rule.measures()
 
     def state(self) -> dict[str, NDArray[np.generic]]:
         """What a checkpoint needs beside the models."""

@@ -46,6 +46,10 @@ class Rule(ABC):
         """The momentum buffers, [n, P], from which local SGD starts in this round; None: its own."""
         return None
 
+    def measures(self) -> dict[str, NDArray[np.float32]]:
+        """What is to be known of the last round beside the models, by the metric's name, [n] each."""
+        return {}
+
     def memory(self) -> dict[str, Tensor]:
         """What the rule remembers from round to round, by name; the tensors themselves."""
         return {}

@@ -18,7 +18,7 @@ TUNED = ("lr", "momentum", "nesterov", "keep_optimizer")
 _OWN = {
     flag: info.default
     for flag, info in AlgorithmConfig.model_fields.items()
-    if flag not in ("algorithm", "drop_probability")
+    if flag not in ("algorithm", "drop_probability", "failing_nodes")
 }
 """An algorithm's options, which make variants of it, and their defaults."""
 

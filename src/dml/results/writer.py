@@ -34,7 +34,7 @@ class Result:
         betweenness: whether the file holds it.
         all_to_all: models are exchanged between all nodes, as by ``unweighted_fl``.
         record: what was measured.
-        facts: what was found out beside, by the name of its attribute: tree, lr_factor, forecast_ood.
+        facts: what was found out beside, by the name of its attribute: tree, lr_factor, ...
         segments: one entry a start: versions, accelerator, host, times ..
         status: running, complete or diverged.
     """

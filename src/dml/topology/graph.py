@@ -42,6 +42,7 @@ class Topology:
         weights: [m] in (0, 1], the probability that the link works; kept as float64, sorted as the edges are.
         source: how the graph was made (``barabasi_albert:n=33,m=2,seed=0``), or the stem of its file.
         blocks: [n] the generator's own community of each node, where it has some.
+        called: [n] what its nodes are called in the graph that it is a part of; None for a whole graph.
 
     Raises:
         InputError: the parts do not make such a graph.
@@ -52,6 +53,7 @@ class Topology:
     weights: NDArray[np.float64]
     source: str
     blocks: NDArray[np.int32] | None = None
+    called: NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
         edges = np.sort(_pairs(self.edges), axis=1)
@@ -85,6 +87,19 @@ class Topology:
     def with_weights(self, weights: ArrayLike, source: str) -> "Topology":
         """The same edges with other link probabilities, [m] in the order of `edges`."""
         return replace(self, weights=np.asarray(weights, dtype=np.float64), source=source)
+
+    def part(self, nodes: NDArray[np.int64]) -> tuple["Topology", NDArray[np.int64]]:
+        """The graph on some of the nodes, ascending, and the rows of `edges` that it keeps."""
+        kept = np.isin(self.edges, nodes).all(axis=1)
+        edges = np.searchsorted(nodes, self.edges[kept]).astype(np.int32)
+        blocks = None if self.blocks is None else self.blocks[nodes]
+        part = Topology(len(nodes), edges, self.weights[kept], self.source, blocks, self.numbers[nodes])
+        return part, np.flatnonzero(kept)
+
+    @cached_property
+    def numbers(self) -> NDArray[np.int64]:
+        """What the nodes are called, in a part of a graph as in the whole one, [n]."""
+        return np.arange(self.n) if self.called is None else self.called
 
     @property
     def m(self) -> int:

@@ -80,7 +80,7 @@ def choose(
         topology: the graph.
         choice: one of ``CHOICES``. ``auto`` is the graph itself where it is a tree, else
             ``min_mean_distance``; ``given`` is the graph itself.
-        root: of the ``bfs`` tree; by default the node of highest degree.
+        root: of the ``bfs`` tree, as it is called; by default the node of highest degree.
         seed: of the ``random`` tree.
 
     Of large graphs ``min_mean_distance`` takes O(n m), in Python: seconds at 1,000 nodes; ``min_diameter``
@@ -94,13 +94,16 @@ def choose(
     if root is not None:
         if choice != "bfs":
             raise InputError("tree_root", root, "only --tree bfs has a root")
-        if not 0 <= root < topology.n:
-            raise InputError("tree_root", root, f"is no node; nodes are 0..{topology.n - 1}")
+        if root not in topology.numbers:
+            whole = topology.called is None
+            right = f"is no node; nodes are 0..{topology.n - 1}" if whole else "is no node of what is left"
+            raise InputError("tree_root", root, right)
     if choice == "two_chains":
         return _two_chains(topology)
     if choice in PRESETS:
         return tuple(_named(topology, choice, *tree) for tree in _preset(choice, topology.n))
-    first = _from(topology, topology.most_connected(1) if root is None else [root])
+    at = topology.most_connected(1) if root is None else np.flatnonzero(topology.numbers == root).tolist()
+    first = _from(topology, at)
     if choice == "given" and topology.m >= topology.n:
         right = (
             f"{topology.source} has {topology.m} edges on {topology.n} nodes, so a cycle; a tree is needed"
@@ -137,9 +140,9 @@ def _from(topology: Topology, roots: list[int]) -> Tree:
                     order.append(int(other))
     if len(order) < topology.n:
         reached = f"only {len(order)} of the {topology.n} nodes of {topology.source} are connected to"
-        right = f"{reached} node {roots[0]}; a spanning tree needs a connected graph"
+        right = f"{reached} node {topology.numbers[roots[0]]}; a spanning tree needs a connected graph"
         raise InputError("topology_file", topology.source, right)
-    words = "the breadth-first tree from " + " and ".join(f"node {root}" for root in roots)
+    words = "the breadth-first tree from " + " and ".join(f"node {topology.numbers[root]}" for root in roots)
     return Tree(topology.n, np.sort(used[used >= 0]), np.array(order), parent, words)
 
 
@@ -208,7 +211,8 @@ def _two_chains(topology: Topology) -> tuple[Tree, ...]:
         came_by, node = int(edge_index[place]), int(indices[place])
         rows.append(came_by)
     cuts = rows[-1], rows[topology.n // 2 - 1]
-    names = [f"the ring without the edge {'-'.join(map(str, topology.edges[cut]))}" for cut in cuts]
+    ends = [topology.numbers[topology.edges[cut]] for cut in cuts]
+    names = [f"the ring without the edge {'-'.join(map(str, pair))}" for pair in ends]
     return tuple(
         _of_rows(topology, np.array([row for row in rows if row != cut]), name)
         for cut, name in zip(cuts, names, strict=True)
@@ -218,7 +222,7 @@ def _two_chains(topology: Topology) -> tuple[Tree, ...]:
 def _named(topology: Topology, choice: str, name: str, pairs: Pairs) -> Tree:
     row = {(int(i), int(j)): k for k, (i, j) in enumerate(topology.edges)}
     wanted = [(min(pair), max(pair)) for pair in pairs]
-    missing = [f"{i}-{j}" for i, j in wanted if (i, j) not in row]
+    missing = ["-".join(map(str, topology.numbers[[i, j]])) for i, j in wanted if (i, j) not in row]
     if missing:
         right = f"{topology.source} lacks the edge {missing[0]}" + (
             f" and {len(missing) - 1} others" if len(missing) > 1 else ""

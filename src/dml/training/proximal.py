@@ -30,9 +30,13 @@ class Proximal:
 
     def __init__(self, population: Population, neighbours: Sequence[NDArray[np.int64]], coeff: float) -> None:
         self._population, self._coeff = population, coeff
-        device = population.X.device
-        self._neighbours = [torch.from_numpy(np.asarray(j, np.int64)).to(device) for j in neighbours]
         self._start = torch.empty_like(population.X)
+        self.draw_to(neighbours)
+
+    def draw_to(self, neighbours: Sequence[NDArray[np.int64]]) -> None:
+        """From the next round on these are the neighbours of each node, n arrays."""
+        device = self._population.X.device
+        self._neighbours = [torch.from_numpy(np.asarray(j, np.int64)).to(device) for j in neighbours]
 
     def begin_round(self) -> None:
         """The neighbours' models are those of now."""
