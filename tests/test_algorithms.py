@@ -14,6 +14,7 @@ from dml.config import ExperimentConfig
 from dml.errors import InputError
 from dml.models.cost import size_of
 from dml.models.registry import build
+from dml.parallel.comparison import LEARNING_RATES
 from dml.results import checkpoint
 from dml.results.summary import summary
 from dml.topology import trees
@@ -376,3 +377,18 @@ def test_failing_nodes_are_in_an_id_in_one_order_and_only_where_there_are_some(s
     ]
     assert ids[0] == ids[1] != ids[2] == ids[3]
     assert small(failing_nodes="2@1").algorithm.failing_nodes == ("2@1",)
+
+
+def test_uneven_labels_leave_the_worst_node_of_dpsgd_behind_that_of_relaysgd(small: Small, tmp_path: Path):
+    """Table 2 of Vogels et al. (2021) on digits: the preset relaysgd's methods on its chain at alpha 0.01."""
+    flags = {"topology_file": "chain:n=16", "partition": "equal", "label_alpha": 0.01, "local_steps": 1}
+    flags |= {"momentum": 0.9, "nesterov": True, "rounds": 600, "eval_every": 600, "ood_test_proportion": 0.1}
+    found = {}
+    for name in ("dpsgd", "relaysgd"):
+        _, (_, _, lr) = LEARNING_RATES[name, "chain:n=16"]
+        run = results.load(experiment.run(small(**flags, algorithm=name, lr=lr, out_dir=tmp_path / name)))
+        found[name] = run.attributes["worst_test"], run.arrays["communication/bytes_sent"].sum()
+    (accuracy, sent), (relayed, sent_by_relays) = found["dpsgd"], found["relaysgd"]
+    assert relayed - accuracy >= 0.05
+    # A counter goes along with each of the 30 messages a round.
+    assert sent_by_relays - sent == 600 * 30 * 4

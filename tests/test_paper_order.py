@@ -20,7 +20,17 @@ WS = "watts_strogatz:n=33,k=4,p=0.5"
 def test_topology_aware_strategies_spread_ood_knowledge_further(script: Script, tmp_path: Path):
     strategies = ("unweighted", "unweighted_fl", "degCent", "betCent")
     called = script(
-        "bd_scheduler.py", "--preset", "quickstart", "--seeds", 0, 1, 2, "--strategies", *strategies
+        "bd_scheduler.py",
+        "--preset",
+        "quickstart",
+        "--seeds",
+        0,
+        1,
+        2,
+        "--eval_every",
+        1,
+        "--strategies",
+        *strategies,
     )
     assert called.returncode == 0, called.stderr
     print(called.stdout)
