@@ -108,6 +108,20 @@ _TREE = frozenset({"tree", "tree_root", "tree_slices", "overlap"})
 _EACH = "to each neighbour"
 _ALONG = "along each edge of the tree"
 
+
+def _corrected(admits: Callable[[Topology, Options], object]) -> Algorithm:
+    return Algorithm(
+        _W,
+        GOSSIP_RULES,
+        1,
+        f"its corrected model {_EACH}",
+        "a correction a node",
+        convex=False,
+        rows=lambda n, m, lossy: n + (2 * m if lossy else 0),
+        admits=admits,
+    )
+
+
 ALGORITHMS: dict[str, Algorithm] = {
     "allreduce": Algorithm(
         frozenset(),
@@ -148,26 +162,8 @@ ALGORITHMS: dict[str, Algorithm] = {
         rows=lambda n, m, lossy: 4 * n,
         admits=_trees,
     ),
-    "d2": Algorithm(
-        _W,
-        GOSSIP_RULES,
-        1,
-        f"its corrected model {_EACH}",
-        "a correction a node",
-        convex=False,
-        rows=lambda n, m, lossy: n + (2 * m if lossy else 0),
-        admits=_d2,
-    ),
-    "exact_diffusion": Algorithm(
-        _W,
-        GOSSIP_RULES,
-        1,
-        f"its corrected model {_EACH}",
-        "a correction a node",
-        convex=False,
-        rows=lambda n, m, lossy: n + (2 * m if lossy else 0),
-        admits=_weights,
-    ),
+    "d2": _corrected(_d2),
+    "exact_diffusion": _corrected(_weights),
     "gradient_tracking": Algorithm(
         _W,
         GOSSIP_RULES,
