@@ -300,6 +300,7 @@ def test_experiments_with_failing_nodes_resume_bit_for_bit(name, more, small: Sm
     found = results.load(whole)
     sent, trained = found.arrays["communication/bytes_sent"], found.arrays["metrics/train_loss"]
     failures = json.loads(found.attributes["failures"])
+    assert "failed in round 2: 3" in summary(found)
     assert [(f["round"], f["nodes"]) for f in failures] == [(2, [3]), (4, [5])]
     assert all(("tree" in f) == ("tree" in found.attributes) for f in failures)
     assert "round 2: node 3 fails; what is left starts anew" in told

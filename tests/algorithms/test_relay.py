@@ -8,7 +8,8 @@ import torch
 from dml.algorithms import links
 from dml.algorithms.build import build
 from dml.algorithms.registry import Options
-from dml.algorithms.relay import Relays, RelaySum
+from dml.algorithms.relay import Relays
+from dml.algorithms.relay_sum import RelaySum
 from dml.errors import InputError
 from dml.topology import Topology, make, trees
 
