@@ -355,6 +355,28 @@ def test_scores_are_those_of_the_graph_that_is_left(strategy: str, small: Small,
     np.testing.assert_array_equal(X[3], start[3])
 
 
+def test_the_proximal_term_draws_to_no_node_that_has_failed(small: Small, tmp_path: Path):
+    """What is left of a chain of three are two nodes without neighbours."""
+    flags = {
+        "topology_file": "chain:n=3",
+        "failing_nodes": ("1@1",),
+        "rounds": 2,
+        "epochs": 1,
+        "engine": "loop",
+    }
+    flags |= {"aggregation_strategy": "test_agg", "optimizer": "sgd"}
+    losses = [
+        results.load(experiment.run(small(**flags, prox_coeff=mu, out_dir=tmp_path / str(mu))))
+        for mu in (0.0, 0.5)
+    ]
+    plain, drawn = (found.arrays["metrics/train_loss"][:2, [0, 2]] for found in losses)
+    assert (plain[0] != drawn[0]).all()
+    # From equal models on they train alike.
+    apart = small(**flags | {"failing_nodes": ("1@0",)}, prox_coeff=0.5, out_dir=tmp_path / "apart")
+    alone = results.load(experiment.run(apart)).arrays["metrics/train_loss"][:2, [0, 2]]
+    np.testing.assert_array_equal(alone, plain)
+
+
 def test_a_failure_beyond_the_last_round_changes_no_number(small: Small, tmp_path: Path):
     plain = results.load(experiment.run(small(algorithm="relaysgd", out_dir=tmp_path / "a")))
     late = small(algorithm="relaysgd", failing_nodes=("1@99",), out_dir=tmp_path / "b")
