@@ -300,6 +300,7 @@ def test_experiments_with_failing_nodes_resume_bit_for_bit(name, more, small: Sm
     found = results.load(whole)
     sent, trained = found.arrays["communication/bytes_sent"], found.arrays["metrics/train_loss"]
     failures = json.loads(found.attributes["failures"])
+    assert "failed in round 2: 3" in summary(found)
     assert [(f["round"], f["nodes"]) for f in failures] == [(2, [3]), (4, [5])]
     assert all(("tree" in f) == ("tree" in found.attributes) for f in failures)
     assert "round 2: node 3 fails; what is left starts anew" in told
@@ -352,6 +353,28 @@ def test_scores_are_those_of_the_graph_that_is_left(strategy: str, small: Small,
         expected = sum(score[j] * start[j] for j in near) / sum(score[j] for j in near)
         np.testing.assert_allclose(X[i], expected, atol=1e-6)
     np.testing.assert_array_equal(X[3], start[3])
+
+
+def test_the_proximal_term_draws_to_no_node_that_has_failed(small: Small, tmp_path: Path):
+    """What is left of a chain of three are two nodes without neighbours."""
+    flags = {
+        "topology_file": "chain:n=3",
+        "failing_nodes": ("1@1",),
+        "rounds": 2,
+        "epochs": 1,
+        "engine": "loop",
+    }
+    flags |= {"aggregation_strategy": "test_agg", "optimizer": "sgd"}
+    losses = [
+        results.load(experiment.run(small(**flags, prox_coeff=mu, out_dir=tmp_path / str(mu))))
+        for mu in (0.0, 0.5)
+    ]
+    plain, drawn = (found.arrays["metrics/train_loss"][:2, [0, 2]] for found in losses)
+    assert (plain[0] != drawn[0]).all()
+    # From equal models on they train alike.
+    apart = small(**flags | {"failing_nodes": ("1@0",)}, prox_coeff=0.5, out_dir=tmp_path / "apart")
+    alone = results.load(experiment.run(apart)).arrays["metrics/train_loss"][:2, [0, 2]]
+    np.testing.assert_array_equal(alone, plain)
 
 
 def test_a_failure_beyond_the_last_round_changes_no_number(small: Small, tmp_path: Path):

@@ -8,7 +8,8 @@ import torch
 from dml.algorithms import links
 from dml.algorithms.build import build
 from dml.algorithms.registry import Options
-from dml.algorithms.relay import Relays, RelaySum
+from dml.algorithms.relay import Relays
+from dml.algorithms.relay_sum import RelaySum
 from dml.errors import InputError
 from dml.topology import Topology, make, trees
 
@@ -273,6 +274,24 @@ def test_how_many_values_a_total_held_and_how_old_its_messages_were(name, rule, 
         np.testing.assert_array_equal(found["relay_values"], counts[:, 0])
         np.testing.assert_array_equal(found["relay_age"], age)
         assert {row.dtype for row in found.values()} == {np.dtype("float32")}
+
+
+def test_a_checkpoint_from_before_the_relays_were_measured_goes_on():
+    topology, X = make("chain:n=4"), matrix(4, 3)
+    rule = build("relaysgd", topology, X)
+    rule.after(X, 0, 0.1)
+    old = {
+        name: value for name, value in rule.state().items() if not name.endswith(("_values", "_age", "_ages"))
+    }
+    assert old.keys() == rule.memory().keys()
+    other, Y = build("relaysgd", topology, X), X.clone()
+    other.load_state(old)
+    assert np.isnan(other.measures()["relay_values"]).all()
+    for t in (1, 2):
+        rule.after(X, t, 0.1)
+        other.after(Y, t, 0.1)
+    assert torch.equal(X, Y)
+    assert rule.measures()["relay_values"].tolist() == other.measures()["relay_values"].tolist() == [4.0] * 4
 
 
 def test_of_several_trees_the_least_values_and_the_greatest_age_are_told():

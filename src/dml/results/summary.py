@@ -1,5 +1,6 @@
 """The summary of one experiment, as text: what a user wants to know when it has ended."""
 
+import json
 import math
 import textwrap
 from collections.abc import Callable
@@ -30,6 +31,10 @@ def summary(result: Loaded) -> str:
         factor = float(result.attributes["lr_factor"])
         times = "" if factor == 1 else f"; learning rate {config['lr']:g} x {factor:.3f}"
         lines += textwrap.wrap(f"relayed over {result.attributes['tree']}{times}", 80)
+    for failure in json.loads(result.attributes.get("failures", "[]")):
+        nodes = ", ".join(map(str, failure["nodes"]))
+        tree = f"; from then on over {failure['tree']}" if "tree" in failure else ""
+        lines += textwrap.wrap(f"failed in round {failure['round']}: {nodes}{tree}", 80)
     if not len(a["metrics/round"]):
         return "\n".join([*lines, "nothing was measured"])
     lines += ["", f"{'accuracy after the last round':<34}{'mean':>8}{'worst node':>19}{'best node':>19}"]
