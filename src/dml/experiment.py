@@ -135,12 +135,12 @@ class _Run:
         record = self.earlier.record()
         record.keep(saved.rounds, self._every, saved.edge_bytes)
         try:
-            own = {"X": self.population.X, "edge_bytes": self.result.record.edge_bytes, **self.rounds.state()}
-            kept = {"X": saved.X, "edge_bytes": saved.edge_bytes, **saved.algorithm}
-            for name in own.keys() & kept.keys():
-                if tuple(kept[name].shape) != tuple(own[name].shape):
-                    # Copying it would spread one number over all nodes.
-                    raise ValueError(f"{name} has the shape {tuple(kept[name].shape)}")
+            own = {name: value.shape for name, value in self.rounds.state().items()}
+            own |= {"X": tuple(self.population.X.shape), "edge_bytes": self.result.record.edge_bytes.shape}
+            for name, value in {"X": saved.X, "edge_bytes": saved.edge_bytes, **saved.algorithm}.items():
+                if name in own and value.shape != own[name]:
+                    # Copying it would spread one row over all nodes.
+                    raise ValueError(f"{name} has the shape {value.shape}")
             with torch.no_grad():
                 self.population.X.copy_(torch.from_numpy(saved.X))
             self.population.load_buffers(saved.buffers)

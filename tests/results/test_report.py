@@ -264,5 +264,6 @@ def test_columns_of_large_numbers_do_not_touch(size):
     values = np.full(10000, size, np.float32)
     line = _nodes("distance to the mean model", values, np.zeros(10000, bool), best=lambda v: v.size - 1)
     words = line.split()
-    assert len(words) == 12 and len(line) <= 80
+    assert len(words) == 12
+    assert len(line) <= 80
     assert [float(word) for word in (words[5], words[6], words[9])] == pytest.approx([size] * 3, rel=0.4)

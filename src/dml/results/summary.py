@@ -98,7 +98,7 @@ def _nodes(
 
 
 def _short(value: float) -> str:
-    """Three decimals; of what is larger than an accuracy, as few digits as fit, so that columns never touch."""
+    """Three decimals; what is larger than an accuracy in five letters or so, that columns never touch."""
     if value < 10:
         return f"{value:.3f}"
     if value < 9999.5:
