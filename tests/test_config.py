@@ -150,3 +150,11 @@ def test_the_fields_of_tiny_mem_are_in_the_id_of_its_experiments(flags):
     graph = make_graph("cycle:n=4")
     assert identify(config.make({**base, **flags}), graph).id != identify(config.make(base), graph).id
     assert identify(config.make({**base, "num_test": 12}), graph).id == identify(config.make(base), graph).id
+
+
+@pytest.mark.parametrize("momentum", ["0", 0.0])
+def test_a_flag_that_was_not_given_is_not_blamed(momentum):
+    with pytest.raises(InputError, match=r"^--momentum 0.*: must be above 0 for quasi_global_momentum$"):
+        config.make({"algorithm": "quasi_global_momentum", "momentum": momentum})
+    with pytest.raises(InputError, match="--nesterov: needs --momentum above 0"):
+        config.make({"algorithm": "dpsgd", "nesterov": True})

@@ -296,8 +296,23 @@ def test_a_checkpoint_that_lacks_a_part_is_named(small: Small):
     path = experiment.run(small(rounds=2)).with_suffix(".ckpt")
     with h5py.File(path, "a") as file:
         del file["algorithm/passes"]
-    with pytest.raises(DamagedFileError, match=path.name):
+    with pytest.raises(DamagedFileError, match=f"{path.name} does not fit .*lacks 'passes'"):
         experiment.run(small(rounds=4))
+
+
+@pytest.mark.parametrize("part", ["X", "edge_bytes", "algorithm/passes", "algorithm/rule_tree0_messages"])
+def test_a_checkpoint_with_a_part_of_another_shape_is_named(small: Small, part: str):
+    """Not one row of it taken for all."""
+    flags = {"algorithm": "relaysgd", "drop_probability": 0.3}
+    path = experiment.run(small(rounds=2, **flags)).with_suffix(".ckpt")
+    with h5py.File(path, "a") as file:
+        value = file[part][:1]
+        del file[part]
+        file[part] = value
+    with pytest.raises(
+        DamagedFileError, match=f"{path.name} does not fit .*{part.split('/')[-1]} has the shape"
+    ):
+        experiment.run(small(rounds=4, **flags))
 
 
 def test_a_refused_experiment_leaves_no_folder(small: Small, tmp_path: Path):

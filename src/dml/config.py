@@ -208,7 +208,11 @@ def make(given: Mapping[str, Any], *, drop_unread: bool = False) -> ExperimentCo
         try:
             parts[name] = section(**own)
         except ValidationError as error:
-            raise input_error(error) from None
+            fault = input_error(error)
+            if fault.flag == "nesterov" and "nesterov" not in flags:
+                # It is the algorithm's own default, and not what the user has to change.
+                fault = InputError("momentum", flags["momentum"], f"must be above 0 for {flags['algorithm']}")
+            raise fault from None
     for flag in values:
         raise InputError(flag, values[flag], "there is no such flag; --help lists them")
     config = ExperimentConfig(**parts)

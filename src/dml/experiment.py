@@ -138,15 +138,20 @@ class _Run:
         record = self.earlier.record()
         record.keep(saved.rounds, self._every, saved.edge_bytes)
         try:
-            if saved.X.shape != tuple(self.population.X.shape):
-                raise ValueError(f"X is {saved.X.shape}")
+            own = {name: value.shape for name, value in self.rounds.state().items()}
+            own |= {"X": tuple(self.population.X.shape), "edge_bytes": self.result.record.edge_bytes.shape}
+            for name, value in {"X": saved.X, "edge_bytes": saved.edge_bytes, **saved.algorithm}.items():
+                if name in own and value.shape != own[name]:
+                    # Copying it would spread one row over all nodes.
+                    raise ValueError(f"{name} has the shape {value.shape}")
             with torch.no_grad():
                 self.population.X.copy_(torch.from_numpy(saved.X))
             self.population.load_buffers(saved.buffers)
             self.rounds.load_state(saved.algorithm)
         except (KeyError, ValueError, IndexError, RuntimeError, TypeError) as error:
+            why = f"it lacks {error}" if isinstance(error, KeyError) else error
             raise DamagedFileError(
-                f"{path} does not fit its experiment ({error}); it was left as it is: move it away"
+                f"{path} does not fit its experiment ({why}); it was left as it is: move it away"
             ) from error
         self.result.record = record
 

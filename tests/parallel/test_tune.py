@@ -18,7 +18,10 @@ seed: [0, 1]
 
 
 def searched(tmp_path, monkeypatch, score, metric="worst_test", text=SWEEP):
-    """The tuner after all that it asked for was done; a function of the configuration gives each score."""
+    """The tuner after all that it asked for was done.
+
+    A function of the configuration gives each score, None where the experiment fails.
+    """
     path = tmp_path / "mine.yaml"
     path.write_text(text)
     own, flags = sweep.make({"sweep": str(path), "tune_lr": metric, "out_dir": str(tmp_path)})
@@ -36,7 +39,8 @@ def searched(tmp_path, monkeypatch, score, metric="worst_test", text=SWEEP):
         plan = waiting.pop(0)
         scores[plan.result] = score(plan.config)
         ran.append(plan.identity.id)
-        waiting += tuner.follow(plan)
+        if scores[plan.result] is not None:
+            waiting += tuner.follow(plan)
     assert len(ran) == len(set(ran)), "an experiment was run twice"
     return tuner, path
 
@@ -75,6 +79,30 @@ def test_a_search_that_finds_nothing_says_so_and_ends(tmp_path, monkeypatch):
     assert "algorithm dpsgd, not converged: diverges at every lr" in tuner.report()[0]
     tuner.write(tmp_path / "tuned.yaml")
     assert "not converged" in (tmp_path / "tuned.yaml").read_text()
+
+
+def test_a_search_in_which_an_experiment_failed_has_not_ended(tmp_path, monkeypatch):
+    def score(config):
+        return None if config.algorithm.algorithm == "dpsgd" and config.training.lr == 0.4 else hill(config)
+
+    tuner, _ = searched(tmp_path, monkeypatch, score)
+    assert (
+        tuner.report()[0] == "algorithm dpsgd, not ended: an experiment at lr 0.4 failed; best so far lr 0.8"
+    )
+    tuner.write(tmp_path / "tuned.yaml")
+    plans = sweep.experiments(*sweep.make({"sweep": str(tmp_path / "tuned.yaml"), "out_dir": str(tmp_path)}))
+    assert {plan.config.algorithm.algorithm for plan in plans} == {"relaysgd"}
+
+
+def test_a_search_whose_first_experiments_all_failed_says_so(tmp_path, monkeypatch):
+    tuner, _ = searched(tmp_path, monkeypatch, lambda config: None)
+    assert tuner.report()[0] == "algorithm dpsgd, not ended: an experiment at lr 0.05 or 0.1 or 0.2 failed"
+
+
+def test_the_first_learning_rate_is_the_one_that_was_given(tmp_path, monkeypatch):
+    text = 'topology_file: "chain:n=4"\nalgorithm: dpsgd\nlr: 0.0123456\n'
+    tuner, _ = searched(tmp_path, monkeypatch, lambda config: 0.5, text=text)
+    assert [tuner.searches[0].lr(step) for step in (-1, 0, 1)] == [0.006173, 0.0123456, 0.02469]
 
 
 def test_a_search_ends_at_its_edge(tmp_path, monkeypatch):

@@ -256,3 +256,14 @@ def test_columns_of_large_graphs_do_not_touch():
     line = _nodes("IID test set", np.linspace(0, 1, 10000).astype(np.float32), np.zeros(10000, bool))
     assert line.split()[3:] == ["0.500", "0.000", "(node", "0)", "1.000", "(node", "9999)"]
     assert len(line) <= 80
+
+
+@pytest.mark.parametrize("size", [9.9996, 99.996, 999.96, 9999.6, 99999.6, 1.5e7, 3e38])
+def test_columns_of_large_numbers_do_not_touch(size):
+    """Distances of models that no link draws together, and perplexities, have no bound."""
+    values = np.full(10000, size, np.float32)
+    line = _nodes("distance to the mean model", values, np.zeros(10000, bool), best=lambda v: v.size - 1)
+    words = line.split()
+    assert len(words) == 12
+    assert len(line) <= 80
+    assert [float(word) for word in (words[5], words[6], words[9])] == pytest.approx([size] * 3, rel=0.4)

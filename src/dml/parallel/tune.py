@@ -46,8 +46,9 @@ class Search:
     open: set[int] = field(default_factory=set)
 
     def lr(self, step: int) -> float:
-        """The learning rate so many factors from the first, to four digits, as it is written down."""
-        return float(f"{self.plans[0].config.training.lr * FACTOR**step:.4g}")
+        """The learning rate so many factors from the first, to four digits; the first as it was given."""
+        first = self.plans[0].config.training.lr
+        return float(f"{first * FACTOR**step:.4g}") if step else first
 
     @property
     def best(self) -> int | None:
@@ -72,6 +73,10 @@ class Search:
     @property
     def found(self) -> str:
         """How it ended, in words."""
+        if self.open:
+            waits = " or ".join(f"{self.lr(step):g}" for step in sorted(self.open))
+            so_far = "" if self.best is None else f"; best so far lr {self.lr(self.best):g}"
+            return f"not ended: an experiment at lr {waits} failed{so_far}"
         if self.best is None:
             tried = f"{self.lr(min(self.scores)):g} .. {self.lr(max(self.scores)):g}"
             return f"not converged: diverges at every lr {tried}"
@@ -148,13 +153,16 @@ class Tuner:
         return lines
 
     def write(self, path: Path) -> None:
-        """Writes a sweep's file: each combination with its best learning rate; those without are told."""
+        """Writes a sweep's file: each combination with its best learning rate; those without are told.
+
+        One whose search has not ended, as an experiment failed, is without: its best so far may be far off.
+        """
         import yaml
 
         lines = [f"# Learning rates of the best {self._metric}, found by bd_scheduler.py --tune_lr."]
         for search, told in zip(self.searches, self.report(), strict=True):
             lines.append(f"# {told}")
-            if search.best is None:
+            if search.best is None or search.open:
                 continue
             seeds = sorted({plan.config.run.seed for plan in search.plans})
             # In a sweep's file a list is crossed; what is a list itself stands in another.

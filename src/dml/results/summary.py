@@ -98,8 +98,17 @@ def _nodes(
     if not np.isfinite(values).all():
         return f"{name:<34}{'not finite':>8}"
     first, last = int(best(-values)), int(best(values))
-    low, high = f"{values[first]:.3f} (node {first})", f"{values[last]:.3f} (node {last})"
-    return f"{name:<34}{values.mean(dtype=np.float64):>8.3f}{low:>19}{high:>19}"
+    low, high = f"{_short(values[first])} (node {first})", f"{_short(values[last])} (node {last})"
+    return f"{name:<34}{_short(values.mean(dtype=np.float64)):>8}{low:>19}{high:>19}"
+
+
+def _short(value: float) -> str:
+    """Three decimals; what is larger than an accuracy in five letters or so, that columns never touch."""
+    if value < 10:
+        return f"{value:.3f}"
+    if value < 9999.5:
+        return f"{value:.4g}"
+    return f"{value:.0f}" if value < 99999.5 else f"{value:.0e}"
 
 
 def _mean_model(result: Loaded) -> list[str]:
