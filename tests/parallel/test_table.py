@@ -8,6 +8,7 @@ from scripts import Script
 
 from dml.errors import InputError
 from dml.parallel import sweep
+from dml.parallel.comparison import ALPHAS, LEARNING_RATES
 from dml.parallel.presets import PRESETS
 
 GRAPH = "topology_file: 'barabasi_albert:n=8,m=2'"
@@ -253,3 +254,40 @@ def test_a_sweep_from_a_file_runs(script: Script, tmp_path: Path):
     wrong = script("bd_scheduler.py", "--sweep", "mine.yaml", "--strategies", "best")
     assert wrong.returncode == 2
     assert "Traceback" not in wrong.stderr
+
+
+@pytest.mark.parametrize(
+    ("flags", "count"),
+    [
+        ({}, 333),
+        ({"algorithms": ("dpsgd", "relaysgd", "d2"), "topologies": ("cycle:n=16",)}, 54),
+        ({"topologies": ("cycle:n=16",), "label_alpha": "0.01", "seeds": (4,)}, 15),
+        ({"algorithms": ("quasi_global_momentum",)}, 27),
+    ],
+)
+def test_a_preset_of_single_cases_is_narrowed_by_flags(flags, count):
+    """Each case keeps its own learning rate, edge weight and tree."""
+    plans = sweep.experiments(*sweep.make({"preset": "relaysgd", **flags}))
+    assert len(plans) == count
+    for plan in plans:
+        key = plan.config.algorithm.algorithm, plan.config.topology.topology_file
+        without, with_momentum = LEARNING_RATES[key]
+        rates = with_momentum if plan.config.training.momentum else without
+        assert plan.config.training.lr == rates[ALPHAS.index(plan.config.data.label_alpha)]
+        if flags.get("seeds"):
+            assert plan.config.run.seed == 4
+
+
+def test_values_that_no_case_holds_replace_those_of_all(tmp_path):
+    plans = _plans(
+        tmp_path,
+        """
+        - {topology_file: "chain:n=4", algorithm: dpsgd, lr: 0.1}
+        - {topology_file: "chain:n=4", algorithm: relaysgd, lr: 0.2}
+        """,
+        topologies=("cycle:n=5",),
+    )
+    assert [(p.config.algorithm.algorithm, p.topology.n, p.config.training.lr) for p in plans] == [
+        ("dpsgd", 5, 0.1),
+        ("relaysgd", 5, 0.2),
+    ]

@@ -13,6 +13,7 @@ from dml import config as experiment_config
 from dml import plan
 from dml.config import ExperimentConfig
 from dml.errors import InputError
+from dml.parallel import cases
 from dml.parallel.config import SweepConfig
 from dml.parallel.presets import PRESETS
 from dml.parallel.table import OOD_RANK, Table, in_file
@@ -127,7 +128,7 @@ def experiments(sweep: SweepConfig, flags: Mapping[str, Any]) -> list[Plan]:
         InputError: a value that cannot be right, or a flag or key that no experiment of the sweep reads.
     """
     path = sweep.sweep
-    given = read_tables(path, SweepConfig.model_fields) if path else PRESETS[sweep.preset].tables
+    given, sweep, flags = _chosen(sweep, flags)
     tables = [_with_flags(table, sweep, flags) for table in given]
     count = sum(table.size for table in tables)
     if count > SOON and sweep.limit is None:
@@ -151,6 +152,18 @@ def experiments(sweep: SweepConfig, flags: Mapping[str, Any]) -> list[Plan]:
         if path and not typed:
             raise in_file(path, error) from None
         raise InputError(flag, error.value, error.right) from None
+
+
+def _chosen(
+    sweep: SweepConfig, flags: Mapping[str, Any]
+) -> tuple[Sequence[Table], SweepConfig, Mapping[str, Any]]:
+    """The sweep's tables, and the flags that are to replace some of their values."""
+    path = sweep.sweep
+    given = read_tables(path, SweepConfig.model_fields) if path else PRESETS[sweep.preset].tables
+    asked = {key: values for flag, key in _REPLACING.items() if (values := getattr(sweep, flag))}
+    kept, served = cases.narrowed(given, asked | {flag: (value,) for flag, value in flags.items()})
+    left = {flag: () for flag, key in _REPLACING.items() if key in served}
+    return kept, sweep.model_copy(update=left), {k: v for k, v in flags.items() if k not in served}
 
 
 def _with_flags(table: Table, sweep: SweepConfig, flags: Mapping[str, Any]) -> Table:
@@ -192,9 +205,7 @@ def _config(values: Mapping[str, Any]) -> ExperimentConfig:
 
 def combinations(sweep: SweepConfig, flags: Mapping[str, Any]) -> Iterator[tuple[dict[str, Any], Plan]]:
     """Every combination of a sweep that :func:`experiments` has found right, and its experiment."""
-    given = (
-        read_tables(sweep.sweep, SweepConfig.model_fields) if sweep.sweep else PRESETS[sweep.preset].tables
-    )
+    given, sweep, flags = _chosen(sweep, flags)
     graph = cache(read)
     for table in (_with_flags(table, sweep, flags) for table in given):
         for values in table.combinations():
