@@ -106,7 +106,8 @@ def test_the_script_prints_a_table_or_json(script):
     assert "not d2" in ring
     assert "1.92, 3 rounds" not in ring
     assert "the graph itself" in star
-    assert "degCent, 3 rounds" in star
+    assert "degCent" in star
+    assert "after 3 rounds" in star
     out = script("describe_topology.py", "cycle:n=8", "--edge_weight", 0.3, "--json")
     (found,) = json.loads(out.stdout)
     assert found["refused"]["d2"] is None

@@ -138,12 +138,9 @@ class _Run:
         record = self.earlier.record()
         record.keep(saved.rounds, self._every, saved.edge_bytes)
         try:
-            own = {name: value.shape for name, value in self.rounds.state().items()}
-            own |= {"X": tuple(self.population.X.shape), "edge_bytes": self.result.record.edge_bytes.shape}
-            for name, value in {"X": saved.X, "edge_bytes": saved.edge_bytes, **saved.algorithm}.items():
-                if name in own and value.shape != own[name]:
-                    # Copying it would spread one row over all nodes.
-                    raise ValueError(f"{name} has the shape {value.shape}")
+            for name, own in (("X", self.population.X), ("edge_bytes", self.result.record.edge_bytes)):
+                if getattr(saved, name).shape != tuple(own.shape):
+                    raise ValueError(f"{name} has the shape {getattr(saved, name).shape}")
             with torch.no_grad():
                 self.population.X.copy_(torch.from_numpy(saved.X))
             self.population.load_buffers(saved.buffers)

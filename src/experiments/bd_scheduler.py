@@ -51,8 +51,12 @@ def main() -> int:
     if own.dry_run:
         from dml.parallel.forecast import forecast
 
-        workers = {"workers": site.options.get("workers", ("1", ""))[0]} | options
-        print(forecast(plans, sites.whole_number(workers, "workers"), folder))
+        workers = None
+        if "workers" in site.options:
+            workers = sites.whole_number({"workers": site.options["workers"][0]} | options, "workers")
+        print(forecast(plans, workers, folder))
+        if own.tune_lr:
+            print("each is searched for with --tune_lr: some 5 to 10 candidates, so as many times the above")
         return 0
     if plans:
         images.check_there((p.config.data.dataset for p in plans), plans[0].config.data.data_dir)
@@ -105,7 +109,7 @@ def main() -> int:
     if outcome.done > outcome.skipped:
         took = f"{time.monotonic() - started:.0f} s"
         print(f"{outcome.done} of {outcome.total} experiments are done, after {took}", file=sys.stderr)
-    code = _tuned(tuner, folder / "tuned.yaml") if tuner else report(folder)
+    code = _tuned(tuner, folder / f"{sweep.name(own)}-tuned.yaml") if tuner else report(folder)
     if outcome.failed:
         print(f"\n{len(outcome.failed)} of {outcome.total} experiments failed:", file=sys.stderr)
         for line in outcome.failed:

@@ -6,6 +6,7 @@ python src/experiments/describe_topology.py barabasi_albert:n=33,m=2 --source 0 
 """
 
 import json as json_text
+import textwrap
 from typing import Annotated, Any
 
 import tyro
@@ -82,12 +83,21 @@ def _text(entry: dict[str, Any]) -> str:
     if entry["tree"]:
         lines["kappa, max delay"] = f"{entry['kappa']:.4g}, {entry['max_delay']} rounds"
     lines["runs"] = ", ".join(name for name, why in entry["refused"].items() if why is None)
-    lines |= {f"not {name}": why for name, why in entry["refused"].items() if why is not None}
+    for name, why in entry["refused"].items():
+        if why is not None:
+            lines[f"not {name}"] = why.removeprefix(f"--algorithm {name}: ")
     for name, shares in entry.get("forecast", {}).items():
-        last = shares[-1]
-        lines[f"{name}, {len(shares) - 1} rounds"] = " ".join(f"{share:.3f}" for share in last)
+        held = ", ".join(f"{node}: {share:.3f}" for node, share in enumerate(shares[-1]))
+        mean = sum(shares[-1]) / len(shares[-1])
+        what = (
+            f"after {len(shares) - 1} rounds each node's model holds of the sources' (mean {mean:.3f}) {held}"
+        )
+        lines[name] = what
     width = max(map(len, lines))
-    return "\n".join([entry["topology"], *(f"  {name:<{width}}  {value}" for name, value in lines.items())])
+    text = [entry["topology"]]
+    for name, value in lines.items():
+        text += textwrap.wrap(f"  {name:<{width}}  {value}", 80, subsequent_indent=" " * (width + 4))
+    return "\n".join(text)
 
 
 if __name__ == "__main__":

@@ -82,3 +82,14 @@ def test_the_spread_of_dpsgd_is_that_of_its_fixed_point():
 def test_a_graph_in_parts_has_no_spread():
     parts = Topology(4, [(0, 1), (2, 3)], np.ones(2), "parts")
     assert spectrum.dpsgd_spread(spectrum.averaging(parts)) is None
+
+
+@pytest.mark.parametrize("text", ["cycle:n=8", "cycle:n=7", "star:n=6", "double_binary_trees:n=16"])
+def test_d2_runs_just_below_the_edge_weight_that_it_is_told_and_not_above(text):
+    topology = make(text)
+    limit = spectrum.d2_edge_weight(topology)
+    for weight, runs in ((0.999 * limit, True), (1.001 * limit, False)):
+        L = np.diag(topology.degree.astype(float))
+        for i, j in topology.edges:
+            L[i, j] = L[j, i] = -1
+        assert spectrum.admits_d2(np.eye(topology.n) - weight * L) == runs

@@ -96,7 +96,9 @@ def _d2(topology: Topology, options: Options) -> None:
     if not spectrum.admits_d2(W):
         least = spectrum.lambda_min(W)
         right = f"d2 needs a least eigenvalue above -1/3; that of W on {topology.source} is {least:.4f}"
-        raise InputError("algorithm", "d2", f"{right}: give a smaller --edge_weight, or take exact_diffusion")
+        below = spectrum.d2_edge_weight(topology)
+        right += f": give an --edge_weight below {below:.4g}, or take exact_diffusion"
+        raise InputError("algorithm", "d2", right)
 
 
 def _trees(topology: Topology, options: Options) -> tuple[Tree, ...]:

@@ -60,9 +60,18 @@ class Rule(ABC):
 
     @torch.no_grad()
     def load_state(self, state: dict[str, NDArray[np.generic]]) -> None:
-        """Goes on from what :meth:`state` returned."""
+        """Goes on from what :meth:`state` returned.
+
+        Raises:
+            KeyError: something is missing.
+            ValueError: something has another shape.
+        """
         for name, tensor in self.memory().items():
-            tensor.copy_(torch.from_numpy(np.asarray(state[name])))
+            value = torch.from_numpy(np.asarray(state[name]))
+            if value.shape != tensor.shape:
+                # Copying it could spread one row over all nodes.
+                raise ValueError(f"{name} has the shape {tuple(value.shape)}")
+            tensor.copy_(value)
 
 
 class Kept:

@@ -44,12 +44,13 @@ WORKER_MEMORY = 400 << 20
 """Bytes of a worker that has imported torch and holds nothing yet."""
 
 
-def forecast(plans: list[Plan], workers: int, folder: Path) -> str:
+def forecast(plans: list[Plan], workers: int | None, folder: Path) -> str:
     """The forecast as text.
 
     Args:
         plans: the experiments of the sweep.
-        workers: experiments at a time.
+        workers: experiments at a time; None where the site's hosts and accelerators decide, and the time of
+            one CPU core is all that can be said.
         folder: of the results; those that are there already tell how long one takes.
     """
     damaged, known = [], []
@@ -66,10 +67,11 @@ def forecast(plans: list[Plan], workers: int, folder: Path) -> str:
     left = [plan for plan in plans if plan.identity.id not in done]
     scale = median(known) if known else 1.0
     basis = f"as the {len(known)} that are done" if known else "by steps and model size, on cores as of 2026"
-    seconds = sum(_work(plan) for plan in left) * scale / max(1, min(workers, len(left) or 1))
+    at_once = min(workers or 1, len(left) or 1)
+    seconds = sum(_work(plan) for plan in left) * scale / at_once
     seconds += START_S if left else 0
     disk = sum(_disk(plan) for plan in left)
-    memory = min(workers, len(left)) * (WORKER_MEMORY + max((_memory(plan) for plan in left), default=0))
+    memory = min(at_once, len(left)) * (WORKER_MEMORY + max((_memory(plan) for plan in left), default=0))
     factors: dict[str, set[object]] = {
         "data set": {plan.config.data.dataset for plan in plans},
         "seed": {plan.config.run.seed for plan in plans},
@@ -84,10 +86,13 @@ def forecast(plans: list[Plan], workers: int, folder: Path) -> str:
     missing = lacking((plan.config.data.dataset for plan in plans), data_dir)
     if missing:
         lines += [f"data missing: {', '.join(missing)}; fetch them with: {fetch_command(missing, data_dir)}"]
+    took = f"time: about {_duration(seconds)} of a CPU core; what this site's workers take is not known"
+    if workers:
+        took = f"time: about {_duration(seconds)} on {_count(workers, 'worker')} ({basis})"
     lines += [
-        f"time: about {_duration(seconds)} on {_count(workers, 'worker')} ({basis})",
+        took,
         f"disk: about {disk / 1e6:.0f} MB in {folder}",
-        f"memory: about {memory / 2**30:.1f} GiB",
+        f"memory: about {memory / 2**30:.1f} GiB" + ("" if workers else " a worker"),
         "nothing was run (--dry_run)",
     ]
     return "\n".join(lines)

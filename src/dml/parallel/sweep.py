@@ -111,8 +111,12 @@ def make(given: Mapping[str, Any]) -> tuple[SweepConfig, dict[str, Any]]:
 
 def out_dir(sweep: SweepConfig) -> Path:
     """The folder of the results."""
-    name = sweep.sweep.stem if sweep.sweep else sweep.preset
-    return sweep.out_dir or Path("results") / (f"{name}-tuning" if sweep.tune_lr else name)
+    return sweep.out_dir or Path("results") / (f"{name(sweep)}-tuning" if sweep.tune_lr else name(sweep))
+
+
+def name(sweep: SweepConfig) -> str:
+    """The preset, or what the sweep's file is called."""
+    return sweep.sweep.stem if sweep.sweep else sweep.preset
 
 
 def experiments(sweep: SweepConfig, flags: Mapping[str, Any]) -> list[Plan]:

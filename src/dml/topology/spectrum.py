@@ -45,6 +45,12 @@ def lambda_min(W: Matrix) -> float:
     return float(np.linalg.eigvalsh(W)[0])
 
 
+def d2_edge_weight(topology: Topology) -> float:
+    """The weight of every edge below which D2 converges; lambda_min(I - w L) = 1 - w mu_max(L)."""
+    w = 1 / (1 + int(topology.degree.max()))
+    return (1 - D2_LIMIT) * w / (1 - lambda_min(averaging(topology, w)))
+
+
 def admits_d2(W: Matrix) -> bool:
     """Whether D2 converges with a symmetric W: lambda_min(W) > -1/3, by more than rounding."""
     return lambda_min(W) > D2_LIMIT + ROUNDING

@@ -107,6 +107,9 @@ class Trainer(ABC):
             KeyError: something is missing.
             ValueError: something has another shape, or a pass fewer batches than were taken.
         """
+        for name in ("passes", "taken"):
+            if name in state and state[name].shape != self.passes.shape:
+                raise ValueError(f"{name} has the shape {state[name].shape}")
         self.passes[:] = state["passes"]
         self.taken[:] = state.get("taken", 0)
         self._stepped = "taken" in state
