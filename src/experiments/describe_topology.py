@@ -6,6 +6,7 @@ python src/experiments/describe_topology.py barabasi_albert:n=33,m=2 --source 0 
 """
 
 import json as json_text
+import math
 import textwrap
 from typing import Annotated, Any
 
@@ -47,12 +48,24 @@ def describe_topology(
         rounds: how far to follow them
         seed: of generators that name none, of random trees and strategies
     """
+    if not strategies:
+        raise InputError("strategies", None, "name at least one")
+    if softmax_coeff is not None and not math.isfinite(softmax_coeff):
+        raise InputError("softmax_coeff", softmax_coeff, "must be a finite number")
     if not graphs:
         raise InputError("FILE|GENERATOR", None, "name at least one graph")
     if tree not in trees.CHOICES:
         raise InputError("tree", tree, f"no such tree; there are: {', '.join(trees.CHOICES)}")
+    if tree_root is not None and tree != "bfs":
+        raise InputError("tree_root", tree_root, "nothing reads it: add --tree bfs, or leave it out")
     if rounds < 1:
         raise InputError("rounds", rounds, "must be at least 1")
+    if not 0 <= seed < 2**32:
+        raise InputError("seed", seed, "must be at least 0 and below 2^32")
+    followed = {"strategies": (strategies, ("unweighted",)), "softmax_coeff": (softmax_coeff, None)}
+    for flag, (value, default) in (followed | {"rounds": (rounds, 10)}).items():
+        if not source and value != default:
+            raise InputError(flag, value, "nothing reads it: add --source, or leave it out")
     from dml import theory
 
     topologies = [read(text, seed) for text in graphs]
@@ -68,20 +81,23 @@ def describe_topology(
 
 
 def _text(entry: dict[str, Any]) -> str:
-    """One graph, a line a fact."""
+    """One graph, a fact a line, in at most 80 columns."""
     floor = entry["dpsgd_floor"]
     lines = {
         "nodes, edges": f"{entry['n']}, {entry['m']}",
         "spectral gap": f"{entry['spectral_gap']:.4g}",
         "least eigenvalue": f"{entry['lambda_min']:.4g}",
         "effective neighbours": ", ".join(
-            f"{count:.3g} (g = {g})" for g, count in entry["effective_neighbours"].items()
+            # No line ends within a pair.
+            f"{count:.3g} (g = {g})".replace(" ", "\xa0")
+            for g, count in entry["effective_neighbours"].items()
         ),
         "D-PSGD's floor": "none: not connected" if floor is None else f"{floor:.4g} lr^2 zeta^2",
         "tree": entry["tree"] or "none",
     }
     if entry["tree"]:
-        lines["kappa, max delay"] = f"{entry['kappa']:.4g}, {entry['max_delay']} rounds"
+        delay = entry["max_delay"]
+        lines["kappa, max delay"] = f"{entry['kappa']:.4g}, {delay} round{'' if delay == 1 else 's'}"
     lines["runs"] = ", ".join(name for name, why in entry["refused"].items() if why is None)
     for name, why in entry["refused"].items():
         if why is not None:
@@ -94,10 +110,12 @@ def _text(entry: dict[str, Any]) -> str:
         )
         lines[name] = what
     width = max(map(len, lines))
-    text = [entry["topology"]]
+    text = textwrap.wrap(entry["topology"], 80)
     for name, value in lines.items():
-        text += textwrap.wrap(f"  {name:<{width}}  {value}", 80, subsequent_indent=" " * (width + 4))
-    return "\n".join(text)
+        text += textwrap.wrap(
+            f"  {name:<{width}}  {value}", 80, subsequent_indent=" " * (width + 4), break_on_hyphens=False
+        )
+    return "\n".join(text).replace("\xa0", " ")
 
 
 if __name__ == "__main__":

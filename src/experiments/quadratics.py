@@ -98,6 +98,10 @@ def quadratics(
         json: also writes all candidates to this file
     """
     _check(nodes, zeta2, target, lr, max_steps, momentum)
+    if not algorithms:
+        raise InputError("algorithms", None, "name at least one, as relaysgd@chain")
+    if not 0 <= seed < 2**32:
+        raise InputError("seed", seed, "must be at least 0 and below 2^32")
     for n in nodes:
         for value in zeta2:
             constants.check(n, d, L, mu, value, r0, noise)
@@ -119,9 +123,10 @@ def quadratics(
             )
             registry.check(name, topology, options)
             runs.append((text, source, options))
+    json, cache = (path and path.expanduser() for path in (json, cache))
     for flag, path in (("json", json), ("cache", cache)):
-        if path is not None and not path.expanduser().absolute().parent.is_dir():
-            raise InputError(flag, path, "is in a folder that is not there")
+        if path is not None:
+            _check_writable(flag, path)
     site = _site(workers, parsl_config, site_options)
     constant = {"d": d, "L": L, "mu": mu, "r0": r0, "noise": noise, "seed": seed, "placement": placement}
     problems = [constant | {"zeta2": value} for value in zeta2]
@@ -215,6 +220,17 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 def _source(text: str, n: int) -> str:
     name, colon, arguments = text.partition(":")
     return f"{name}:n={n}" + ("," + arguments if colon else "")
+
+
+def _check_writable(flag: str, path: Path) -> None:
+    """Before anything is run, as it is written at the end."""
+    folder = path.absolute().parent
+    if not folder.is_dir():
+        raise InputError(flag, path, "is in a folder that is not there")
+    if path.is_dir():
+        raise InputError(flag, path, "is a folder; give a file")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise InputError(flag, path, f"{folder} cannot be written; give a file in a folder that can")
 
 
 def _check(

@@ -51,6 +51,10 @@ def test_two_workers_give_the_table_of_one(script, tmp_path):
         (["--site_options", "a=1"], "--site_options a=1: are those of a site"),
         (["--parsl_config", "nowhere"], "--parsl_config nowhere: the sites here are"),
         (["--cache", "no/where.json"], "--cache no/where.json: is in a folder that is not there"),
+        (["--cache", "."], "--cache .: is a folder; give a file"),
+        (["--json", "."], "--json .: is a folder; give a file"),
+        (["--seed", "-1"], "--seed -1: must be at least 0"),
+        (["--algorithms"], "--algorithms: name at least one"),
     ],
 )
 def test_wrong_input_is_refused_by_name(script, words, message):

@@ -97,3 +97,18 @@ def test_wrong_choices_are_refused():
         trees.choose(topology, "random", 1)
     with pytest.raises(InputError, match="no such tree"):
         trees.choose(topology, "oak")
+
+
+@pytest.mark.parametrize("choice", ["min_mean_distance", "min_diameter"])
+def test_a_star_is_found_without_a_look_at_the_other_trees(choice, monkeypatch):
+    """The same as after a look at all: of a complete graph's, the one from the first node."""
+    looked, own = [], trees._from
+    monkeypatch.setattr(trees, "_from", lambda topology, roots: looked.append(roots) or own(topology, roots))
+    (tree,) = trees.choose(make("complete:n=50"), choice)
+    assert tree.name == "the breadth-first tree from node 0"
+    assert len(looked) == 2
+    wheel = nx.relabel_nodes(nx.wheel_graph(7), {0: 6, 6: 0})
+    edges = np.array(sorted(tuple(sorted(edge)) for edge in wheel.edges), np.int32)
+    (tree,) = trees.choose(Topology(7, edges, np.ones(len(edges)), "wheel"), choice)
+    assert tree.name == "the breadth-first tree from node 6"
+    assert tree.diameter() == 2

@@ -115,7 +115,11 @@ def choose(
         return (first,)
     if choice == "random":
         return (_random(topology, seed),)
-    candidates = [_from(topology, [node]) for node in range(topology.n)]
+    candidates = []
+    for node in range(topology.n):
+        candidates.append(_from(topology, [node]))
+        if candidates[-1].diameter() <= 2:
+            return (candidates[-1],)  # a star: no tree is shorter, and the others take their time
     if choice == "min_diameter":
         # The centre of a tree is a node or the middle of an edge (Hassin, Tamir 1995).
         candidates += [_from(topology, edge) for edge in topology.edges.tolist()]
