@@ -103,7 +103,7 @@ def _text(entry: dict[str, Any]) -> str:
         if why is not None:
             lines[f"not {name}"] = why.removeprefix(f"--algorithm {name}: ")
     for name, shares in entry.get("forecast", {}).items():
-        held = ", ".join(f"{node}: {share:.3f}" for node, share in enumerate(shares[-1]))
+        held = ", ".join(f"{node}:\xa0{share:.3f}" for node, share in enumerate(shares[-1]))
         mean = sum(shares[-1]) / len(shares[-1])
         what = (
             f"after {len(shares) - 1} rounds each node's model holds of the sources' (mean {mean:.3f}) {held}"
