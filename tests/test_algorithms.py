@@ -111,6 +111,7 @@ def test_epochs_in_place_of_steps():
         ({"algorithm": "relaysgd", "lr_correction": "yes"}, "--lr_correction yes: must be auto, off, or"),
         ({"algorithm": "quasi_global_momentum", "optimizer": "adam"}, "--optimizer adam: quasi_global"),
         ({"algorithm": "dpsgd", "keep_optimizer": True}, "--keep_optimizer: nothing"),
+        ({"lr": 1e-45}, "--lr 1e-45: must be at least 1e-30"),
         ({"local_steps": 0}, "--local_steps 0: must be greater"),
         (
             {"algorithm": "quasi_global_momentum", "momentum": 0, "nesterov": False},

@@ -109,6 +109,9 @@ SECTIONS: dict[str, type[Section]] = {
 NOT_NUMBERS = set(RunConfig.model_fields) - RunConfig().reads() | {"data_dir"}
 """Fields that never change an experiment's numbers: every experiment reads them."""
 
+LEAST_LR = 1e-30
+"""Algorithms divide by the learning rate, in fp32."""
+
 LATER: dict[str, Any] = {
     "algorithm": "decentralized",
     "local_steps": None,
@@ -289,6 +292,8 @@ def _check_fit(config: ExperimentConfig) -> None:
 
 def _check_algorithm(config: ExperimentConfig) -> None:
     chosen, training = config.algorithm, config.training
+    if training.train and training.lr < LEAST_LR:
+        raise InputError("lr", training.lr, f"must be at least {LEAST_LR:g}")
     known = EXPERIMENTS[chosen.algorithm].loss_rules
     if chosen.loss_rule is not None and chosen.loss_rule not in known:
         raise InputError("loss_rule", chosen.loss_rule, f"{chosen.algorithm} knows {', '.join(known)}")

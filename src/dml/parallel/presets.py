@@ -71,7 +71,7 @@ PRESETS: dict[str, Preset] = {
         (_table("paper", ood_rank=(1, 2, 3, 4)),),
     ),
     "quickstart": Preset(
-        "3 topologies x 6 strategies on digits, about a minute",
+        "3 topologies x 6 strategies on digits, half a minute",
         (_table("quickstart", dataset=("digits",), seed=(0,), fixed=_COMMON),),
     ),
     "hetero_label": Preset(
