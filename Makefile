@@ -1,8 +1,9 @@
-# Two commands: `make run` (a first sweep, about a minute) and `make test`. Each makes .venv and installs
+# Two commands: `make run` (a first sweep, half a minute) and `make test`. Each makes .venv and installs
 # into it when that has not been done, or when a requirements file has changed.
 
 PYTHON ?= python3
-# Where pip takes torch from, if not from its usual index: the CPU build, or another CUDA's.
+# The index that replaces pip's usual one for torch (and what torch needs), as for the CPU build or another
+# CUDA's; all else comes from the usual one. A .venv that has torch already keeps it: `make clean` first.
 #   make TORCH_INDEX=https://download.pytorch.org/whl/cpu run
 TORCH_INDEX ?=
 
