@@ -23,6 +23,20 @@ def test_a_summary_that_cannot_be_replaced_leaves_nothing_beside(script, made_up
         (tmp_path / name).rmdir()
 
 
+def test_the_table_of_methods_is_the_last_above_the_paths(script, made_up, tmp_path):
+    for algorithm in ("dpsgd", "relaysgd"):
+        made_up(None, 0, None, algorithm=algorithm)
+    called = script("compile_results.py", tmp_path)
+    assert called.returncode == 0, called.stderr
+    *_, last, methods, paths = called.stdout.rstrip("\n").split("\n\n")
+    assert "accuracy of the worst node in %" in methods
+    assert [line.split()[0] for line in methods.splitlines()[3:]] == ["dpsgd", "relaysgd"]
+    assert methods == methods.strip("\n")
+    assert not paths.startswith("\n")
+    assert paths.splitlines() == [str(tmp_path / f) for f in ("summary.csv", "summary.h5", "ood_auc.png")]
+    assert last.startswith("AUC: sum over all measurements")
+
+
 def test_what_is_no_folder_is_called_what_it_is(script, tmp_path):
     (tmp_path / "a.h5").touch()
     called = script("compile_results.py", "a.h5")

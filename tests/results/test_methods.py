@@ -63,10 +63,32 @@ def test_variants_that_the_short_name_does_not_tell_apart_are_named_in_full(run)
     assert "relaysgd tree=random" in text
 
 
-def test_without_other_algorithms_or_with_one_concentration_there_is_no_table(run, made_up):
+def test_two_methods_at_one_concentration_stand_in_one_column(run):
+    text = methods.text(tables.collect([run("dpsgd", 1.0, 0.5), run("relaysgd", 1.0, 0.75, lr=0.2)]).table)
+    assert [" ".join(line.split()) for line in text.split("\n")] == [
+        "digits, 500 rounds: accuracy of the worst node in % (learning rate)",
+        "alpha 1",
+        "cycle:n=4",
+        "dpsgd 50.0 (0.1)",
+        "relaysgd 75.0 (0.2)",
+    ]
+
+
+def test_tables_of_other_settings_say_which_they_are(run):
+    files = [run(a, 1.0, 0.5, local_steps=steps) for a in ("dpsgd", "relaysgd") for steps in (1, 8)]
+    lines = methods.text(tables.collect(files).table).splitlines()
+    headings = [line.split(":")[0] for line in lines if line.startswith("digits")]
+    assert headings == [f"digits, 500 rounds, local_steps {steps}" for steps in (1, 8)]
+    assert max(map(len, lines)) <= 80
+
+
+def test_what_compares_no_other_algorithm_has_no_table(run, made_up):
     files = [made_up(label_alpha=alpha) for alpha in (1.0, 0.1)]
     assert methods.text(tables.collect(files).table) == ""
-    assert methods.text(tables.collect([run("dpsgd", 1.0, 0.5), run("relaysgd", 1.0, 0.5)]).table) == ""
+    strategies = [made_up("unweighted"), made_up("degCent")]
+    assert methods.text(tables.collect(strategies).table) == ""
+    one_method = [run("dpsgd", 1.0, 0.5, lr=0.1), run("dpsgd", 1.0, 0.5, lr=0.2)]
+    assert methods.text(tables.collect(one_method).table) == ""
 
 
 def test_methods_at_their_own_learning_rates_stand_in_one_table(run):

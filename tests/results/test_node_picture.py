@@ -46,6 +46,77 @@ def test_without_a_round_it_is_the_end(tiny, drawn, tmp_path):
     assert nodes.get_clim() == (0, 1)
 
 
+class _Graph:
+    """What a picture reads of a result: so many nodes, and their edges."""
+
+    def __init__(self, n, edges, ood=()):
+        self.path = Path("made_up.h5")
+        self.config = {"seed": 0, "backdoor": bool(ood), "backdoor_node_idx": list(ood)}
+        self.config["aggregation_strategy"] = "unweighted"
+        self.attributes = {"graph_id": f"{n} {edges}", "status": "complete", "topology_family": "made up"}
+        self.metrics = ["ood_acc"]
+        self.arrays = {
+            "topology/degree": np.zeros(n),
+            "topology/edges": np.array(edges).reshape(-1, 2),
+            "metrics/round": np.array([0]),
+            "metrics/epoch": np.array([-1]),
+        }
+
+    def values(self, metric, row):
+        return np.linspace(0, 1, len(self.arrays["topology/degree"]))
+
+
+def _chain(n, **how):
+    return _Graph(n, [(k, k + 1) for k in range(n - 1)], **how)
+
+
+@pytest.mark.parametrize("beside", [1, 3])
+def test_circles_and_titles_are_within_the_picture(drawn, tmp_path, beside):
+    """Also of graphs that are one line or one point, whose own extent says nothing of a circle's."""
+    graphs = [_chain(5, ood=[0, 4]), _chain(2, ood=[0]), _Graph(1, [])]
+    for results in [[graph] for graph in graphs] if beside == 1 else [graphs]:
+        node_picture.draw(results, "ood_acc", None, tmp_path / "a.png")
+        figure = drawn()
+        for axis in figure.axes[:-1]:
+            nodes = axis.collections[1]
+            centres = nodes.get_offset_transform().transform(nodes.get_offsets())
+            reach = (np.sqrt(nodes.get_sizes()[0]) / 2 + max(nodes.get_linewidths()) / 2) * figure.dpi / 72
+            box = axis.get_window_extent()
+            assert (centres - reach >= box.min).all()
+            assert (centres + reach <= box.max).all()
+            title = axis.title.get_window_extent()
+            assert title.y1 <= figure.bbox.y1
+            assert title.y0 >= box.y1
+            scale = np.abs(axis.transData.transform([(1, 1)]) - axis.transData.transform([(0, 0)]))[0]
+            assert scale[0] == pytest.approx(scale[1])
+
+
+def test_small_graphs_have_numbers_that_stand_out_from_their_circles(drawn, tmp_path):
+    node_picture.draw([_chain(40)], "ood_acc", None, tmp_path / "a.png")
+    axis = drawn().axes[0]
+    numbers = {int(text.get_text()): text for text in axis.texts}
+    places = axis.collections[1].get_offsets()
+    assert sorted(numbers) == list(range(40))
+    assert all(text.get_position() == tuple(places[node]) for node, text in numbers.items())
+    # viridis is dark at 0, light at 1
+    assert (numbers[0].get_color(), numbers[39].get_color()) == ("white", "black")
+    node_picture.draw([_chain(41)], "ood_acc", None, tmp_path / "a.png")
+    assert not drawn().axes[0].texts
+
+
+def test_a_number_in_a_grey_circle_is_black(diverged, drawn, tmp_path):
+    node_picture.draw([load(diverged())], "test_loss", None, tmp_path / "a.png")
+    assert [text.get_color() for text in drawn().axes[0].texts] == ["black"] * 3
+
+
+def test_no_edge_of_a_chain_runs_through_another_node(drawn, tmp_path):
+    node_picture.draw([_chain(5)], "ood_acc", None, tmp_path / "a.png")
+    places = np.asarray(drawn().axes[0].collections[1].get_offsets())
+    steps = np.diff(places, axis=0)
+    assert (np.linalg.norm(steps, axis=1) > 0).all()
+    assert (steps @ steps[0] > 0).all()  # always onwards
+
+
 def _grey(nodes):
     """Which nodes have the colour of what is not measured."""
     nodes.figure.canvas.draw()

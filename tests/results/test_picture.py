@@ -93,10 +93,29 @@ def test_a_floor_above_its_bar_is_within_the_panel(drawn):
     assert figure.axes[0].get_ylim()[1] > 10
 
 
-def test_controls_alone_are_drawn(drawn):
-    figure, _, _ = drawn(_table(_runs(["chain:n=3"], ["unweighted", "degCent"], ood=(0,))))
-    assert [bar.get_height() for bar in figure.axes[0].patches] == [10, 11]
-    assert "control (no OOD data)" in figure.axes[0].get_title(loc="left").replace("\n", " ")
+def test_without_ood_data_bars_are_iid_aucs(drawn):
+    """Each kind of a folder in panels of its own, and only that which is no floor."""
+    iid = _runs(["chain:n=3"], ["unweighted", "degCent"], ood=(0,), lr=0.2).assign(auc_test=[95.0, 96.0])
+    again = iid.assign(auc_test=iid["auc_test"] + 2)
+    figure, _, _ = drawn(_table(iid, again))
+    (axis,) = figure.axes
+    assert [bar.get_height() for bar in axis.patches] == [96, 97]
+    assert axis.get_ylabel() == "IID AUC"
+    assert axis.get_ylim()[1] > 97 + 2**0.5
+    assert "no OOD data" in axis.get_title(loc="left").replace("\n", " ")
+    words = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert words == ["unweighted", "degCent", "deviation over runs"]
+    figure, _, _ = drawn(_table(iid, _runs(["chain:n=3"], ["unweighted", "degCent"], ood=(0.1, 0))))
+    heights = {axis.get_ylabel(): [bar.get_height() for bar in axis.patches] for axis in figure.axes}
+    assert heights == {"IID AUC": [95, 96], "OOD AUC": [50, 51]}
+    floors = {axis.get_ylabel(): _floors(axis) for axis in figure.axes}
+    assert floors == {"IID AUC": [], "OOD AUC": [10, 11]}
+
+
+def _floors(axis):
+    black = [c for c in axis.collections if c.get_colors()[:1].tolist() == [[0, 0, 0, 1]]]
+    segments = [segment for lines in black for segment in lines.get_segments()]
+    return [segment[0][1] for segment in segments if len(segment)]
 
 
 def test_strategies_that_diverged_are_marked(drawn):

@@ -90,7 +90,7 @@ def test_settings_that_differ_stand_in_the_headings(made_up):
     assert "lr 0.05" in text
     assert "lr 0.1" in text
     assert "momentum" not in text
-    assert "control (no OOD data)" in report.text(tables.summarise(tables.collect([made_up(ood_node=None)])))
+    assert "no OOD data" in report.text(tables.summarise(tables.collect([made_up(ood_node=None)])))
 
 
 def _sweep(made_up, **flags):
@@ -111,7 +111,7 @@ def test_controls_are_a_line_below_the_runs_whose_floor_they_are(made_up):
     (control,) = [w for w in words if w[:1] == ["control"]]
     assert control == ["control", "2", "20.0±5.7", "10.0±2.8", "5.0±1.4", "0.75", "0.50", "0.15"]
     assert words[words.index(control) - 1][:2] == ["degCent", "3"]
-    assert not any("control (no OOD data)" in line for line in lines)
+    assert not any("no OOD data" in line for line in lines)
     assert any(line.startswith("control: these strategies without OOD data") for line in lines)
 
 
@@ -138,16 +138,61 @@ def test_the_line_of_controls_has_the_strategies_above_it_alone(made_up):
 def test_controls_that_are_no_floor_keep_tables_of_their_own(made_up):
     alone = [made_up("unweighted", ood_node=None), made_up("degCent", ood_node=None)]
     text = report.text(tables.summarise(tables.collect(alone)))
-    assert "control (no OOD data)" in text
+    assert "no OOD data" in text
     assert "control:" not in text
     # On one topology they are a floor, on the other the runs with OOD data are still to come.
     ahead = [*_sweep(made_up), made_up("degCent", ood_node=None, topology="cycle:n=4")]
     text = report.text(tables.summarise(tables.collect(ahead)))
     first, second = text.split("OOD share 0.1")
-    assert "control (no OOD data)" in first
+    assert "no OOD data" in first
     assert "cycle:n=4" in first
     assert "chain:n=3" not in first
     assert "cycle:n=4" not in second
+
+
+def _iid(made_up, strategy, seed, auc, **flags):
+    return made_up(strategy, seed, None, auc, attributes={"worst_test": 0.625}, **flags)
+
+
+def test_without_ood_data_the_table_is_of_the_iid_test_set(made_up):
+    files = [_iid(made_up, "unweighted", seed, 20 + seed) for seed in range(2)]
+    files.append(_iid(made_up, "degCent", 0, 30))
+    lines = report.text(tables.summarise(tables.collect(files))).splitlines()
+    header = next(line for line in lines if line.startswith("strategy"))
+    assert header.split() == ["strategy", "runs", "IID", "AUC", "IID", "worst"]
+    rows = [line.split() for line in lines if line.startswith(("unweighted", "degCent"))]
+    assert rows == [["unweighted", "2", "41.0±1.4", "0.75", "0.62"], ["degCent", "1", "60.0", "0.75", "0.62"]]
+    # Nothing is explained that is not there.
+    assert not any(word in " ".join(lines).replace("no OOD data", "") for word in ("OOD", "asr", "vs "))
+    assert " ".join(lines).endswith("IID: accuracy after the last round; worst: that of the worst node.")
+
+
+def test_long_names_of_a_table_without_ood_data_have_room_in_their_lines(made_up):
+    variants = [{"softmax_coeff": s, "softmax": True} for s in (0.0625, 0.123456789)]
+    variants += [{"softmax": True, "softmax_coeff": 1 / 3, "scheduler": "CA", "T_0": 10, "eta_min": 1 / 7}]
+    files = [_iid(made_up, "degCent", seed, 1234.5 * (seed + 1), **v) for v in variants for seed in range(12)]
+    table = tables.summarise(tables.collect(files))
+    lines = report.text(table).splitlines()
+    assert max(map(len, lines)) <= 80, max(lines, key=len)
+    header = next(line for line in lines if line.startswith("strategy"))
+    for name in table["strategy"]:
+        (at,) = [k for k, line in enumerate(lines) if line.startswith(name)]
+        row = lines[at] if len(name) <= 54 else lines[at + 1]
+        assert len(row) == len(header)
+    assert any(len(name) > 13 for name in table["strategy"])
+
+
+def test_a_folder_of_both_kinds_explains_the_worst_of_both(made_up):
+    files = [made_up("unweighted", lr=0.1), _iid(made_up, "unweighted", 0, 20, lr=0.2)]
+    lines = report.text(tables.summarise(tables.collect(files))).splitlines()
+    headers = [" ".join(line.split()) for line in lines if line.startswith("strategy")]
+    assert sorted(headers) == [
+        "strategy runs IID AUC IID worst",
+        "strategy runs IID AUC OOD AUC asr AUC IID OOD worst vs unweighted",
+    ]
+    told = " ".join(lines)
+    assert "worst: OOD accuracy of the worst node; where there are no OOD data, its IID accuracy." in told
+    assert max(map(len, lines)) <= 80
 
 
 def test_without_controls_the_text_says_nothing_of_them(table):

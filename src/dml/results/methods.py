@@ -1,11 +1,13 @@
 """Algorithms side by side on data that are less and less alike, as table 2 of Vogels et al. (2021).
 
-A row a method, a column a Dirichlet concentration of the labels: the accuracy of the worst node after the
-last round, with its standard deviation over the seeds, and the learning rate.
+A row a method, a column a Dirichlet concentration of the labels, if only one: the accuracy of the worst node
+after the last round, with its standard deviation over the seeds, and the learning rate.
 """
 
 import json
 import math
+import textwrap
+from collections.abc import Iterable
 
 import pandas as pd
 
@@ -15,23 +17,26 @@ _NAME, _CELL, _COLUMNS = 29, 17, 3
 
 
 def text(runs: pd.DataFrame) -> str:
-    """The table; empty where a folder holds no such comparison.
+    """The table; empty where a folder compares no algorithm with another method or concentration.
 
     Args:
         runs: one row a run: settings (JSON), topology, strategy (with its variant), algorithm, momentum,
             alpha, lr, worst_test.
     """
     lines: list[str] = []
-    for settings, part in runs.groupby(runs["settings"].map(_shared), sort=False):
+    parts = {
+        str(settings): _named(part)
+        for settings, part in runs.groupby(runs["settings"].map(_shared), sort=False)
+        if (part["algorithm"] != "decentralized").any()
+    }
+    compared = {s: p for s, p in parts.items() if max(p["alpha"].nunique(), p["name"].nunique()) > 1}
+    for settings, part in compared.items():
         alphas = sorted(part["alpha"].unique(), reverse=True)[:_COLUMNS]
-        if len(alphas) < 2 or (part["algorithm"] == "decentralized").all():
-            continue
-        told = json.loads(str(settings))
-        lines += [
-            f"{told['dataset']}, {told['rounds']} rounds: accuracy of the worst node in % (learning rate)",
-            f"{'':<{_NAME}}" + "".join(f"{f'alpha {alpha:g}':>{_CELL}}" for alpha in alphas),
-        ]
-        for graph, on_graph in _named(part).groupby("topology", sort=False):
+        lines += textwrap.wrap(
+            f"{_heading(settings, compared)}: accuracy of the worst node in % (learning rate)", 80
+        )
+        lines.append(f"{'':<{_NAME}}" + "".join(f"{f'alpha {alpha:g}':>{_CELL}}" for alpha in alphas))
+        for graph, on_graph in part.groupby("topology", sort=False):
             lines.append(str(graph))
             for name, own in on_graph.groupby("name"):
                 cells = [_cell(own[own["alpha"] == alpha]) for alpha in alphas]
@@ -39,7 +44,16 @@ def text(runs: pd.DataFrame) -> str:
                 lines += [head.rstrip(), " " * _NAME] if len(head) > _NAME else [head]
                 lines[-1] += "".join(f"{cell:>{_CELL}}" for cell in cells)
         lines.append("")
-    return "\n".join(lines)
+    return "\n".join(lines[:-1])
+
+
+def _heading(settings: str, others: Iterable[str]) -> str:
+    """What tells a table from the others."""
+    told, every = json.loads(settings), [json.loads(other) for other in others]
+    flags = sorted({flag for other in every for flag in other} - {"dataset", "rounds"})
+    differing = [flag for flag in flags if len({json.dumps(other.get(flag)) for other in every}) > 1]
+    words = [f"{flag} {told.get(flag, '-')}" for flag in differing]
+    return ", ".join([f"{told['dataset']}, {told['rounds']} rounds", *words])
 
 
 def _shared(settings: str) -> str:

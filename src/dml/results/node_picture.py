@@ -21,6 +21,9 @@ MOST_NODES = 2000
 """Beyond that, nodes hide one another, and laying them out takes minutes."""
 _PANEL, _COLUMNS = 3.6, 4
 """Inches of a panel; panels beside one another."""
+_NUMBERED = 40
+"""So many nodes have their numbers in their circles."""
+_DPI = 150
 _GREY = "0.85"
 """The colour of a node without a value."""
 
@@ -29,7 +32,7 @@ def draw(results: Sequence[Loaded], metric: str, number: int | None, path: Path)
     """Draws the graph of each experiment, its nodes coloured by a metric; OOD nodes have a red ring.
 
     Graphs that are the same are laid out the same, so that strategies can be compared node by node. Nodes
-    that have no value, or have diverged, are grey.
+    that have no value, or have diverged, are grey. In small graphs circles hold the nodes' numbers.
 
     Args:
         results: of experiments.
@@ -58,6 +61,7 @@ def draw(results: Sequence[Loaded], metric: str, number: int | None, path: Path)
         figsize=(_PANEL * columns + 0.8, _PANEL * rows + 0.3),
         squeeze=False,
         layout="constrained",
+        dpi=_DPI,
     )
     if metric.endswith("_acc") or metric == "ood_asr":
         low, high = 0.0, 1.0
@@ -66,19 +70,25 @@ def draw(results: Sequence[Loaded], metric: str, number: int | None, path: Path)
         measured = measured[~np.isnan(measured)]
         low, high = (float(measured.min()), float(measured.max())) if len(measured) else (0.0, 1.0)
     layouts: dict[str, dict[int, np.ndarray]] = {}
+    panels: list[PathCollection] = []
     for axis in axes.flat[len(results) :]:
         axis.axis("off")
     for axis, result, own, when in zip(axes.flat, results, values, whens, strict=False):
         graph = str(result.attributes["graph_id"])
         if graph not in layouts:
             layouts[graph] = _layout(result)
-        shown = _panel(axis, result, own, layouts[graph], low, high)
+        panels.append(_panel(axis, result, own, layouts[graph], low, high))
         axis.set_title("\n".join(_title(result, own, "" if alike else when)), fontsize=8)
     # Of any panel: all have one scale.
-    figure.colorbar(shown, ax=axes, shrink=0.7, label=f"{metric}, {whens[0]}" if alike else metric)
+    figure.colorbar(panels[-1], ax=axes, shrink=0.7, label=f"{metric}, {whens[0]}" if alike else metric)
+    # Only now is it known how large the panels are; the titles stay where they are.
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    for nodes in panels:
+        _fit(nodes)
     try:
         with files.beside(path) as made:
-            figure.savefig(made, dpi=150, format=path.suffix[1:].lower())
+            figure.savefig(made, dpi=_DPI, format=path.suffix[1:].lower())
     finally:
         pyplot.close(figure)
 
@@ -148,7 +158,12 @@ def _layout(result: Loaded) -> dict[int, np.ndarray]:
     graph = nx.Graph()
     graph.add_nodes_from(range(len(result.arrays["topology/degree"])))
     graph.add_edges_from(result.arrays["topology/edges"].tolist())
-    placed: dict[int, np.ndarray] = nx.spring_layout(graph, seed=0, k=2.2 / math.sqrt(len(graph)))
+    placed: dict[int, np.ndarray]
+    if len(graph) <= _NUMBERED and nx.is_connected(graph):
+        # Springs fold a small graph, as a chain, until edges run below nodes that are not theirs.
+        placed = nx.kamada_kawai_layout(graph)
+    else:
+        placed = nx.spring_layout(graph, seed=0, k=2.2 / math.sqrt(len(graph)))
     return placed
 
 
@@ -161,7 +176,7 @@ def _panel(
     places = np.array([at[node] for node in range(len(values))])
     lines = [(places[i], places[j]) for i, j in result.arrays["topology/edges"]]
     axis.add_collection(LineCollection(lines, colors="0.75", linewidths=0.6, zorder=1))
-    size = min(160.0, 4000.0 / len(values))
+    size = 160.0 if len(values) <= _NUMBERED else 4000.0 / len(values)
     ood = (
         np.isin(np.arange(len(values)), result.config["backdoor_node_idx"] or []) & result.config["backdoor"]
     )
@@ -178,6 +193,40 @@ def _panel(
         linewidths=[2.0 if is_ood else 0.5 for is_ood in ood],
         zorder=2,
     )
-    axis.set_aspect("equal")
+    if len(values) <= _NUMBERED:
+        fills = shown.to_rgba(np.ma.masked_invalid(values))
+        for node, (place, fill) in enumerate(zip(places, fills, strict=True)):
+            axis.text(
+                float(place[0]),
+                float(place[1]),
+                str(node),
+                color=_on(fill),
+                fontsize=6 if node < 10 else 5.5,
+                ha="center",
+                va="center_baseline",
+                clip_on=True,
+                zorder=3,
+            )
     axis.axis("off")
     return shown
+
+
+def _fit(nodes: "PathCollection") -> None:
+    """Gives a panel limits that hold its outermost circles with their rings, at one scale in x and y."""
+    axis = nodes.axes
+    assert axis is not None
+    places = np.asarray(nodes.get_offsets())
+    inches = np.array(axis.get_window_extent().size) / _DPI
+    radius = (math.sqrt(nodes.get_sizes()[0]) / 2 + 2) / 72
+    least, most = places.min(axis=0), places.max(axis=0)
+    scale = float(((most - least) / (inches - 2 * radius)).max()) or 1.0
+    left, bottom = (least + most - scale * inches) / 2
+    right, top = (least + most + scale * inches) / 2
+    axis.set(xlim=(left, right), ylim=(bottom, top))
+
+
+def _on(fill: np.ndarray) -> str:
+    """Black or white, whichever has the higher contrast to a colour (RGBA), by WCAG's relative luminance."""
+    linear = np.where(fill[:3] <= 0.04045, fill[:3] / 12.92, ((fill[:3] + 0.055) / 1.055) ** 2.4)
+    luminance = float(linear @ (0.2126, 0.7152, 0.0722))
+    return "black" if (luminance + 0.05) ** 2 > 0.05 * 1.05 else "white"

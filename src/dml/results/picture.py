@@ -1,5 +1,7 @@
 """The summary as a picture: OOD AUC by topology and strategy, and the floor that the controls give.
 
+Experiments without OOD data that are nobody's floor show their IID AUC.
+
 A panel shows one settings, or some of its topologies where not all fit beside one another. Panels stand in
 rows, as words in a text. All lengths are in inches.
 """
@@ -41,8 +43,10 @@ class _Panel:
     """Of each its name, in lines, and its rows."""
     slots: list[float]
     """Of each the width."""
+    measured: str
+    """The column of the AUC that the bars show."""
     top: float
-    """Where the scale of OOD AUC ends: at one height in all panels of a settings."""
+    """Where the scale of the AUC ends: at one height in all panels of a settings."""
 
     @property
     def bars(self) -> float:
@@ -82,7 +86,7 @@ class _Sheet:
 
 
 def draw(table: "pd.DataFrame", path: Path) -> list[str]:
-    """Bars of mean OOD AUCs with their standard deviation over runs; a black line across each is its floor.
+    """Bars of mean AUCs with their standard deviation over runs; a black line across each is its floor.
 
     Returns:
         The settings, or parts of them, for which the picture has no room, a line each.
@@ -97,7 +101,9 @@ def draw(table: "pd.DataFrame", path: Path) -> list[str]:
     panels = [
         panel
         for text, part in own.groupby("settings", sort=False)
-        for panel in _panels(part, report.heading(json.loads(str(text)), settings))
+        for panel in _panels(
+            part, report.heading(json.loads(str(text)), settings), report.measured(str(text))
+        )
     ]
     styles = _styles(sorted(own["strategy"].unique(), key=tables.rank))
     handles = _handles(own, styles)
@@ -130,20 +136,20 @@ def draw(table: "pd.DataFrame", path: Path) -> list[str]:
     return [f"{heading}: {count} topolog{'y' if count == 1 else 'ies'}" for heading, count in counts]
 
 
-def _panels(part: "pd.DataFrame", heading: str) -> list[_Panel]:
+def _panels(part: "pd.DataFrame", heading: str, measured: str) -> list[_Panel]:
     """The rows of one settings, in as many panels as the width of the picture asks for."""
     most = WIDTH - _AXIS - 2 * _GAP
-    highest = np.nanmax([*(part["auc_ood"] + part["auc_ood_std"].fillna(0)), *part["floor_ood"], 0])
+    highest = np.nanmax([*(part[measured] + part[f"{measured}_std"].fillna(0)), *part["floor_ood"], 0])
     top = 1.05 * highest if highest > 0 else 1.0
     topologies = list(part.groupby("topology", sort=False))
     slots = [min(most - _GAP, max(_SLOT, _BAR * len(rows))) for _, rows in topologies]
     room = sum(slots) + _GAP * len(slots)
     # Panels of about one width, not full ones and a rest.
     enough = min(most, room / math.ceil(room / most) + max(slots) / 2)
-    panels = [_Panel(heading, [], [], top)]
+    panels = [_Panel(heading, [], [], measured, top)]
     for (topology, rows), slot in zip(topologies, slots, strict=True):
         if panels[-1].slots and panels[-1].bars + slot + _GAP > enough:
-            panels.append(_Panel(f"{heading}, continued", [], [], top))
+            panels.append(_Panel(f"{heading}, continued", [], [], measured, top))
         kind, _, arguments = str(topology).partition(":")
         letters = int(slot / _NAME[2])
         name = textwrap.wrap(kind, letters) + textwrap.wrap(arguments.replace(",", " "), letters)
@@ -209,7 +215,7 @@ def _handles(table: "pd.DataFrame", styles: dict[str, dict[str, object]]) -> "li
         Patch(label=strategy, edgecolor="white", linewidth=0, **style)  # type: ignore[arg-type]
         for strategy, style in styles.items()
     ]
-    if (table["auc_ood_std"] > 0).any():
+    if any((part[f"{report.measured(text)}_std"] > 0).any() for text, part in table.groupby("settings")):
         line = Line2D([], [], color="0.25", linestyle="", marker="|", markersize=9)
         line.set_label("deviation over runs")
         handles.append(line)
@@ -237,13 +243,14 @@ def _fill(axis: "Axes", panel: _Panel, styles: dict[str, dict[str, object]]) -> 
     axis.plot(lost["x"], np.full(len(lost), panel.top / 40), "x", color="black", markersize=4)
     looks = [styles[strategy] for strategy in bars["strategy"]]
     each = {key: [look[key] for look in looks] for key in ("facecolor", "hatch")}
-    axis.bar(bars["x"], bars["auc_ood"], bars["right"] - bars["left"], edgecolor="white", linewidth=0, **each)  # type: ignore[arg-type]
-    axis.errorbar(bars["x"], bars["auc_ood"], bars["auc_ood_std"], fmt="none", ecolor="0.25", elinewidth=1)
+    means, deviations = bars[panel.measured], bars[f"{panel.measured}_std"]
+    axis.bar(bars["x"], means, bars["right"] - bars["left"], edgecolor="white", linewidth=0, **each)  # type: ignore[arg-type]
+    axis.errorbar(bars["x"], means, deviations, fmt="none", ecolor="0.25", elinewidth=1)
     axis.hlines(bars["floor_ood"], bars["left"], bars["right"], color="black", linewidth=1.4, zorder=4)
     axis.set_xticks(ticks, ["\n".join(name) for name, _ in panel.topologies], fontsize=_NAME[0])
     axis.tick_params(axis="y", labelsize=_NAME[0])
     axis.set_xlim(0, panel.width)
     axis.set_ylim(0, panel.top)
-    axis.set_ylabel("OOD AUC", fontsize=_TITLE[0])
+    axis.set_ylabel("OOD AUC" if panel.measured == "auc_ood" else "IID AUC", fontsize=_TITLE[0])
     axis.set_title("\n".join(panel.title), fontsize=_TITLE[0], loc="left")
     axis.spines[["top", "right"]].set_visible(False)
