@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from dml.results import methods, settings, tables
+from dml.results import methods, report, settings, tables
 
 
 @pytest.fixture
@@ -103,7 +103,11 @@ def test_one_learning_rate_for_all_is_a_setting(run):
     table = tables.summarise(tables.collect([run("dpsgd", 1.0, 0.5), run("relaysgd", 1.0, 0.5)]))
     assert json.loads(table["settings"].iloc[0])["lr"] == 0.1
     both = [run("dpsgd", 1.0, 0.5, lr=lr) for lr in (0.1, 0.2)]
-    assert set(tables.summarise(tables.collect(both))["strategy"]) == {"dpsgd lr=0.1", "dpsgd lr=0.2"}
+    table = tables.summarise(tables.collect([*both, run("relaysgd", 0.1, 0.5)]))
+    assert {"dpsgd lr=0.1", "dpsgd lr=0.2"} < set(table["strategy"])
+    text = report.text(table)
+    assert "digits, 500 rounds x 1 step, measured every 10 rounds, label_alpha 1.0" in " ".join(text.split())
+    assert "lr -" not in text
 
 
 def test_strategies_keep_their_learning_rate_among_the_settings(made_up):

@@ -10,11 +10,12 @@ import h5py
 import numpy as np
 
 from dml.results import files, tables
+from dml.results.settings import TUNED
 
 if TYPE_CHECKING:
     import pandas as pd
 
-_ALWAYS = ("rounds", "epochs", "eval_every")
+_ALWAYS = ("rounds", "epochs", "local_steps", "eval_every")
 _LABEL, _LONGEST = 13, 54
 """Columns of a strategy's name, where OOD columns stand beside it and where none do; a longer one has a line
 of its own."""
@@ -106,11 +107,14 @@ def heading(settings: dict[str, Any], others: list[dict[str, Any]]) -> str:
     """What these experiments have in common: rounds, epochs, measuring, and all in which groups differ."""
     every = settings["eval_every"]
     measured = "each epoch" if every == "epoch" else f"every {every} rounds"
-    epochs = f" x {settings['epochs']} epochs" if "epochs" in settings else ""
-    words = [f"{settings['dataset']}, {settings['rounds']} rounds{epochs}, measured {measured}"]
+    trained = f" x {settings['epochs']} epochs" if "epochs" in settings else ""
+    if "local_steps" in settings:
+        trained = f" x {settings['local_steps']} step{'s' if settings['local_steps'] > 1 else ''}"
+    words = [f"{settings['dataset']}, {settings['rounds']} rounds{trained}, measured {measured}"]
     for flag in sorted({flag for other in others for flag in other} - {*_ALWAYS, "dataset", "ood"}):
         values = {json.dumps(other.get(flag)) for other in others}
-        if len(values) > 1:
+        # A learning rate that is not among the settings stands with each method.
+        if len(values) > 1 and (flag in settings or flag not in TUNED):
             words.append(f"{flag} {settings.get(flag, '-')}")
     words.append(f"OOD share {settings['ood']}" if settings["ood"] else "no OOD data")
     return ", ".join(words)
