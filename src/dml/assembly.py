@@ -130,7 +130,7 @@ def assemble(plan: Plan, engine_before: str | None) -> Parts:
     sets = cut_test_set(dataset, config.data, seed)
     return Parts(
         population,
-        Rounds(rule, _mixed(plan, population), engine, training, participation, seed, living),
+        Rounds(rule, mixed(plan, population), engine, training, participation, seed, living),
         Evaluator(population, sets, classes, local, name == "batched", training.precision),
         data,
         accelerators.describe(device),
@@ -195,7 +195,7 @@ def _augmentation(plan: Plan, dataset: Dataset, data: NodeData) -> Augmentation 
     return Augmentation(data.index, fixed, dataset.black, plan.config.run.seed)
 
 
-def _mixed(plan: Plan, population: Population) -> torch.Tensor:
+def mixed(plan: Plan, population: Population) -> torch.Tensor:
     """The columns that the algorithm works on, a view: float buffers too, where it averages."""
     convex = EXPERIMENTS[plan.config.algorithm.algorithm].convex
     return population.X[:, : population.size if convex else population.trained]
@@ -204,7 +204,7 @@ def _mixed(plan: Plan, population: Population) -> torch.Tensor:
 def _rule(
     plan: Plan, population: Population, data: NodeData, living: Living | None, proximal: Proximal | None
 ) -> Rule:
-    config, chosen, X = plan.config, plan.config.algorithm, _mixed(plan, population)
+    config, chosen, X = plan.config, plan.config.algorithm, mixed(plan, population)
 
     def build(topology: Topology, models: torch.Tensor) -> Rule:
         if not chosen.averages:
