@@ -264,6 +264,7 @@ def _benchmark(*words):
 
 
 @pytest.mark.skipif(torch.accelerator.is_available(), reason="an accelerator is here")
+@pytest.mark.slow
 def test_without_a_card_its_benchmark_says_so():
     done = _benchmark()
     assert (done.returncode, done.stderr) == (0, "")

@@ -24,6 +24,7 @@ def test_the_table_says_who_converged(script, tmp_path):
     assert cells[0]["models"] == 5
 
 
+@pytest.mark.slow
 def test_two_workers_give_the_table_of_one(script, tmp_path):
     words = ("--algorithms", "allreduce@complete", "dpsgd@cycle", "--nodes", 5, "--zeta2", 0.1, 10)
     words += ("--max_steps", 60, "--r0", 1, "--cache", tmp_path / "known.json", "--json")
