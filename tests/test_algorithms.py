@@ -7,6 +7,7 @@ from pathlib import Path
 import networkx as nx
 import numpy as np
 import pytest
+from stopping import StopAfter
 
 from dml import config, experiment, plan, results
 from dml.algorithms.registry import ALGORITHMS
@@ -42,13 +43,19 @@ def own_flags(name: str) -> dict[str, object]:
     return D2 if name == "d2" else {}
 
 
-class _StopAfter:
-    def __init__(self, rounds: int) -> None:
-        self.left = rounds
-
-    def __call__(self) -> str | None:
-        self.left -= 1
-        return "enough" if self.left <= 0 else None
+def assert_it_ends_the_same_in_pieces(whole: Path, pieces: ExperimentConfig, stops: tuple[int, ...]) -> None:
+    """Stopped after so many rounds, again and again: the same results, models and memory, bit for bit."""
+    for rounds in stops:
+        with pytest.raises(experiment.Stopped):
+            experiment.run(pieces, stop=StopAfter(rounds))
+    again = experiment.run(pieces)
+    assert results.differences(whole, again) == []
+    saved = [
+        checkpoint.read(checkpoint.path_of(path), plan.make(pieces).identity.id) for path in (whole, again)
+    ]
+    assert np.array_equal(saved[0].X, saved[1].X)
+    for key, value in saved[0].algorithm.items():
+        assert np.array_equal(value, saved[1].algorithm[key], equal_nan=True), key
 
 
 def test_the_field_algorithm_changes_no_old_id(small: Small):
@@ -176,18 +183,7 @@ def test_every_algorithm_resumes_bit_for_bit(name: str, drop: float, small: Smal
     flags = {**STEPS, "algorithm": name, "momentum": 0.9, "drop_probability": drop, **own_flags(name)}
     flags |= {"local_steps": 2, "keep_optimizer": True} if name == "decentralized" else {}
     whole = experiment.run(small(**flags, out_dir=tmp_path / "whole"))
-    pieces = small(**flags, out_dir=tmp_path / "pieces")
-    for rounds in (1, 3):
-        with pytest.raises(experiment.Stopped):
-            experiment.run(pieces, stop=_StopAfter(rounds))
-    again = experiment.run(pieces)
-    assert results.differences(whole, again) == []
-    saved = [
-        checkpoint.read(checkpoint.path_of(path), plan.make(pieces).identity.id) for path in (whole, again)
-    ]
-    assert np.array_equal(saved[0].X, saved[1].X)
-    for key, value in saved[0].algorithm.items():
-        assert np.array_equal(value, saved[1].algorithm[key], equal_nan=True), key
+    assert_it_ends_the_same_in_pieces(whole, small(**flags, out_dir=tmp_path / "pieces"), (1, 3))
 
 
 @pytest.mark.parametrize("name", ["dpsgd", "relaysgd", "d2", "quasi_global_momentum", "push_sum"])
@@ -285,18 +281,8 @@ def test_experiments_with_failing_nodes_resume_bit_for_bit(name, more, small: Sm
         flags["edge_weight"] = 0.05
     whole = experiment.run(small(**flags, out_dir=tmp_path / "whole"))
     told = capsys.readouterr().err
-    pieces = small(**flags, out_dir=tmp_path / "pieces")
-    for rounds in (1, 1, 1):  # before the first failure, at it, and after it
-        with pytest.raises(experiment.Stopped):
-            experiment.run(pieces, stop=_StopAfter(rounds))
-    again = experiment.run(pieces)
-    assert results.differences(whole, again) == []
-    saved = [
-        checkpoint.read(checkpoint.path_of(path), plan.make(pieces).identity.id) for path in (whole, again)
-    ]
-    assert np.array_equal(saved[0].X, saved[1].X)
-    for key, value in saved[0].algorithm.items():
-        assert np.array_equal(value, saved[1].algorithm[key], equal_nan=True), key
+    # Stopped before the first failure, at it, and after it.
+    assert_it_ends_the_same_in_pieces(whole, small(**flags, out_dir=tmp_path / "pieces"), (1, 1, 1))
 
     found = results.load(whole)
     sent, trained = found.arrays["communication/bytes_sent"], found.arrays["metrics/train_loss"]

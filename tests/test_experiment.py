@@ -13,6 +13,7 @@ import h5py
 import numpy as np
 import pytest
 from scripts import SCRIPTS
+from stopping import StopAfter
 from torch import nn
 
 from dml import experiment, results
@@ -46,24 +47,13 @@ def _weak_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     np.savetxt("graph.txt", weights)
 
 
-class _StopAfter:
-    """Asks a run to stop once it has been asked so often."""
-
-    def __init__(self, rounds: int) -> None:
-        self.left = rounds
-
-    def __call__(self) -> str | None:
-        self.left -= 1
-        return "enough" if self.left <= 0 else None
-
-
 @pytest.mark.usefixtures("_weak_links")
 def test_stopped_after_any_round_and_called_again_it_ends_with_the_same_numbers(small: Small, tmp_path: Path):
     whole = experiment.run(small(**EVERYTHING, out_dir=tmp_path / "whole"))
     config = small(**EVERYTHING, out_dir=tmp_path / "pieces", checkpoint_every=2)
     for rounds in (1, 3, 1):
         with pytest.raises(experiment.Stopped):
-            experiment.run(config, stop=_StopAfter(rounds))
+            experiment.run(config, stop=StopAfter(rounds))
     pieces = experiment.run(config)
     assert results.differences(whole, pieces) == []
     assert len(results.load(pieces).segments) == 4
@@ -77,7 +67,7 @@ def test_similarity_and_a_schedule_go_on_after_a_stop_as_if_there_was_none(small
     whole = experiment.run(small(**flags, out_dir=tmp_path / "whole"))
     config = small(**flags, out_dir=tmp_path / "pieces")
     with pytest.raises(experiment.Stopped):
-        experiment.run(config, stop=_StopAfter(3))
+        experiment.run(config, stop=StopAfter(3))
     assert results.differences(whole, experiment.run(config)) == []
 
 
@@ -272,7 +262,7 @@ def test_asked_for_just_the_rounds_of_a_checkpoint_off_the_grid_no_measurement_i
 ):
     whole = experiment.run(small(rounds=3, eval_every=2, out_dir=tmp_path / "whole"))
     with pytest.raises(experiment.Stopped):
-        experiment.run(small(rounds=9, eval_every=2), stop=_StopAfter(3))
+        experiment.run(small(rounds=9, eval_every=2), stop=StopAfter(3))
     cut = experiment.run(small(rounds=3, eval_every=2))
     assert list(results.load(cut).arrays["metrics/round"]) == [1, 2, 2]
     assert results.differences(whole, cut) == []
@@ -282,10 +272,10 @@ def test_rounds_computed_anew_do_not_replace_a_longer_result_before_they_have_ca
     path = experiment.run(small(rounds=4, keep_checkpoint=False))
     before = path.read_bytes()
     with pytest.raises(experiment.Stopped):
-        experiment.run(small(rounds=9, checkpoint_every=1), stop=_StopAfter(2))
+        experiment.run(small(rounds=9, checkpoint_every=1), stop=StopAfter(2))
     assert path.read_bytes() == before
     with pytest.raises(experiment.Stopped):
-        experiment.run(small(rounds=9, checkpoint_every=1), stop=_StopAfter(4))
+        experiment.run(small(rounds=9, checkpoint_every=1), stop=StopAfter(4))
     assert results.load(path).attributes["rounds_done"] == 6
     assert results.same(
         experiment.run(small(rounds=9)), experiment.run(small(rounds=9, out_dir=path.parent / "whole"))
@@ -330,7 +320,7 @@ def test_next_tokens_from_the_command_to_the_file(small: Small, tmp_path: Path):
     whole = experiment.run(small(**TINY, out_dir=tmp_path / "whole"))
     config = small(**TINY, out_dir=tmp_path / "pieces")
     with pytest.raises(experiment.Stopped):
-        experiment.run(config, stop=_StopAfter(1))
+        experiment.run(config, stop=StopAfter(1))
     assert results.differences(whole, experiment.run(config)) == []
 
     loaded = results.load(whole)
@@ -400,6 +390,6 @@ def test_dropout_goes_on_where_a_stopped_run_left_it(
     config = small(engine="loop", out_dir=tmp_path / "pieces")
     for _ in range(2):
         with pytest.raises(experiment.Stopped):
-            experiment.run(config, stop=_StopAfter(1))
+            experiment.run(config, stop=StopAfter(1))
     assert results.differences(whole, experiment.run(config)) == []
     assert "metrics/train_loss" in results.differences(whole, plain)
