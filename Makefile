@@ -8,6 +8,8 @@ PYTHON ?= python3
 TORCH_INDEX ?=
 
 BIN := .venv/bin
+# All cores; a worker that has run out of tests takes some of another's.
+PARALLEL := -n logical --dist worksteal
 TORCH := $(shell sed -n 's/^torch==/torch==/p' requirements.txt)
 DEPENDENCIES := requirements.txt requirements-hpc.txt setup.py
 
@@ -17,10 +19,10 @@ run: .venv/installed
 	$(BIN)/python src/experiments/bd_scheduler.py --preset quickstart
 
 test: .venv/installed-dev
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest $(PARALLEL) -m "not slow"
 
 test-all: .venv/installed-dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PARALLEL)
 
 check: .venv/installed-dev
 	$(BIN)/pre-commit run --all-files --show-diff-on-failure
