@@ -238,15 +238,15 @@ def test_ipex_takes_the_models_as_they_lie_and_changes_no_number(small, monkeypa
 )
 def test_ipex_that_moves_what_it_must_not_is_refused(small, monkeypatch, moves, why):
     monkeypatch.setitem(sys.modules, accelerators.IPEX, _Ipex(moves))
-    with pytest.raises(InputError, match=rf"--ipex: version 2\.8\.0 .*{why}"):
+    with pytest.raises(InputError, match=rf"ipex: version 2\.8\.0 .*{why}"):
         experiment.run(small(ipex=True))
 
 
 def test_ipex_is_refused_where_it_is_not_installed_or_does_not_fit(small, monkeypatch):
     monkeypatch.setitem(sys.modules, accelerators.IPEX, None)
-    with pytest.raises(InputError, match="--ipex: needs the package intel_extension_for_pytorch"):
+    with pytest.raises(InputError, match="ipex: needs the package intel_extension_for_pytorch"):
         experiment.run(small(ipex=True))
-    with pytest.raises(InputError, match=r"--ipex: is for Intel's .* on cuda:0"):
+    with pytest.raises(InputError, match=r"ipex: is for Intel's .* on cuda:0"):
         accelerators.extension(CUDA)
 
 
@@ -254,7 +254,7 @@ def test_ipex_for_another_torch_is_refused_in_a_line(monkeypatch, tmp_path):
     """That package ends its import by os.exit, which does not exist."""
     (tmp_path / f"{accelerators.IPEX}.py").write_text("import os\nos.exit(127)\n")
     monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(InputError, match=r"--ipex: .* beside torch .* must be equal"):
+    with pytest.raises(InputError, match=r"ipex: .* beside torch .* must be equal"):
         accelerators.extension(XPU)
 
 

@@ -41,7 +41,7 @@ def test_nodes_that_do_not_fit_are_refused(small, monkeypatch):
     monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=needed))
     assert room.check(model, made, CPU) == 4810
     monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=needed - 1))
-    with pytest.raises(InputError, match="--model mlp: 4 nodes need"):
+    with pytest.raises(InputError, match="model mlp: 4 nodes need"):
         room.check(model, made, CPU)
 
 

@@ -82,9 +82,9 @@ def test_rows_of_every_strategy_that_needs_no_models_sum_to_one():
 
 def test_a_source_is_a_node():
     topology = make("chain:n=6")
-    with pytest.raises(InputError, match="--source 6: is no node"):
+    with pytest.raises(InputError, match="source 6: is no node"):
         propagation(of_strategy(topology, "unweighted", None), [6], 6, 1)
-    with pytest.raises(InputError, match="--strategies mean: no such strategy"):
+    with pytest.raises(InputError, match="strategies mean: no such strategy"):
         of_strategy(topology, "mean", None)
 
 
@@ -118,7 +118,7 @@ def test_the_script_prints_a_table_or_json(script):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ([], "--FILE|GENERATOR: name at least one graph"),
+        ([], "FILE|GENERATOR: name at least one graph"),
         (["nowhere.txt"], "--topology_file nowhere.txt"),
         (["cycle:n=8", "--tree", "oak"], "--tree oak: no such tree"),
         (["cycle:n=8", "--edge_weight", "0.6"], "--edge_weight 0.6: must be above 0"),

@@ -1,7 +1,7 @@
 """The parts of one experiment, made and put together: data, models, training, algorithm, evaluation."""
 
+import logging
 import os
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -33,6 +33,8 @@ from dml.training.engines import Engine
 from dml.training.evaluate import Evaluator
 from dml.training.loop import LoopEngine
 from dml.training.proximal import Proximal
+
+_log = logging.getLogger(__name__)
 
 SMALL_MODEL = 1_000_000
 """Parameters under which a second thread costs more than it brings."""
@@ -172,10 +174,9 @@ def _choose_engine(plan: Plan, before: str | None, size: int, device: torch.devi
     config = plan.config
     chosen = engines.choose(config.run.engine, config.obstacle(), before, size, device.type)
     if before not in (None, chosen):
-        print(
-            f"warning: {plan.result.name}: its rounds so far are by the engine {before}; those by "
-            f"{chosen} equal what {before} would have given to rounding only",
-            file=sys.stderr,
+        _log.warning(
+            f"{plan.result.name}: its rounds so far were computed by the engine {before}; those by {chosen} "
+            f"equal what {before} would have given only to rounding"
         )
     return chosen
 

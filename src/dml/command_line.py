@@ -12,7 +12,8 @@ from typing import Annotated, Any, get_args, get_origin
 import tyro
 from pydantic.fields import FieldInfo
 
-from dml.errors import DamagedFileError, InputError, UnwritableFileError
+from dml import messages
+from dml.errors import ArgumentError, DamagedFileError, InputError, UnwritableFileError
 
 _NOT_GIVEN = "\0"
 
@@ -105,10 +106,12 @@ def parse(
 
 def guard(main: Callable[[], int]) -> None:
     """Runs a script's main and exits: 2 after a user's mistake, 1 for a bad file, with one message."""
+    messages.to_stderr()
     try:
         code = main()
     except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
+        dashes = "" if isinstance(error, ArgumentError) else "--"
+        print(f"error: {dashes}{error}", file=sys.stderr)
         code = 2
     except (DamagedFileError, UnwritableFileError) as error:
         print(f"error: {error}", file=sys.stderr)

@@ -212,7 +212,7 @@ def make(given: Mapping[str, Any], *, drop_unread: bool = False) -> ExperimentCo
             parts[name] = section(**own)
         except ValidationError as error:
             fault = input_error(error)
-            if fault.flag == "nesterov" and "nesterov" not in flags:
+            if fault.field == "nesterov" and "nesterov" not in flags:
                 # It is the algorithm's own default, and not what the user has to change.
                 fault = InputError("momentum", flags["momentum"], f"must be above 0 for {flags['algorithm']}")
             raise fault from None

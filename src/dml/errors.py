@@ -1,32 +1,39 @@
 """How an experiment is refused: a wrong input, or a file that cannot be read or written."""
 
 LONGEST = 200
-"""Letters of a value that a message repeats: enough to know it again."""
+"""The number of characters of a value that a message repeats: enough to recognise it."""
 
 
 class InputError(ValueError):
     """A value that the user gave and that cannot be right.
 
+    The message names the field as Python knows it (``rounds 0: must be at least 1``); the command line puts
+    the dashes before it.
+
     Args:
-        flag: name of the flag as typed, without dashes (``rounds``), or of the file.
-        value: what was given; None where the flag was left out, a bool for a switch.
+        field: the name of the field.
+        value: what was given; None if nothing was, a bool for a switch.
         right: what would be right, as the rest of one sentence.
     """
 
-    def __init__(self, flag: str, value: object, right: str) -> None:
-        self.flag, self.value, self.right = flag, value, right
+    def __init__(self, field: str, value: object, right: str) -> None:
+        self.field, self.value, self.right = field, value, right
         switch = "no_" if value is False else ""
         words = value if isinstance(value, list | tuple) else [value]
         shown = "" if value is None or isinstance(value, bool) else " " + " ".join(map(str, words))
-        shown = shown if len(shown) <= LONGEST else shown[:LONGEST] + " .."
-        super().__init__(f"--{switch}{flag}{shown}: {right}")
+        shown = shown if len(shown) <= LONGEST else shown[:LONGEST] + " ..."
+        super().__init__(f"{switch}{field}{shown}: {right}")
 
     def __reduce__(self) -> tuple[type["InputError"], tuple[str, object, str]]:
-        return type(self), (self.flag, self.value, self.right)
+        return type(self), (self.field, self.value, self.right)
+
+
+class ArgumentError(InputError):
+    """The same for a word of the command line that has no flag, such as the name of a file."""
 
 
 class UnwritableFileError(RuntimeError):
-    """A file that cannot be written: a full disk, a quota, a folder that has gone."""
+    """A file that cannot be written: a full disk, a quota, a folder that no longer exists."""
 
 
 class DamagedFileError(RuntimeError):

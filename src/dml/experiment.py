@@ -2,7 +2,7 @@
 
 import contextlib
 import json
-import sys
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -25,6 +25,8 @@ from dml.results.record import FINAL, Record, first_difference
 from dml.results.writer import COMPLETE, DIVERGED, RUNNING, Result
 from dml.theory import ood_forecast
 from dml.training.evaluate import Scores
+
+_log = logging.getLogger(__name__)
 
 
 class Stopped(RuntimeError):
@@ -215,10 +217,8 @@ class _Run:
                 nodes = ", ".join(map(str, failure["nodes"]))
                 who = f"node {nodes} fails" if len(failure["nodes"]) == 1 else f"nodes {nodes} fail"
                 tree = f", over {failure['tree']}" if "tree" in failure else ""
-                print(
-                    f"{self.plan.result.name}: round {number}: {who}; what is left starts anew{tree}",
-                    file=sys.stderr,
-                )
+                name = self.plan.result.name
+                _log.info(f"{name}: round {number}: {who}; the other nodes start again{tree}")
 
     def _scores(self) -> Scores:
         """Of the models as they are now, with what the algorithm tells of its last round."""
@@ -264,8 +264,7 @@ class _Run:
         where = first_difference(self.earlier.record(), self.result.record)
         if where is not None:
             self.result.segments[-1]["differs_from_earlier_at"] = where
-            print(
-                f"warning: {self.plan.result.name}: round {where[0]} came out otherwise than before; "
-                "were library versions, machine type, threads or engine others? (see the file's segments)",
-                file=sys.stderr,
+            _log.warning(
+                f"{self.plan.result.name}: round {where[0]} gave other numbers than before; have library "
+                "versions, machine type, threads or engine changed? (see the file's segments)"
             )

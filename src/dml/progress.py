@@ -5,6 +5,8 @@ import sys
 import time
 from types import TracebackType
 
+from dml import messages
+
 SECONDS_BETWEEN_LINES = 10.0
 
 
@@ -31,6 +33,7 @@ class Progress:
         self._console = Console(stderr=True)
         self._what, self._total, self._start, self._from = what, total, time.monotonic(), done
         self._last_line = time.monotonic()
+        self._messages = contextlib.ExitStack()
         self._bar = Bar(
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
@@ -47,11 +50,13 @@ class Progress:
 
     def __enter__(self) -> "Progress":
         self._bar.start()
+        self._messages.enter_context(messages.above(self.say))
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._messages.close()
         self._bar.stop()
 
     def update(self, done: int, note: str = "") -> None:

@@ -14,7 +14,7 @@ import tyro
 
 from dml import command_line
 from dml.algorithms.registry import Options
-from dml.errors import InputError
+from dml.errors import ArgumentError, InputError
 from dml.topology import read, trees
 
 
@@ -53,7 +53,7 @@ def describe_topology(
     if softmax_coeff is not None and not math.isfinite(softmax_coeff):
         raise InputError("softmax_coeff", softmax_coeff, "must be a finite number")
     if not graphs:
-        raise InputError("FILE|GENERATOR", None, "name at least one graph")
+        raise ArgumentError("FILE|GENERATOR", None, "name at least one graph")
     if tree not in trees.CHOICES:
         raise InputError("tree", tree, f"no such tree; there are: {', '.join(trees.CHOICES)}")
     if tree_root is not None and tree != "bfs":
@@ -101,7 +101,7 @@ def _text(entry: dict[str, Any]) -> str:
     lines["runs"] = ", ".join(name for name, why in entry["refused"].items() if why is None)
     for name, why in entry["refused"].items():
         if why is not None:
-            lines[f"not {name}"] = why.removeprefix(f"--algorithm {name}: ")
+            lines[f"not {name}"] = why.removeprefix(f"algorithm {name}: ")
     for name, shares in entry.get("forecast", {}).items():
         held = ", ".join(f"{node}:\xa0{share:.3f}" for node, share in enumerate(shares[-1]))
         mean = sum(shares[-1]) / len(shares[-1])

@@ -4,14 +4,13 @@
 python src/experiments/draw_nodes.py results/quickstart/digits-barabasi_albert-n33-m2-*.h5
 """
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
 from dml import command_line
-from dml.errors import InputError
+from dml.errors import ArgumentError, InputError
 
 FORMATS = (".png", ".pdf", ".svg")
 
@@ -30,27 +29,20 @@ def draw_nodes(
         round: after whose training it was measured; None is the end, or the last that has any
         out: the picture, as png, pdf or svg; one that is there is replaced
     """
-    try:
-        return _draw(tuple(file.expanduser() for file in files), metric, round, out.expanduser())
-    except InputError as error:
-        if error.flag != "FILE":
-            raise
-        # A word without a flag.
-        print(f"error: {str(error).removeprefix('--')}", file=sys.stderr)
-        return 2
+    return _draw(tuple(file.expanduser() for file in files), metric, round, out.expanduser())
 
 
 def _draw(files: tuple[Path, ...], metric: str, number: int | None, out: Path) -> int:
     # A sweep's own table, which results/quickstart/*.h5 names too.
     files = tuple(file for file in files if file.name != "summary.h5")
     if not files:
-        raise InputError("FILE", None, "name at least one result file")
+        raise ArgumentError("FILE", None, "name at least one result file")
     if out.suffix.lower() not in FORMATS:
         raise InputError("out", out, f"must end with {', '.join(FORMATS)}")
     for file in files:
         if not file.is_file():
             there = "is a folder" if file.is_dir() else "no such file"
-            raise InputError("FILE", file, f"{there}; give result files, as results/single/*.h5")
+            raise ArgumentError("FILE", file, f"{there}; give result files, as results/single/*.h5")
     if not out.absolute().parent.is_dir():
         raise InputError("out", out, "is in a folder that is not there")
     from dml.results import load
@@ -59,7 +51,7 @@ def _draw(files: tuple[Path, ...], metric: str, number: int | None, out: Path) -
     try:
         results = [load(file) for file in files]
     except FileNotFoundError as error:
-        raise InputError("FILE", error.args[0], "is not there any more") from None
+        raise ArgumentError("FILE", error.args[0], "is not there any more") from None
     try:
         draw(results, metric, number, out)
     except OSError as error:

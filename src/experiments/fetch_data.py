@@ -14,7 +14,7 @@ import tyro
 from dml import command_line
 from dml.data import images
 from dml.data.config import DATASETS, PRESETS, DataConfig
-from dml.errors import InputError
+from dml.errors import ArgumentError, InputError
 
 
 def fetch_data(
@@ -35,7 +35,7 @@ def fetch_data(
         data_dir = DataConfig().data_dir
     wanted = [_dataset(name) for name in names]
     if not wanted:
-        raise InputError("NAME", None, "name at least one of " + ", ".join(_kept()))
+        raise ArgumentError("NAME", None, "name at least one of " + ", ".join(_kept()))
     if source is not None and len(wanted) > 1:
         raise InputError("source", source, "is one data set; name that one alone")
     from dml.data import fetch
@@ -77,7 +77,7 @@ def _dataset(name: str) -> str:
     """The data set of a published name, such as cifar10_vgg."""
     name = str(PRESETS.get(name, {}).get("dataset", name))
     if name not in DATASETS:
-        raise InputError("NAME", name, "no such data set; there are: " + ", ".join(_kept()))
+        raise ArgumentError("NAME", name, "no such data set; there are: " + ", ".join(_kept()))
     return name
 
 

@@ -166,7 +166,7 @@ def test_trees_of_a_part_are_told_by_the_numbers_of_the_whole():
     (tree,) = trees.choose(part, "bfs", root=4)
     assert tree.name == "the breadth-first tree from node 4"
     assert tree.parent.tolist() == [2, 2, -1, 2]
-    with pytest.raises(InputError, match=r"--tree_root 2: is no node of what is left"):
+    with pytest.raises(InputError, match=r"tree_root 2: is no node of what is left"):
         trees.choose(part, "bfs", root=2)
     parts = make("chain:n=6").part(np.array([1, 2, 4, 5]))[0]
     with pytest.raises(InputError, match=r"only 2 of the 4 nodes .* connected to node 1;"):
@@ -196,8 +196,8 @@ def test_what_does_not_relay_goes_on_in_parts_and_alone(name):
 @pytest.mark.parametrize(
     ("texts", "message"),
     [
-        (["4@0"], "--failing_nodes 4@0: the graph has the nodes 0 to 3, and no 4"),
-        (["0@1", "1@2", "2@3"], "--failing_nodes 0@1 1@2 2@3: of 4 nodes at least two must be left"),
+        (["4@0"], "failing_nodes 4@0: the graph has the nodes 0 to 3, and no 4"),
+        (["0@1", "1@2", "2@3"], "failing_nodes 0@1 1@2 2@3: of 4 nodes at least two must be left"),
     ],
 )
 def test_nodes_that_cannot_fail(texts, message):

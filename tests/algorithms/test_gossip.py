@@ -224,7 +224,7 @@ def test_d2_refuses_what_it_does_not_converge_on():
     """The even ring with weights of 1/3 lies at the limit itself; the star's least eigenvalue is under it."""
     ring = make("cycle:n=8")
     for graph, weight in ((ring, None), (ring, 1 / 3), (ring, 1 / 3 - 1e-10), (make("hypercube:n=8"), 1 / 3)):
-        with pytest.raises(InputError, match=r"--algorithm d2: d2 needs a least eigenvalue above -1/3"):
+        with pytest.raises(InputError, match=r"algorithm d2: d2 needs a least eigenvalue above -1/3"):
             build("d2", graph, torch.zeros(8, 2), Options(edge_weight=weight))
     build("d2", ring, torch.zeros(8, 2), Options(edge_weight=1 / 3 - 0.01))
     build("exact_diffusion", ring, torch.zeros(8, 2))
@@ -326,16 +326,16 @@ def test_messages_arrive_with_the_edges_weight_times_what_is_not_dropped():
 def test_wrong_options_are_refused_by_name():
     X = torch.zeros(N, P)
     for name, options, message in (
-        ("gossip", Options(), "--algorithm gossip: no such algorithm; there are: allreduce"),
-        ("dpsgd", Options(drop_probability=1.0), "--drop_probability 1.0: must be at least 0 and below 1"),
-        ("dpsgd", Options(drop_probability=-0.1), "--drop_probability -0.1"),
-        ("dpsgd", Options(loss_rule="x0"), "--loss_rule x0: dpsgd knows hold_last"),
-        ("dpsgd", Options(edge_weight=0.5), "--edge_weight 0.5: must be above 0 and at most 1/"),
-        ("relay_mix", Options(consensus_strength=0), "--consensus_strength 0"),
-        ("relaysgd", Options(tree_slices="zigzag"), "--tree_slices zigzag"),
-        ("quasi_global_momentum", Options(momentum=1.0), "--momentum 1.0"),
-        ("one_peer_exponential", Options(exchanges=0), "--exchanges 0"),
-        ("relaysgd", Options(tree="bfs", tree_root=99), "--tree_root 99: is no node"),
+        ("gossip", Options(), "algorithm gossip: no such algorithm; there are: allreduce"),
+        ("dpsgd", Options(drop_probability=1.0), "drop_probability 1.0: must be at least 0 and below 1"),
+        ("dpsgd", Options(drop_probability=-0.1), "drop_probability -0.1"),
+        ("dpsgd", Options(loss_rule="x0"), "loss_rule x0: dpsgd knows hold_last"),
+        ("dpsgd", Options(edge_weight=0.5), "edge_weight 0.5: must be above 0 and at most 1/"),
+        ("relay_mix", Options(consensus_strength=0), "consensus_strength 0"),
+        ("relaysgd", Options(tree_slices="zigzag"), "tree_slices zigzag"),
+        ("quasi_global_momentum", Options(momentum=1.0), "momentum 1.0"),
+        ("one_peer_exponential", Options(exchanges=0), "exchanges 0"),
+        ("relaysgd", Options(tree="bfs", tree_root=99), "tree_root 99: is no node"),
     ):
         with pytest.raises(InputError) as refused:
             build(name, GRAPH, X, options)

@@ -81,7 +81,7 @@ def test_eigenvector_centrality_is_refused_on_a_graph_in_parts_before_anything_s
     weights[0, 1] = weights[1, 0] = weights[2, 3] = weights[3, 2] = 1
     np.savetxt(tmp_path / "parts.txt", weights)
     flags = {"topology_file": str(tmp_path / "parts.txt"), "out_dir": tmp_path / "out"}
-    with pytest.raises(InputError, match=r"--aggregation_strategy eigenvector: .* from node 0 to node 2"):
+    with pytest.raises(InputError, match=r"aggregation_strategy eigenvector: .* from node 0 to node 2"):
         plan.make(config.make({**flags, "aggregation_strategy": "eigenvector"}))
     for name in set(CENTRALITIES) - ON_CONNECTED:
         plan.make(config.make({**flags, "aggregation_strategy": name}))

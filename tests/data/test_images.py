@@ -212,7 +212,7 @@ def test_damaged_files_are_named_with_what_to_do(tmp_path, damage, says):
         np.save(at / "test_y.npy", np.full(20, 10))
     else:
         (at / "test_x.npy").unlink()
-    with pytest.raises(InputError, match=f"--dataset mnist: .*{at}.*{says}.*fetch_data.py mnist --data_dir"):
+    with pytest.raises(InputError, match=f"dataset mnist: .*{at}.*{says}.*fetch_data.py mnist --data_dir"):
         images.load("mnist", tmp_path)
     # Fetching again puts it right.
     kept("mnist", tmp_path / "src", tmp_path)
@@ -309,7 +309,7 @@ def _deep(tmp_path):
 )  # fmt: skip
 def test_what_is_wrong_with_a_folder_is_said(tmp_path, make, says):
     make(tmp_path)
-    with pytest.raises(InputError, match=rf"--dataset {tmp_path}/s: .*{says}"):
+    with pytest.raises(InputError, match=rf"dataset {tmp_path}/s: .*{says}"):
         config.make({"dataset": str(tmp_path / "s"), "data_dir": tmp_path / "data"})
     assert not list((tmp_path / "data").rglob("*.npy"))
 
@@ -325,7 +325,7 @@ def test_a_link_to_nothing_beside_the_images_does_no_harm(tmp_path):
 def test_a_folder_of_data_that_cannot_be_written_is_named(tmp_path):
     _two_classes(tmp_path / "s")
     (tmp_path / "file").touch()
-    with pytest.raises(InputError, match=rf"--data_dir {tmp_path}/file/data: cannot be written"):
+    with pytest.raises(InputError, match=rf"data_dir {tmp_path}/file/data: cannot be written"):
         config.make({"dataset": str(tmp_path / "s"), "data_dir": tmp_path / "file" / "data"})
 
 
@@ -362,7 +362,7 @@ def test_the_published_names_are_presets():
     # Dropping a flag that nothing reads does not drop the preset.
     dropped = config.make({"dataset": "cifar10_augment", "model": "mlp", "softmax": True}, drop_unread=True)
     assert dropped.data.augment
-    with pytest.raises(InputError, match="--augment: nothing in this experiment reads it"):
+    with pytest.raises(InputError, match="augment: nothing in this experiment reads it"):
         config.make({"dataset": "mnist", "augment": True})
 
 

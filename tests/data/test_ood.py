@@ -164,7 +164,7 @@ def test_an_ood_node_with_one_sample_is_refused_and_named():
     data = dataset(np.random.default_rng(0), 11, 10, 5)
     parts = [np.arange(10), np.array([10])]
     config = DataConfig(backdoor=True)
-    with pytest.raises(InputError, match=r"--backdoor_node_idx 1: has one training sample"):
+    with pytest.raises(InputError, match=r"backdoor_node_idx 1: has one training sample"):
         place(data, parts, config, (1,), 0)
     assert place(data, parts, config, (0,), 0).ood_samples.tolist() == [1, 0]
 
@@ -261,7 +261,7 @@ def test_the_test_images_of_a_held_out_class_are_the_ood_test_set():
     assert np.array_equal(sets.ood_x, data.test_x[data.test_y == 2])
     assert len(sets.y) + len(sets.ood_y) == 30
     data.test_y[data.test_y == 2] = 1
-    with pytest.raises(InputError, match="--ood_class 2: none of the test images"):
+    with pytest.raises(InputError, match="ood_class 2: none of the test images"):
         cut_test_set(data, DataConfig(ood_kind="heldout_class", ood_class=2), 0)
 
 
@@ -269,9 +269,9 @@ def test_the_test_images_of_a_held_out_class_are_the_ood_test_set():
 def test_images_too_small_for_the_patch_are_refused(random_bd):
     data = dataset(np.random.default_rng(0), 30, 10, 2, side=1)
     config = DataConfig(backdoor=True, backdoor_node_idx=(0,), random_bd=random_bd)
-    with pytest.raises(InputError, match=r"--dataset digits: .* 1 x 1 .* 2 x 2"):
+    with pytest.raises(InputError, match=r"dataset digits: .* 1 x 1 .* 2 x 2"):
         cut_test_set(data, config, 0)
-    with pytest.raises(InputError, match=r"--dataset digits: .* 1 x 1 .* 2 x 2"):
+    with pytest.raises(InputError, match=r"dataset digits: .* 1 x 1 .* 2 x 2"):
         place(data, [np.arange(15), np.arange(15, 30)], config, (0,), 0)
     small = dataset(np.random.default_rng(0), 30, 10, 2, side=2)
     assert len(cut_test_set(small, config, 0).ood_y) == 1

@@ -122,7 +122,7 @@ def test_a_metric_is_there_only_when_it_was_asked_for_and_goes_on_with_more_roun
     "shares", [("1.0",), ("0.5", "0.4"), ("1.2", "-0.2"), ("0.25",) * 4, ("a", "b"), ("1", "0")]
 )
 def test_shares_that_cannot_be_right_are_refused(shares):
-    with pytest.raises(InputError, match="--train_test_val"):
+    with pytest.raises(InputError, match="train_test_val"):
         config.make({"train_test_val": shares})
 
 

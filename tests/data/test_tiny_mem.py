@@ -66,7 +66,7 @@ def test_the_coefficients():
 def test_a_sequence_longer_than_its_context_is_refused_and_the_need_is_named(tmp_path):
     r = recipe(max_ctx=60)
     need = 2 + max(len(" ".join(map(str, row))) for row in tiny_mem.numbers(r).reshape(-1, 20).tolist())
-    with pytest.raises(InputError, match=f"--max_ctx 60: the longest sequence has {need} tokens"):
+    with pytest.raises(InputError, match=f"max_ctx 60: the longest sequence has {need} tokens"):
         tiny_mem.sequences(r, tmp_path)
     assert tiny_mem.sequences(recipe(max_ctx=need), tmp_path).shape[-1] == need
     assert [path.name for path in tmp_path.iterdir()] == [recipe(max_ctx=need).file]
@@ -267,22 +267,22 @@ def test_defaults_and_what_is_read():
 def test_what_cannot_be_right_is_refused(flags, flag, right):
     with pytest.raises(InputError) as refusal:
         config.make({"dataset": "tiny_mem", **flags})
-    assert (refusal.value.flag, refusal.value.value) == (flag, flags[flag])
+    assert (refusal.value.field, refusal.value.value) == (flag, flags[flag])
     assert right in refusal.value.right
 
 
 def test_another_data_set_does_not_read_its_fields():
-    with pytest.raises(InputError, match="--num_example 10: nothing in this experiment reads it"):
+    with pytest.raises(InputError, match="num_example 10: nothing in this experiment reads it"):
         config.make({"num_example": 10})
 
 
 @pytest.mark.parametrize(
     ("fields", "says"),
     [
-        ({"num_example": 2_000_000_000}, r"--num_example 2000000000: .* need \d+\.\d GiB of memory .* free"),
-        ({"max_ctx": 2_000_000_000}, r"--max_ctx 2000000000: .* need \d+\.\d GiB of memory .* free"),
-        ({"length": 999_999_999, "max_ctx": 2_000_000_000}, r"--max_ctx 2000000000: .* GiB"),
-        ({"length": 2_000_000_000}, "--length 2000000000: so many numbers have at least 4000000001 tokens"),
+        ({"num_example": 2_000_000_000}, r"num_example 2000000000: .* need \d+\.\d GiB of memory .* free"),
+        ({"max_ctx": 2_000_000_000}, r"max_ctx 2000000000: .* need \d+\.\d GiB of memory .* free"),
+        ({"length": 999_999_999, "max_ctx": 2_000_000_000}, r"max_ctx 2000000000: .* GiB"),
+        ({"length": 2_000_000_000}, "length 2000000000: so many numbers have at least 4000000001 tokens"),
     ],
 )
 def test_what_does_not_fit_into_memory_is_refused_before_it_is_made(tmp_path, monkeypatch, fields, says):

@@ -173,7 +173,7 @@ def test_what_the_card_cannot_hold_is_refused_before_it_is_asked_for(small, card
     free = accelerators.free_memory(card)
     assert free > 0
     width = int((free / (4 * made.topology.n)) ** 0.5) + 1
-    with pytest.raises(InputError, match=rf"--model mlp: 4 nodes need .* GiB of memory on {card}"):
+    with pytest.raises(InputError, match=rf"model mlp: 4 nodes need .* GiB of memory on {card}"):
         room.check(lambda: nn.Linear(width, width), made, card)
 
 

@@ -175,7 +175,7 @@ def test_an_affinity_for_each_worker_is_left_as_it_is() -> None:
 )
 def test_a_wrong_option_is_refused(options: dict[str, str], flag: str, words: str, tmp_path: Path) -> None:
     error = refusal("aurora", ADDRESS | options, tmp_path)
-    assert error.flag == flag
+    assert error.field == flag
     with pytest.raises(InputError, match=words):
         raise error
 
@@ -186,7 +186,7 @@ def test_a_cluster_outside_a_job_says_what_to_do(
 ) -> None:
     monkeypatch.delenv("PBS_NODEFILE", raising=False)
     error = refusal(name, ADDRESS, tmp_path)
-    assert (error.flag, error.value) == ("parsl_config", name)
+    assert (error.field, error.value) == ("parsl_config", name)
     assert "$PBS_NODEFILE is not set" in error.right
     assert "qsub" in error.right
     monkeypatch.setenv("PBS_NODEFILE", str(tmp_path / "absent"))
@@ -196,7 +196,7 @@ def test_a_cluster_outside_a_job_says_what_to_do(
 
 
 def test_a_folder_that_parsls_scripts_cannot_read_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"--out_dir .*my results: a folder without ' '"):
+    with pytest.raises(InputError, match=r"out_dir .*my results: a folder without ' '"):
         load_site("aurora", FOLDER).run_dir(tmp_path / "my results")
 
 
@@ -213,7 +213,7 @@ def test_a_site_that_is_not_there_lists_those_that_are(name: str) -> None:
         InputError, match="the sites here are: aurora, local, polaris; or give a path"
     ) as error:
         load_site(name, FOLDER)
-    assert error.value.flag == "parsl_config"
+    assert error.value.field == "parsl_config"
 
 
 @pytest.mark.parametrize(
@@ -237,7 +237,7 @@ def test_a_wrong_site_file_is_refused_with_its_reason(text: str, words: str, tmp
     path.write_text(text)
     with pytest.raises(InputError, match=words) as error:
         load_site(str(path), FOLDER).config({}, tmp_path)
-    assert (error.value.flag, error.value.value) == ("parsl_config", str(path))
+    assert (error.value.field, error.value.value) == ("parsl_config", str(path))
 
 
 def test_a_users_own_site_without_options(tmp_path: Path) -> None:

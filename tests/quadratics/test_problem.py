@@ -88,14 +88,14 @@ def test_noise_has_the_variance_asked_for_and_is_keyed():
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"zeta2": -1}, "--zeta2 -1: must be at least 0"),
-        ({"mu": 2}, "--mu 2: the least curvature must be above 0 and at most L = 1.0"),
-        ({"mu": 0}, "--mu 0"),
-        ({"r0": -1}, "--r0 -1"),
-        ({"noise": float("nan")}, "--noise nan"),
-        ({"n": 0}, "--n 0"),
-        ({"n": 1, "zeta2": 1}, "--zeta2 1: one node has nothing to differ from"),
-        ({"d": 1}, "--mu 0.25: in one dimension"),
+        ({"zeta2": -1}, "zeta2 -1: must be at least 0"),
+        ({"mu": 2}, "mu 2: the least curvature must be above 0 and at most L = 1.0"),
+        ({"mu": 0}, "mu 0"),
+        ({"r0": -1}, "r0 -1"),
+        ({"noise": float("nan")}, "noise nan"),
+        ({"n": 0}, "n 0"),
+        ({"n": 1, "zeta2": 1}, "zeta2 1: one node has nothing to differ from"),
+        ({"d": 1}, "mu 0.25: in one dimension"),
     ],
 )
 def test_impossible_constants_are_refused(wrong, message):

@@ -41,7 +41,7 @@ def test_what_a_worker_cannot_do_is_told():
     wrong = setting("relaysgd", "barabasi_albert:n=6,m=2")
     wrong = Setting(wrong.name, wrong.graph, Options(tree="given"), wrong.problem, wrong.goal)
     answer = json.loads(run_task(json.dumps([wrong.to_json(), 0.1, 10])))
-    assert answer["error"].startswith("InputError: --tree given")
+    assert answer["error"].startswith("InputError: tree given")
 
 
 def test_candidates_come_from_the_file_the_second_time(tmp_path):

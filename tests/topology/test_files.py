@@ -95,7 +95,7 @@ def test_a_file_that_holds_no_topology_is_refused(tmp_path, content):
     path.write_text(content)
     with pytest.raises(InputError, match=REFUSED[content]) as refused:
         read(str(path))
-    assert refused.value.flag == "topology_file"
+    assert refused.value.field == "topology_file"
     assert str(path) in str(refused.value)
 
 
@@ -127,7 +127,7 @@ def test_what_is_there_is_never_overwritten(tmp_path):
     save(make("chain:n=3"), path)
     with pytest.raises(InputError, match="holds something else already") as refused:
         save(make("cycle:n=3"), path)
-    assert refused.value.flag == "out_dir"
+    assert refused.value.field == "out_dir"
     assert (path.stat().st_mtime_ns, path.read_bytes()) == before
     assert [entry.name for entry in path.parent.iterdir()] == ["t.txt"]
 

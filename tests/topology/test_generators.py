@@ -163,7 +163,7 @@ def test_networkx_weights_are_not_taken_for_probabilities():
 def test_what_makes_no_graph_is_refused_with_the_reason(text, reason):
     with pytest.raises(InputError, match=reason) as refused:
         make(text)
-    assert refused.value.flag == "topology_file"
+    assert refused.value.field == "topology_file"
     assert "http" not in str(refused.value)
 
 

@@ -65,7 +65,7 @@ def test_a_weight_may_use_up_all_of_a_node():
     topology = make("cycle:n=4")
     assert spectrum.averaging(topology, 0.5).diagonal().tolist() == [0] * 4
     for weight in (0.0, -0.1, 0.51, float("nan")):
-        with pytest.raises(InputError, match="--edge_weight"):
+        with pytest.raises(InputError, match="edge_weight"):
             spectrum.averaging(topology, weight)
 
 

@@ -85,13 +85,13 @@ def test_double_binary_trees_share_the_load():
 
 
 def test_a_preset_needs_its_edges():
-    with pytest.raises(InputError, match=r"--tree chain: .* lacks the edge 1-2 and 1 others"):
+    with pytest.raises(InputError, match=r"tree chain: .* lacks the edge 1-2 and 1 others"):
         trees.choose(make("star:n=4"), "chain")
 
 
 def test_wrong_choices_are_refused():
     topology = make("cycle:n=4")
-    with pytest.raises(InputError, match=r"--tree_root 4: is no node; nodes are 0\.\.3"):
+    with pytest.raises(InputError, match=r"tree_root 4: is no node; nodes are 0\.\.3"):
         trees.choose(topology, "bfs", 4)
     with pytest.raises(InputError, match="only --tree bfs has a root"):
         trees.choose(topology, "random", 1)

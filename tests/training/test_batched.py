@@ -279,12 +279,12 @@ def test_models_that_cannot_be_batched_are_those_with_buffers_or_dropout():
     [
         ({"dataset": "cifar10_vgg"}, "vgg16 has batch norm"),
         ({"dataset": "cifar10_dropout"}, "cnn_dropout has dropout"),
-        ({"dataset": "cifar10_augment"}, "--augment was given"),
-        ({"prox_coeff": 0.1}, "--prox_coeff is above 0"),
+        ({"dataset": "cifar10_augment"}, "augment was given"),
+        ({"prox_coeff": 0.1}, "prox_coeff is above 0"),
     ],
 )
 def test_what_cannot_be_batched_is_refused_by_name_and_left_to_the_loop(flags, why):
-    with pytest.raises(InputError, match=f"--engine batched: .*{why}; use loop or auto"):
+    with pytest.raises(InputError, match=f"engine batched: .*{why}; use loop or auto"):
         config.make({**flags, "engine": "batched"})
     made = config.make({**flags, "engine": "auto"})
     assert engines.choose("auto", made.obstacle(), None, 1000, "cpu") == "loop"
@@ -309,7 +309,7 @@ def test_auto_goes_by_the_model_and_the_accelerator_and_stays_with_a_files_engin
     assert engines.choose(asked, None, before, size, accelerator) == chosen
 
 
-def test_an_experiment_keeps_its_engine_unless_another_is_asked_for_and_says_so_then(small, capsys):
+def test_an_experiment_keeps_its_engine_unless_another_is_asked_for_and_says_so_then(small, caplog):
     def engines_of(path):
         return [segment["engine"] for segment in results.load(path).segments]
 
@@ -318,10 +318,10 @@ def test_an_experiment_keeps_its_engine_unless_another_is_asked_for_and_says_so_
     experiment.run(small(rounds=3))
     assert engines_of(path) == ["loop", "loop"]
     assert results.differences(whole, path) == []
-    assert "engine" not in capsys.readouterr().err
+    assert "engine" not in caplog.text
     experiment.run(small(rounds=4, engine="batched"))
     assert engines_of(path) == ["loop", "loop", "batched"]
-    assert "so far are by the engine loop; those by batched equal" in capsys.readouterr().err
+    assert "so far were computed by the engine loop; those by batched equal" in caplog.text
     loop = experiment.run(small(engine="loop", rounds=4, out_dir=whole.parent))
     tables = [results.load(p).arrays for p in (loop, path)]
     np.testing.assert_allclose(tables[0]["metrics/test_loss"], tables[1]["metrics/test_loss"], rtol=1e-4)

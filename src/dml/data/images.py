@@ -8,9 +8,9 @@ Nothing here touches the network: :mod:`dml.data.fetch` does, when it is asked t
 
 import hashlib
 import json
+import logging
 import os
 import shutil
-import sys
 import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -22,6 +22,8 @@ from numpy.typing import NDArray
 
 from dml.data.config import DATASETS, FOLDER, PRESETS, DatasetSpec, default_data_dir, known
 from dml.errors import InputError
+
+_log = logging.getLogger(__name__)
 
 FORMAT = 1
 PARTS = ("train_x", "train_y", "test_x", "test_y")
@@ -261,7 +263,7 @@ def _converted(path: Path, name: str, data_dir: Path, state: tuple[tuple[str, in
         return target
     from dml.data.fetch import from_folder
 
-    print(f"{name}: converting its images, once, into {target}", file=sys.stderr)
+    _log.info(f"{name}: converting its images, once, into {target}")
     try:
         data_dir.mkdir(parents=True, exist_ok=True)
         scratch = tempfile.TemporaryDirectory(prefix=".convert-", dir=data_dir)

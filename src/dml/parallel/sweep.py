@@ -1,6 +1,6 @@
 """A sweep written out: the experiments that a preset, or a file, and its flags stand for."""
 
-import sys
+import logging
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -20,6 +20,8 @@ from dml.parallel.table import OOD_RANK, Table, in_file
 from dml.parallel.table import read as read_tables
 from dml.plan import Plan
 from dml.topology import Topology, read
+
+_log = logging.getLogger(__name__)
 
 FACTORS = {
     "dataset": "--datasets",
@@ -136,7 +138,7 @@ def experiments(sweep: SweepConfig, flags: Mapping[str, Any]) -> list[Plan]:
     tables = [_with_flags(table, sweep, flags) for table in given]
     count = sum(table.size for table in tables)
     if count > SOON and sweep.limit is None:
-        print(f"checking {count:,} combinations", file=sys.stderr, flush=True)
+        _log.info(f"checking {count:,} combinations")
     try:
         reads = _reads(tables)
         _check_read(reads, {**flags, **({OOD_RANK: sweep.ood_ranks} if sweep.ood_ranks else {})})
@@ -151,8 +153,8 @@ def experiments(sweep: SweepConfig, flags: Mapping[str, Any]) -> list[Plan]:
         plans = _plans(tables, sweep.control)
         return _distinct(plans, None if path else sweep.limit)[: sweep.limit]
     except InputError as error:
-        flag = next((flag for flag, key in _REPLACING.items() if key == error.flag), error.flag)
-        typed = error.flag in flags or (flag in SweepConfig.model_fields and getattr(sweep, flag))
+        flag = next((flag for flag, key in _REPLACING.items() if key == error.field), error.field)
+        typed = error.field in flags or (flag in SweepConfig.model_fields and getattr(sweep, flag))
         if path and not typed:
             raise in_file(path, error) from None
         raise InputError(flag, error.value, error.right) from None

@@ -148,7 +148,7 @@ def read(path: Path, elsewhere: Collection[str] = ()) -> list[Table]:
     except OSError as error:
         raise InputError("sweep", path, f"cannot be read ({error.strerror})") from None
     except InputError as error:
-        raise error if error.flag == "sweep" else in_file(path, error) from None
+        raise error if error.field == "sweep" else in_file(path, error) from None
     # A scalar that is not what its own tag says raises whatever Python's constructor raises.
     except (yaml.YAMLError, RecursionError, LookupError, ValueError, TypeError, AttributeError) as error:
         raise InputError("sweep", path, f"is no YAML file ({' '.join(str(error).split())})") from None
@@ -156,5 +156,4 @@ def read(path: Path, elsewhere: Collection[str] = ()) -> list[Table]:
 
 def in_file(path: Path, error: InputError) -> InputError:
     """The error of a key, as one of the file that holds it."""
-    words = str(error).removeprefix("--")
-    return InputError("sweep", path, words)
+    return InputError("sweep", path, str(error))

@@ -7,13 +7,15 @@ nothing that must be cleaned up by hand.
 import errno
 import fcntl
 import json
+import logging
 import os
 import socket
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
+
+_log = logging.getLogger(__name__)
 
 _NO_LOCKS = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK}
 
@@ -56,10 +58,7 @@ def _acquire(path: Path) -> int:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             if error.errno in _NO_LOCKS:
-                print(
-                    f"warning: no file locks in {path.parent}: do not run an experiment twice",
-                    file=sys.stderr,
-                )
+                _log.warning(f"{path.parent} has no file locks: do not run an experiment twice at a time")
                 return handle
             text = os.pread(handle, 4096, 0).decode(errors="replace")
             os.close(handle)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dml.config import label_of
-from dml.errors import InputError
+from dml.errors import ArgumentError, InputError
 from dml.results import files
 from dml.results.reader import Loaded
 from dml.results.record import FINAL
@@ -99,7 +99,7 @@ def _row(result: Loaded, metric: str, number: int | None) -> int:
         raise InputError("metric", metric, f"is not in {result.path}; there are: {', '.join(result.metrics)}")
     n = len(result.arrays["topology/degree"])
     if n > MOST_NODES:
-        raise InputError("FILE", result.path, f"has {n} nodes; a picture shows up to {MOST_NODES}")
+        raise ArgumentError("FILE", result.path, f"has {n} nodes; a picture shows up to {MOST_NODES}")
     rounds = result.arrays["metrics/round"]
     epochs = result.arrays["metrics/epoch"]
     rows = np.arange(len(rounds)) if number is None else np.flatnonzero((rounds == number) & (epochs >= 0))
