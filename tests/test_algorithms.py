@@ -118,7 +118,7 @@ def test_epochs_in_place_of_steps():
         ({"algorithm": "relaysgd", "lr_correction": "yes"}, "lr_correction yes: must be auto, off, or"),
         ({"algorithm": "quasi_global_momentum", "optimizer": "adam"}, "optimizer adam: quasi_global"),
         ({"algorithm": "dpsgd", "keep_optimizer": True}, "keep_optimizer: nothing"),
-        ({"lr": 1e-45}, "lr 1e-45: must be at least 1e-30"),
+        ({"lr": 1e-45}, "lr 1e-45: must be 0 or at least 1e-30"),
         ({"local_steps": 0}, "local_steps 0: must be greater"),
         (
             {"algorithm": "quasi_global_momentum", "momentum": 0, "nesterov": False},
@@ -154,16 +154,16 @@ def test_flags_that_cannot_be_right(flags, message):
         ),
         (
             {"algorithm": "relaysgd", "failing_nodes": ("0@1", "2@5"), "topology_file": "cycle:n=5"},
-            "failing_nodes 2@5: what is left does not go on: topology_file cycle:n=5: only 2 of the 3",
+            "failing_nodes 2@5: the remaining nodes cannot continue: topology_file",
         ),
         (
             {"algorithm": "relaysgd", "tree": "bfs", "tree_root": 1, "topology_file": "cycle:n=5"}
             | {"failing_nodes": ("1@5",)},
-            "failing_nodes 1@5: what is left does not go on: tree_root 1: is no node of what is left",
+            "failing_nodes 1@5: the remaining nodes cannot continue: tree_root 1: is not one",
         ),
         (
             {"aggregation_strategy": "eigenvector", "failing_nodes": ("2@5",), "topology_file": "chain:n=5"},
-            "failing_nodes 2@5: what is left does not go on: aggregation_strategy eigenvector",
+            "failing_nodes 2@5: the remaining nodes cannot continue: aggregation_strategy eigenvector",
         ),
         (
             {"algorithm": "dpsgd", "aggregation_strategy": "degCent_sim", "softmax": True}
@@ -178,7 +178,7 @@ def test_graphs_that_an_algorithm_does_not_admit(flags, message, tmp_path):
 
 
 @pytest.mark.parametrize("drop", [0.0, 0.3])
-@pytest.mark.parametrize("name", ["decentralized", *ALGORITHMS])
+@pytest.mark.parametrize("name", ALGORITHMS)
 def test_every_algorithm_resumes_bit_for_bit(name: str, drop: float, small: Small, tmp_path: Path):
     flags = {**STEPS, "algorithm": name, "momentum": 0.9, "drop_probability": drop, **own_flags(name)}
     flags |= {"local_steps": 2, "keep_optimizer": True} if name == "decentralized" else {}
@@ -270,7 +270,7 @@ FAILING = ("3@2", "5@4")
         ("decentralized", {"aggregation_strategy": "betCent_sim", "softmax": True}),
         ("decentralized", {"aggregation_strategy": "unweighted_fl", "prox_coeff": 0.1}),
         ("dpsgd", {"drop_probability": 0.3}),
-        *((name, {}) for name in ALGORITHMS),
+        *((name, {}) for name in ALGORITHMS if name != "decentralized"),
         ("relaysgd", {"drop_probability": 0.3, "overlap": True}),
     ],
 )

@@ -8,7 +8,6 @@ import psutil
 import torch
 
 from dml import accelerators
-from dml.algorithms.registry import EXPERIMENTS
 from dml.data.config import NEXT_TOKEN
 from dml.errors import InputError
 from dml.models.cost import size_of
@@ -62,7 +61,7 @@ def _remembered(size: int, plan: Plan) -> int:
     lossy = config.algorithm.drop_probability > 0 or bool((topology.weights < 1).any())
     # Where nodes fail, the models of the others are copied, and the algorithm's momentum for all.
     left = 2 * topology.n if config.algorithm.failing_nodes else 0
-    return 4 * size * (left + EXPERIMENTS[config.algorithm.algorithm].rows(topology.n, topology.m, lossy))
+    return 4 * size * (left + config.algorithm.described.memory(topology.n, topology.m, lossy))
 
 
 def data(plan: Plan) -> int:

@@ -1,12 +1,21 @@
-"""The base of the sections that make up a configuration; each stands beside the part that owns it."""
+"""The base of the sections that make up a configuration; each stands next to the part that owns it."""
 
 import difflib
 import os
 from collections.abc import Collection
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+)
+
+from dml.errors import InputError
 
 MAX_COUNT = 2**31 - 1
 """The largest count: what a 32-bit integer holds."""
@@ -31,6 +40,18 @@ def one_of(table: Collection[str], what: str) -> AfterValidator:
     return AfterValidator(check)
 
 
+def says(right: str) -> WrapValidator:
+    """Refuses in these words whatever the type itself refuses: for unions, whose own words are many."""
+
+    def check(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
+        try:
+            return handler(value)
+        except ValidationError:
+            raise ValueError(right) from None
+
+    return WrapValidator(check)
+
+
 UserPath = Annotated[Path, AfterValidator(_expand)]
 """A path as a user types it, in which ~ stands for the home folder also where no shell saw it."""
 
@@ -39,3 +60,21 @@ class Section(BaseModel):
     """Frozen fields with a description each; an unknown name, NaN or infinity is refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+def input_error(error: ValidationError) -> InputError:
+    """The first fault that pydantic found, in the words of the command line."""
+    first = error.errors(include_url=False)[0]
+    right = first["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
+    if first["type"] == "value_error" and right.startswith("--"):
+        # A fault of the whole section names the switch that is wrong.
+        field, _, right = right.removeprefix("--").partition(" ")
+        return InputError(field, True, right)
+    names = [
+        part
+        for part in first["loc"]
+        if isinstance(part, str) and not part.startswith(("literal", "constrained"))
+    ]
+    if first["type"] == "extra_forbidden":
+        return InputError(names[-1], first["input"], "there is no such flag; --help lists them")
+    return InputError(names[0], first["input"], right)

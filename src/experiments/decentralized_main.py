@@ -11,7 +11,6 @@ from pathlib import Path
 
 from dml import command_line, config, plan
 from dml.data import images
-from dml.topology import trees
 
 DESCRIPTION = "One decentralized learning experiment: a model on every node of a graph, one HDF5 file."
 
@@ -30,9 +29,8 @@ def main() -> int:
         f"{experiment.data.dataset}, {config.label_of(experiment.flat())}, {rounds} rounds",
         file=sys.stderr,
     )
-    if "tree" in experiment.reads():
-        chosen = experiment.algorithm
-        over = trees.choose(planned.topology, chosen.tree, chosen.tree_root, experiment.run.seed)
+    over = plan.trees_of(experiment, planned.topology)
+    if over:
         print(f"relayed over {' and '.join(tree.name for tree in over)}", file=sys.stderr)
 
     # Only now what takes seconds to import: all that can be refused without it has been.

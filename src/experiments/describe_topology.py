@@ -13,7 +13,6 @@ from typing import Annotated, Any
 import tyro
 
 from dml import command_line
-from dml.algorithms.registry import Options
 from dml.errors import ArgumentError, InputError
 from dml.topology import read, trees
 
@@ -69,11 +68,11 @@ def describe_topology(
     from dml import theory
 
     topologies = [read(text, seed) for text in graphs]
-    options = Options(seed=seed, edge_weight=edge_weight, tree=tree, tree_root=tree_root, overlap=overlap)
-    described = [theory.facts(topology, options, decay) for topology in topologies]
+    options = {"edge_weight": edge_weight, "tree": tree, "tree_root": tree_root, "overlap": overlap}
+    described = [theory.facts(topology, options, seed, decay) for topology in topologies]
     for topology, entry in zip(topologies, described, strict=True):
         for name in strategies if source else ():
-            C = theory.of_strategy(topology, name, softmax_coeff, seed=seed)
+            C = theory.of_strategy(topology, theory.strategy_named(name, softmax_coeff), seed=seed)
             share = theory.propagation(C, source, topology.n, rounds)
             entry.setdefault("forecast", {})[name] = share.tolist()
     print(json_text.dumps(described, indent=1) if json else "\n\n".join(map(_text, described)))

@@ -21,7 +21,6 @@ import tyro
 
 from dml import command_line
 from dml.algorithms import registry
-from dml.algorithms.registry import Options
 from dml.errors import InputError
 from dml.parallel import sites
 from dml.quadratics import constants
@@ -105,24 +104,23 @@ def quadratics(
     for n in nodes:
         for value in zeta2:
             constants.check(n, d, L, mu, value, r0, noise)
-    runs: list[tuple[str, str, Options]] = []
+    runs: list[tuple[str, str, dict[str, Any]]] = []
     for text in algorithms:
         name, at, graph = text.partition("@")
-        registry.find(name)
+        algorithm = registry.find(name)
         if not at:
             raise InputError("algorithms", text, f"name its graph too, as in {name}@chain")
         for n in nodes:
             source = _source(graph, n)
             topology = make(source, seed)
-            options = Options(
-                seed=seed,
-                drop_probability=drop_probability,
-                loss_rule=loss_rule,
-                edge_weight=edge_weight if name == "d2" else None,
-                momentum=momentum,
-            )
-            registry.check(name, topology, options)
-            runs.append((text, source, options))
+            options = {"drop_probability": drop_probability, "loss_rule": loss_rule, "momentum": momentum}
+            own = {"edge_weight": edge_weight} if algorithm.needs_spectrum else {}
+            registry.check_loss_rule(algorithm, loss_rule)
+            if not 0 <= drop_probability < 1:
+                right = "must be at least 0 and below 1"
+                raise InputError("drop_probability", drop_probability, right)
+            algorithm.admits(topology, registry.options_of(algorithm, own), seed)
+            runs.append((text, source, options | own))
     json, cache = (path and path.expanduser() for path in (json, cache))
     for flag, path in (("json", json), ("cache", cache)):
         if path is not None:
@@ -130,7 +128,7 @@ def quadratics(
     site = _site(workers, parsl_config, site_options)
     constant = {"d": d, "L": L, "mu": mu, "r0": r0, "noise": noise, "seed": seed, "placement": placement}
     problems = [constant | {"zeta2": value} for value in zeta2]
-    return _run(runs, problems, (tune, target, lr, max_steps, momentum), site, cache, json)
+    return _run(runs, seed, problems, (tune, target, lr, max_steps, momentum), site, cache, json)
 
 
 def _site(
@@ -152,7 +150,8 @@ def _site(
 
 
 def _run(
-    runs: list[tuple[str, str, Options]],
+    runs: list[tuple[str, str, dict[str, Any]]],
+    seed: int,
     problems: list[dict[str, Any]],
     goal: tuple[str, float, float, int, float],
     site: tuple[sites.Site, dict[str, str]] | None,
@@ -170,7 +169,7 @@ def _run(
     torch.set_num_threads(1)
     texts = [text for text, _, _ in runs for _ in problems]
     settings = [
-        Setting(text.partition("@")[0], source, options, problem, table.Goal(*goal))
+        Setting(text.partition("@")[0], source, seed, options, problem, table.Goal(*goal))
         for text, source, options in runs
         for problem in problems
     ]

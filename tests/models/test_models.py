@@ -8,13 +8,13 @@ from importlib import import_module
 import numpy as np
 import pytest
 import torch
-from scipy.sparse import csr_array
+from populations import population_of
+from rules import average
 from torch.nn import functional
 
 from dml.models import decoder as decoders
 from dml.models.dropout import attach
 from dml.models.registry import MODELS, build
-from dml.population import Population
 
 CIFAR, MNIST, DIGITS, TOKENS = (3, 32, 32), (1, 28, 28), (1, 8, 8), (150,)
 
@@ -161,7 +161,7 @@ def test_which_models_fit_which_inputs(shape):
 )
 def test_a_model_that_fits_runs_on_a_last_batch_of_one_too(name, shape):
     model = build(name, shape, 7, SMALL.get(name))
-    batch = attach(model, 0)
+    batch = attach(model)
     if batch is not None:
         batch.samples = np.array([5])
     if len(shape) == 1:
@@ -180,14 +180,14 @@ CHEAP = {
 
 @pytest.mark.parametrize("name", CHEAP)
 def test_a_model_lives_in_the_population(name):
-    """Training moves its own row and batch statistics, with finite gradients; mixing mixes them all."""
+    """Training moves its own row and batch statistics, with finite gradients; averages take in all of it."""
     shape = CHEAP[name]
-    population = Population(lambda: build(name, shape, 5, SMALL.get(name)), 2, 0)
+    population = population_of(lambda: build(name, shape, 5, SMALL.get(name)), 2, 0)
     model = population.modules[0]
     floats = [*model.parameters(), *(b for b in model.buffers() if b.is_floating_point())]
     assert population.size == sum(t.numel() for t in floats)
     before = population.X.clone()
-    batch = attach(model, 0)
+    batch = attach(model)
     if batch is not None:
         batch.samples = np.arange(3)
     generator = torch.Generator().manual_seed(0)
@@ -209,16 +209,16 @@ def test_a_model_lives_in_the_population(name):
             assert (buffer != 0).any(), buffer_name
     # Not all: weights behind a ReLU that stayed shut have no gradient.
     assert (population.X[0] != before[0]).float().mean() > 0.2
-    population.mix(csr_array(np.full((2, 2), 0.5)))
+    average(population.X, np.full((2, 2), 0.5))
     assert torch.equal(population.X[0], population.X[1])
     population.check_views()
 
 
 def test_different_starts_and_the_same_start_hold_for_every_initialisation():
     for name in ("vit", "decoder"):
-        population = Population(lambda name=name: build(name, CHEAP[name], 5, SMALL.get(name)), 2, 0)
+        population = population_of(lambda name=name: build(name, CHEAP[name], 5, SMALL.get(name)), 2, 0)
         assert not torch.equal(population.X[0], population.X[1])
-        again = Population(lambda name=name: build(name, CHEAP[name], 5, SMALL.get(name)), 2, 0)
+        again = population_of(lambda name=name: build(name, CHEAP[name], 5, SMALL.get(name)), 2, 0)
         assert torch.equal(population.X, again.X)
 
 

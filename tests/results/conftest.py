@@ -102,7 +102,7 @@ def made_up(tmp_path: Path) -> Callable[..., Path]:
             file.attrs.update(
                 {
                     "schema_version": 1,
-                    "numbers_version": 1,
+                    "numbers_version": "{}",
                     "experiment_id": path.stem,
                     "config": json.dumps(made.flat()),
                     "reads": json.dumps(sorted(made.decides())),

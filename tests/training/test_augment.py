@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 import torch
 from image_files import parquet_folder
+from populations import ByRound, population_of
 from torch import nn
 
 from dml import experiment, randomness, results
 from dml.data import fetch, images
 from dml.data.load import load
 from dml.data.ood import NodeData
-from dml.population import Population
 from dml.training.augment import Augmentation
 from dml.training.config import TrainingConfig
 from dml.training.loop import LoopEngine
@@ -82,9 +82,11 @@ def test_what_a_model_sees_depends_on_image_and_pass_alone(batch):
     data = NodeData(
         [x[i] for i in index], [y[i] for i in index], np.zeros((2, 2), int), np.zeros(2, int), index
     )
-    population = Population(Seen, 2, 0)
+    population = population_of(Seen, 2, 0)
     augmentation = Augmentation(index, np.zeros(2, int), BLACK, 0)
-    engine = LoopEngine(population, data, TrainingConfig(batch_size=batch), True, 0, None, augmentation)
+    engine = ByRound(
+        LoopEngine, population, data, TrainingConfig(batch_size=batch), augmentation=augmentation
+    )
     engine.begin_round()
     for number in range(3):
         engine.epoch(np.arange(2))

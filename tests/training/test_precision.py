@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 import torch
+from populations import ByRound, population_of
 
 from dml import config, experiment
 from dml.data.ood import NodeData
 from dml.models.registry import build
-from dml.population import Population
 from dml.results import load
 from dml.training import gradients
 from dml.training.batched import BatchedEngine
@@ -19,7 +19,7 @@ NODES = 3
 
 
 def _population():
-    return Population(lambda: build("mlp", (1, 4, 4), 3), NODES, 0)
+    return population_of(lambda: build("mlp", (1, 4, 4), 3), NODES, 0)
 
 
 def _data():
@@ -38,7 +38,8 @@ def _data():
 def _trained(engine, precision, epochs=3, **training):
     models = _population()
     start = models.X.clone()
-    made = engine(models, _data(), TrainingConfig(precision=precision, batch_size=8, **training), True, 0)
+    chosen = TrainingConfig(precision=precision, batch_size=8, **training)
+    made = ByRound(engine, models, _data(), chosen)
     made.begin_round()
     losses = [made.epoch(np.arange(NODES))[0] for _ in range(epochs)]
     return models.X - start, np.array(losses)

@@ -72,13 +72,13 @@ class Dropout(nn.Module):
         return f"p={self._dropped / _STEPS:g}"
 
 
-def attach(module: nn.Module, seed: int) -> Batch | None:
-    """Gives all dropout layers of a model one batch to look at; None where it has no such layer.
+def attach(module: nn.Module) -> Batch | None:
+    """Gives all dropout layers of a model one batch to look at; None if it has no such layer.
 
-    Whoever trains the model writes the pass and the samples into it before each batch.
+    Whoever trains the model writes the seed, the pass and the samples into it before each batch.
     """
     layers = [(name, layer) for name, layer in module.named_modules() if isinstance(layer, Dropout)]
-    batch = Batch(seed, 0, np.empty(0, np.int64))
+    batch = Batch(0, 0, np.empty(0, np.int64))
     for name, layer in layers:
         layer.attach(name, batch)
     return batch if layers else None

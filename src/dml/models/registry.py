@@ -29,6 +29,7 @@ class ModelSpec:
     fits: Callable[[tuple[int, ...]], bool]
     reads: frozenset[str] = frozenset()
     single: str = ""
+    version: int = 1
 
 
 def _images(side: int, multiple: int = 1) -> Callable[[tuple[int, ...]], bool]:

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
-from dml.algorithms.registry import EXPERIMENTS
+from dml.algorithms.registry import ALGORITHMS
 from dml.coefficients.strategies import STRATEGIES
 from dml.data.config import DATASETS
 from dml.data.config import PRESETS as DATASET_PRESETS
@@ -30,7 +30,7 @@ class SweepConfig(Section):
     strategies: tuple[Annotated[str, one_of(STRATEGIES, "strategy")], ...] = Field(
         (), description="aggregation strategies, in place of the preset's"
     )
-    algorithms: tuple[Annotated[str, one_of(EXPERIMENTS, "algorithm")], ...] = Field(
+    algorithms: tuple[Annotated[str, one_of(ALGORITHMS, "algorithm")], ...] = Field(
         (), description="algorithms, in place of the preset's"
     )
     ood_ranks: tuple[Annotated[int, Field(ge=1, le=MAX_COUNT)], ...] = Field(

@@ -19,6 +19,7 @@ from dml.parallel.presets import PRESETS
 from dml.parallel.table import OOD_RANK, Table, in_file
 from dml.parallel.table import read as read_tables
 from dml.plan import Plan
+from dml.section import input_error
 from dml.topology import Topology, read
 
 _log = logging.getLogger(__name__)
@@ -98,7 +99,7 @@ def make(given: Mapping[str, Any]) -> tuple[SweepConfig, dict[str, Any]]:
     try:
         sweep = SweepConfig(**own)
     except ValidationError as error:
-        raise experiment_config.input_error(error) from None
+        raise input_error(error) from None
     if sweep.tune_lr:
         for flag in ("control", "limit"):
             if getattr(sweep, flag):

@@ -154,19 +154,20 @@ def run(
         stop: ends the run on the error after a round.
     """
     X = problem.start()
-    algorithm = rule(X)
+    algorithm, everyone = rule(X), np.ones(problem.n, bool)
     own = torch.zeros_like(X)
     errors = [problem.error(X)]
     for t in range(steps):
         rate = lr(t) if callable(lr) else lr
-        algorithm.before(X, t)
+        algorithm.before(X, t, everyone)
         g = problem.gradients(X, t)
         if momentum:
             shared = algorithm.momentum()
             own = momentum * (own if shared is None else shared) + g
             g = g + momentum * own
         X.sub_(g, alpha=rate)
-        algorithm.after(X, t, rate)
+        with torch.no_grad():
+            algorithm.after(X, t, rate)
         errors.append(problem.error(X))
         if not np.isfinite(errors[-1]) or stop(errors[-1]):
             break

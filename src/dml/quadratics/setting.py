@@ -9,7 +9,6 @@ from typing import Any
 from torch import Tensor
 
 from dml.algorithms.build import build
-from dml.algorithms.registry import Options
 from dml.algorithms.rule import Rule
 from dml.quadratics import table
 from dml.quadratics.problem import RandomQuadratics
@@ -25,14 +24,16 @@ class Setting:
     Args:
         name: of the algorithm.
         graph: a generator, with its number of nodes.
-        options: of the algorithm; their seed is the graph's too.
+        seed: of the graph, and of what the algorithm draws.
+        options: of :func:`dml.algorithms.build.build`, the algorithm's own among them.
         problem: arguments of :class:`RandomQuadratics`, its graph left out.
         goal: what is looked for.
     """
 
     name: str
     graph: str
-    options: Options
+    seed: int
+    options: Mapping[str, Any]
     problem: Mapping[str, Any]
     goal: Goal
 
@@ -42,22 +43,22 @@ class Setting:
 
     def parts(self) -> tuple[Topology, RandomQuadratics, Callable[[Tensor], Rule]]:
         """The graph, the losses, and what makes the rule from x(0)."""
-        topology = make(self.graph, self.options.seed)
+        topology = make(self.graph, self.seed)
         problem = RandomQuadratics(topology.n, topology=topology, **self.problem)
-        return topology, problem, lambda X: build(self.name, topology, X, self.options)
+        return topology, problem, lambda X: build(self.name, topology, X, seed=self.seed, **self.options)
 
     def cell(self, attempts: Try) -> Cell:
         """The cell, tuned; its candidates run by ``attempts``."""
-        topology, problem, _ = self.parts()
-        return table.cell(self.name, topology, problem, self.options, self.goal, attempts)
+        topology, problem, rule = self.parts()
+        return table.cell(self.name, topology, problem, rule, self.goal, attempts)
 
 
 @lru_cache(maxsize=8)
 def _parts(text: str) -> tuple[RandomQuadratics, Callable[[Tensor], Rule], Goal]:
     """Those of a setting's text; a worker gets candidates of the same cells again and again."""
     values = json.loads(text)
-    options, goal = Options(**values.pop("options")), Goal(**values.pop("goal"))
-    setting = Setting(**values, options=options, goal=goal)
+    goal = Goal(**values.pop("goal"))
+    setting = Setting(**values, goal=goal)
     return *setting.parts()[1:], goal
 
 

@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 
-from dml.algorithms.build import build
-from dml.algorithms.registry import Options
 from dml.algorithms.rule import Rule
+from dml.exchange.traffic import BYTES_PER_NUMBER
 from dml.quadratics import tuning
 from dml.quadratics.problem import RandomQuadratics, run
 from dml.quadratics.tuning import Candidate, Try, Tuned
@@ -79,7 +79,7 @@ def cell(
     name: str,
     topology: Topology,
     problem: RandomQuadratics,
-    options: Options,
+    rule: Callable[[Tensor], Rule],
     goal: Goal,
     attempts: Try | None = None,
 ) -> Cell:
@@ -89,27 +89,25 @@ def cell(
         name: of the algorithm.
         topology: the graph.
         problem: the losses.
-        options: of the algorithm.
+        rule: makes the algorithm from x(0).
         goal: what is looked for.
         attempts: runs the candidates; None: one after another in this process.
 
     Raises:
         InputError: the algorithm does not run on the graph.
     """
-
-    def rule(X: Tensor) -> Rule:
-        return build(name, topology, X, options)
-
     X = problem.start()
     first = rule(X)
     # A learning rate that averaging over old models slows down may be that much higher.
     start = goal.start * first.lr_factor
-    first.before(X, 0)
-    sent = first.after(X, 0, start).sent.sum()
+    first.before(X, 0, np.ones(topology.n, bool))
+    first.after(X, 0, start)
+    sent = first.traffic().sent.sum()
     search = tuning.fastest if goal.tune == "fastest" else tuning.plateau
     here: Try = lambda lrs, limit: [attempt(problem, rule, goal, lr, limit) for lr in lrs]  # noqa: E731
     found = search(attempts or here, goal.target, start, goal.max_steps)
-    return Cell(name, topology.source, topology.n, problem.zeta2, found, sent / (4 * problem.d * topology.n))
+    vectors = sent / (BYTES_PER_NUMBER * problem.d * topology.n)
+    return Cell(name, topology.source, topology.n, problem.zeta2, found, vectors)
 
 
 def text(cells: Sequence[Cell], titles: Sequence[str]) -> str:

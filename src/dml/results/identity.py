@@ -6,7 +6,6 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from dml import NUMBERS_VERSION
 from dml.config import ExperimentConfig, label_of
 from dml.data.config import DATASETS, absolute
 from dml.topology import Topology
@@ -52,7 +51,9 @@ def identify(config: ExperimentConfig, topology: Topology) -> Identity:
         "edges": topology.edges.tolist(),
         "weights": [repr(float(w)) for w in topology.weights],
     }
-    decides["numbers_version"] = NUMBERS_VERSION
+    versions = {part: version for part, version in config.versions().items() if version > 1}
+    if versions:
+        decides["versions"] = versions
     data, name = config.data.spec(), config.data.dataset
     if data.fingerprint:
         decides["dataset"] = f"{name}-{data.fingerprint}" if name in DATASETS else data.fingerprint

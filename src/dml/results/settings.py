@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dml.algorithms.config import AlgorithmConfig
+from dml.algorithms.registry import ALGORITHMS
 from dml.config import LATER
 
 _SCHEDULE = ("gamma", "eta_min", "T_0", "T_mult")
@@ -17,7 +18,8 @@ TUNED = ("lr", "momentum", "nesterov", "keep_optimizer")
 
 _OWN = {
     flag: info.default
-    for flag, info in AlgorithmConfig.model_fields.items()
+    for fields in (AlgorithmConfig.model_fields, *(a.options.model_fields for a in ALGORITHMS.values()))
+    for flag, info in fields.items()
     if flag not in ("algorithm", "drop_probability", "failing_nodes")
 }
 """An algorithm's options, which make variants of it, and their defaults."""

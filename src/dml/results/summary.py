@@ -113,7 +113,7 @@ def _short(value: float) -> str:
 
 def _mean_model(result: Loaded) -> list[str]:
     """The accuracies of the average of all models; nothing where it was not measured."""
-    if not result.mean_model:
+    if "mean_model" not in result.singles:
         return []
     words = []
     for name, kind in (("IID", "test"), ("OOD", "ood")):

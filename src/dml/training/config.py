@@ -61,7 +61,7 @@ class TrainingConfig(Section):
     optimizer: Annotated[str, one_of(OPTIMIZERS, "optimiser")] = Field(
         "sgd", description="the local optimiser: " + ", ".join(OPTIMIZERS)
     )
-    lr: float = Field(1e-3, gt=0, description="learning rate")
+    lr: float = Field(1e-3, ge=0, description="learning rate")
     momentum: float = Field(0.0, ge=0, lt=1, description="momentum of sgd")
     nesterov: bool = Field(False, description="Nesterov's form of the momentum of sgd")
     beta_1: float = Field(0.9, ge=0, lt=1, description="decay of the first moment of adam and adamw")

@@ -1,20 +1,20 @@
-"""RelaySum (Vogels et al., NeurIPS 2021, arXiv 2110.04175, algorithm 1): exact sums over a tree, late.
+"""RelaySum (Vogels et al., NeurIPS 2021, arXiv 2110.04175, algorithm 1): exact sums over a tree, with delay.
 
-On every directed edge i -> j of a tree, in round t, s_i being the node's own value,
+On every directed edge i -> j of a tree, in round t, where s_i is the node's own value,
 
     m_{i->j}(t) = s_i(t) + sum over k in N_i \\ {j} of m_{k->i}(t-1)        c_{i->j}(t) likewise, with s_i = 1
     total_i(t)  = s_i(t) + sum over k in N_i of m_{k->i}(t)                 n_i(t)
 
-so every node's value reaches every node exactly once, d_ij - 1 rounds late; with overlap, where total_i
-takes the messages of round t - 1, d_ij rounds late. What is late at the start, and what is lost, is
-missing mass: total_i holds n_i values in place of n.
+so every node's value reaches every node exactly once, d_ij - 1 rounds late. With overlap, total_i takes the
+messages of round t - 1, and values are d_ij rounds late. Values that are still on their way at the start, and
+values that are lost, are missing: total_i holds n_i values instead of n.
 
 It is computed as
 
     a_i(t) = s_i(t) + sum over all k in N_i of m_{k->i}(t-1)
     m_{i->j}(t) = a_i(t) - m_{j->i}(t-1)
 
-a chunk of columns at a time: one that the cache holds passes through all of it before the next.
+one chunk of columns after another: a chunk that fits into the cache passes through all of it before the next.
 """
 
 from collections.abc import Iterator
@@ -24,36 +24,48 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dml.algorithms.links import Links
-from dml.algorithms.sums import Sums, chunk, table
+from dml.exchange.send import Channel
+from dml.exchange.sums import Sums, chunk, table
 
 
 class RelaySum:
     """One tree, with the last message of every directed edge.
 
     Args:
-        links: both directions of the tree's edges.
-        remember: what a lost message leaves: ``hold`` the last one of its edge; ``nothing``; ``backlog``,
-            nothing yet, but it is added to the next one. That is what a receiver of running sums finds,
-            without numbers that grow.
+        channel: both directions of the tree's edges, as ``links.over_edges`` orders them.
+        remember: what a lost message leaves behind. ``hold``: the last message of its edge. ``nothing``.
+            ``backlog``: nothing for now, but it is added to the next message; that is what a receiver of
+            running sums finds, without numbers that grow.
         overlap: totals take the messages of the round before.
-        like: a matrix of the width, type and device of S.
+        like: a matrix with the width, type and device of S.
         share: what s is multiplied by on its way into messages and totals; 1/n makes them means.
+        counters: numbers that each message holds besides its vector.
 
     Attributes:
         counts: how many values the totals of the round hold, n_i, [n].
-        age: rounds since the oldest message in each total was sent, [n]; 0 of a total without messages.
+        age: rounds since the oldest message in each total was sent, [n]; 0 for a total without messages.
         ages: rounds since the message that each edge holds was sent, [2(n-1)]; -1 for none.
-        like: an empty matrix of its type and device.
+        like: an empty matrix with the type and device of S.
     """
 
-    def __init__(self, links: Links, remember: str, overlap: bool, like: Tensor, share: float = 1.0) -> None:
-        self._links, self._remember, self._overlap, self._share = links, remember, overlap, share
-        self.like, self._width, k, n = like[:0, :0], like.shape[1], len(links.receiver), links.topology.n
+    def __init__(
+        self,
+        channel: Channel,
+        remember: str,
+        overlap: bool,
+        like: Tensor,
+        share: float = 1.0,
+        counters: int = 0,
+    ) -> None:
+        links = channel.links
+        self._channel, self._links, self._remember, self._overlap = channel, links, remember, overlap
+        self._share, self._numbers = share, like.shape[1] + counters
+        self.like, self._width, k, n = like[:0, :0], like.shape[1], len(links), links.topology.n
         self._messages = table(k, self._width, like)
         self._counts = torch.zeros(k, dtype=torch.int64)
         self.counts, self.age = np.full(n, n), np.zeros(n, np.int64)
         self.ages = np.full(k, -1)
+        self._t = 0
         self._arrived: Tensor | None = None
         self._backlog: Tensor | None = None
         if remember == "backlog" and not links.reliable:
@@ -72,11 +84,10 @@ class RelaySum:
 
     def begin(self, t: int) -> None:
         """Starts a round: which messages arrive, and how many values the totals hold."""
-        arrived = np.ones(len(self._counts), bool)
+        self._t, arrived = t, self._channel.begin(t, self._numbers)
         if self._links.reliable:
             self._turn ^= 1
         else:
-            arrived = self._links.arrived(t)
             self._arrived = torch.from_numpy(arrived).to(self._messages.device)[:, None]
         self._count(arrived)
         self._grow_old(arrived)
@@ -87,7 +98,7 @@ class RelaySum:
         keeps = self._links.reliable or self._remember != "nothing"
         self.counts = 1 + np.bincount(to, c, n).astype(np.int64)
         if keeps and (self.counts == n).all():
-            return  # as it will stay
+            return  # and so it will stay
         new = self.counts[self._links.sender] - np.roll(c, len(c) // 2)
         c[:] = np.where(arrived, new, c if keeps else 0)
         if not self._overlap:
@@ -109,12 +120,12 @@ class RelaySum:
             yield slice(start, min(start + self._chunk, self._width))
 
     def total(self, s: Tensor, part: slice, out: Tensor | None = None) -> Tensor:
-        """The totals of a round for a chunk s of S, [n, columns]; to be taken once a round and chunk.
+        """The totals of a round for a chunk s of S, [n, columns]; to be taken once per round and chunk.
 
         Args:
             s: the chunk.
             part: its columns, one of :meth:`slices`.
-            out: where they are written, s itself if wanted; a new matrix if it is not given.
+            out: where the totals are written, which may be s itself; by default a new matrix.
         """
         now = int(self._turn)
         before = now ^ 1 if self._links.reliable else now
@@ -124,31 +135,31 @@ class RelaySum:
         torch.index_select(a, 0, self._sender[now], out=new)
         if self._links.reliable:
             torch.sub(new, m, out=m)
+            sent = self._carried(m, now, part)
+            if sent is not m:
+                m.copy_(sent)
         else:
-            self._lose(new, m, None if self._backlog is None else self._backlog[:, part])
+            self._lose(new, m, None if self._backlog is None else self._backlog[:, part], part)
         if not self._overlap:
             come = self._inbox[now](columns, part.start)
             return torch.add(come, s, alpha=self._share, out=come if out is None else out)
         return a if out is None else out.copy_(a)
 
-    def _lose(self, new: Tensor, m: Tensor, backlog: Tensor | None) -> None:
+    def _carried(self, messages: Tensor, turn: int, part: slice) -> Tensor:
+        ends = self._links.sender, self._links.receiver
+        return self._channel.carry(messages, ends[turn], ends[1 - turn], part, self._t)
+
+    def _lose(self, new: Tensor, m: Tensor, backlog: Tensor | None, part: slice) -> None:
         """m <- new less what came over the same edge, where it arrives."""
         assert self._arrived is not None
         half = len(m) // 2
         new[:half] -= m[half:]
         new[half:] -= m[:half]
+        new = self._carried(new, 0, part)
         if backlog is not None:
-            new += backlog
+            new = new + backlog
             backlog.copy_(torch.where(self._arrived, 0, new))
         m.copy_(torch.where(self._arrived, new, m if self._remember == "hold" else 0))
-
-    @torch.no_grad()
-    def __call__(self, S: Tensor, t: int) -> NDArray[np.int64]:
-        """One round: S [n, P] holds s on entry, the totals on exit; n_i [n] is returned."""
-        self.begin(t)
-        for part in self.slices():
-            self.total(S[:, part], part, out=S[:, part])
-        return self.counts
 
     def memory(self) -> dict[str, Tensor]:
         """The messages, [2(n-1), P]; values in each, [2(n-1)]; whether places are swapped, [1]."""
