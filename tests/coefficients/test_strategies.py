@@ -14,11 +14,11 @@ from torch import nn
 
 from dml import randomness
 from dml.algorithms.decentralized import Decentralized
-from dml.coefficients.centrality import CENTRALITIES, ON_CONNECTED, centrality
 from dml.coefficients.config import StrategyConfig
 from dml.coefficients.strategies import STRATEGIES, Context, by_score, with_self_weight
 from dml.population import Population
 from dml.topology import Topology, make
+from dml.topology.centrality import CENTRALITIES, ON_CONNECTED, centrality
 
 BY_SIMILARITY = ["degCent_sim", "betCent_sim"]
 SCORED = ["random", "degCent", "betCent", *BY_SIMILARITY, *CENTRALITIES]

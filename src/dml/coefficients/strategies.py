@@ -20,8 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dml import randomness
-from dml.coefficients.centrality import CENTRALITIES, centrality
-from dml.coefficients.centrality import check as check_centrality
+from dml.topology.centrality import CENTRALITIES, centrality, check_centrality
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -113,7 +112,7 @@ def betweenness_centrality(ctx: Context) -> "csr_array":
 
 
 def by_centrality(ctx: Context, name: str) -> "csr_array":
-    """Scores are a centrality of :mod:`dml.coefficients.centrality`."""
+    """Scores are a centrality of :mod:`dml.topology.centrality`."""
     return by_score(ctx, centrality(ctx.topology, name), ctx.softmax)
 
 
@@ -237,7 +236,9 @@ STRATEGIES: dict[str, Strategy] = {
     "betCent_sim": Strategy(betweenness_similarity, _SOFTMAX, needs_softmax=True, steady=False),
     **{
         name: Strategy(
-            partial(by_centrality, name=name), _SOFTMAX, check=partial(check_centrality, name=name)
+            partial(by_centrality, name=name),
+            _SOFTMAX,
+            check=partial(check_centrality, name=name, field="aggregation_strategy"),
         )
         for name in CENTRALITIES
     },

@@ -1,5 +1,6 @@
 """Which node holds which samples: the partition, each part's place, and a class that OOD nodes alone hold."""
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,6 +12,7 @@ from dml.data.equal_partition import equal_partition
 from dml.data.load import Dataset
 from dml.data.partition import partition
 from dml.errors import InputError
+from dml.topology.centrality import Centrality, closeness_centrality, harmonic_sum, pagerank, scores
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -85,7 +87,7 @@ def arranged(
     if config.random_data_placement:
         return parts
     # Centralities that are equal but for rounding are ties.
-    score = np.round(centrality(topology, config.centrality_metric_data_placement), 12)
+    score = np.round(placement_scores(topology, config.centrality_metric_data_placement), 12)
     nodes = np.argsort(score, kind="stable")
     by_size = np.argsort([len(part) for part in parts], kind="stable")
     result = list(parts)
@@ -136,21 +138,18 @@ def _breadth_first(topology: "Topology") -> NDArray[np.int64]:
     return np.concatenate(order)
 
 
-def centrality(topology: "Topology", metric: str) -> NDArray[np.float64]:
-    """A centrality of each node, [n]."""
+def placement_scores(topology: "Topology", metric: str) -> NDArray[np.float64]:
+    """The centrality of each node that the largest parts go by, [n].
+
+    As published, pagerank stops at networkx's own tolerance, and the harmonic centrality is a sum.
+    """
     if metric == "degree":
         return topology.degree.astype(np.float64)
     if metric == "betweenness":
         return topology.betweenness
-    import networkx as nx
-
-    functions = {
-        "closeness": nx.closeness_centrality,
-        "harmonic": nx.harmonic_centrality,
-        "pagerank": nx.pagerank,
+    functions: dict[str, Centrality] = {
+        "closeness": closeness_centrality,
+        "harmonic": harmonic_sum,
+        "pagerank": partial(pagerank, tolerance=1e-6),
     }
-    # Distances are in hops; a link's probability is no weight.
-    graph = nx.Graph(list(map(tuple, topology.edges.tolist())))
-    graph.add_nodes_from(range(topology.n))
-    found = functions[metric](graph)
-    return np.array([found[node] for node in range(topology.n)], np.float64)
+    return scores(topology, functions[metric])
