@@ -21,7 +21,7 @@ from dml.algorithms.build import build as build_rule
 from dml.algorithms.registry import ALGORITHMS, Options
 from dml.data.ood import NodeData, TestSets
 from dml.errors import InputError
-from dml.models.registry import MODELS, build
+from dml.models.registry import MODELS, build_model
 from dml.population import Population
 from dml.training.augment import Augmentation
 from dml.training.batched import BatchedEngine
@@ -88,7 +88,7 @@ def _on_meta(model, engine, flags):
 
     def new():
         with torch.device("meta"):
-            return build(model, shape, classes, made.training.settings())
+            return build_model(model, shape, classes, made.training.settings())
 
     population = Population(new, 2, seed=0, device="meta")
     rng, tokens = np.random.default_rng(0), dataset == "tiny_mem"

@@ -22,7 +22,7 @@ from dml.data.load import Dataset, load
 from dml.data.ood import TASKS, NodeData, cut_test_set, place
 from dml.data.placement import share_out
 from dml.data.splits import split
-from dml.models.registry import build as build_model
+from dml.models.registry import build_model
 from dml.plan import Plan
 from dml.population import Population
 from dml.topology import Topology, trees

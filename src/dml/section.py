@@ -2,11 +2,11 @@
 
 import difflib
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict, create_model
 
 MAX_COUNT = 2**31 - 1
 """The largest count: what a 32-bit integer holds."""
@@ -39,3 +39,29 @@ class Section(BaseModel):
     """Frozen fields with a description each; an unknown name, NaN or infinity is refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    def reads(self) -> set[str]:
+        """The fields that change this experiment's numbers: all, unless a section says otherwise."""
+        return set(type(self).model_fields)
+
+
+def merged(name: str, sections: Iterable[type[Section]]) -> type[Section]:
+    """One section with the fields and validators of several, in their order.
+
+    Args:
+        name: of the new class.
+        sections: their classes; one may be there twice.
+
+    Raises:
+        TypeError: two of them define one field in different ways.
+    """
+    distinct = list(dict.fromkeys(sections))
+    leaves = [s for s in distinct if not any(o is not s and issubclass(o, s) for o in distinct)]
+    owners: dict[str, type[Section]] = {}
+    for section in leaves:
+        for flag, info in section.model_fields.items():
+            owner = owners.setdefault(flag, section)
+            if repr(owner.model_fields[flag]) != repr(info):
+                raise TypeError(f"{owner.__name__} and {section.__name__} define {flag} in different ways")
+    # pydantic lists the fields of the last base first.
+    return create_model(name, __base__=tuple(reversed(leaves)) or Section)

@@ -89,7 +89,7 @@ def test_what_is_measured_is_the_accuracy_on_a_nodes_own_share(small, tmp_path):
 
     from dml.data.load import load
     from dml.data.partition import partition
-    from dml.models.registry import build
+    from dml.models.registry import build_model
 
     data = load("digits", made.data.data_dir, 0)
     parts = partition(data.train_y, 4, 10, 1000, 0.5, 0, 3)
@@ -98,7 +98,7 @@ def test_what_is_measured_is_the_accuracy_on_a_nodes_own_share(small, tmp_path):
         X = torch.from_numpy(file["X"][()])
     for name in ("test", "val"):
         for node in range(4):
-            model = build("mlp", (1, 8, 8), 10)
+            model = build_model("mlp", (1, 8, 8), 10)
             torch.nn.utils.vector_to_parameters(X[node, :4810], model.parameters())
             own = cut[name][node]
             hits = (model(torch.from_numpy(data.train_x[own])).argmax(1).numpy() == data.train_y[own]).mean()

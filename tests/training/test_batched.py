@@ -14,7 +14,7 @@ from dml.data.ood import NodeData
 from dml.errors import InputError
 from dml.models import vit
 from dml.models.dropout import Dropout
-from dml.models.registry import MODELS, build
+from dml.models.registry import MODELS, build_model
 from dml.population import Population
 from dml.training import engines, gradients
 from dml.training.batched import BatchedEngine
@@ -94,7 +94,7 @@ TRAININGS = {
 
 
 def mlp():
-    return build("mlp", (1, 2, 3), LABELS)
+    return build_model("mlp", (1, 2, 3), LABELS)
 
 
 def convolution():
@@ -154,15 +154,15 @@ def test_what_only_resembles_a_perceptron_is_not_taken_for_one(layers):
 
 
 def cnn():
-    return build("cnn", (1, 8, 8), LABELS)
+    return build_model("cnn", (1, 8, 8), LABELS)
 
 
 def decoder():
-    return build("decoder", (6,), LABELS, {"n_layer": 1})
+    return build_model("decoder", (6,), LABELS, {"n_layer": 1})
 
 
 def transformer():
-    return build("vit", (1, 8, 8), LABELS)
+    return build_model("vit", (1, 8, 8), LABELS)
 
 
 @pytest.mark.parametrize(
@@ -249,7 +249,7 @@ def test_on_digits_in_single_precision_models_answer_alike(flags):
     for kind in (LoopEngine, BatchedEngine):
         population, _, _ = models_and_measured(
             kind,
-            lambda: build("mlp", (1, 8, 8), 10),
+            lambda: build_model("mlp", (1, 8, 8), 10),
             data,
             TrainingConfig(batch_size=16, **flags),
             [range(5)] * 5,
@@ -269,7 +269,7 @@ def test_models_that_cannot_be_batched_are_those_with_buffers_or_dropout():
     for name, spec in MODELS.items():
         with torch.device("meta"):
             settings = dict.fromkeys(spec.reads, 1)
-            module = build(name, shapes.get(name, (3, 32, 32)), 10, settings)
+            module = build_model(name, shapes.get(name, (3, 32, 32)), 10, settings)
         single = [*module.buffers(), *(m for m in module.modules() if isinstance(m, Dropout))]
         assert bool(spec.single) == bool(single), name
 
