@@ -11,7 +11,7 @@ from torch.func import functional_call, grad, stack_module_state, vmap
 from torch.nn import functional
 
 from dml import config
-from dml.data.load import load
+from dml.data.load import load_dataset
 from dml.data.ood import NodeData, TestSets
 from dml.models.registry import build_model
 from dml.population import Population
@@ -120,7 +120,7 @@ class Case:
 
 
 def _digits() -> tuple[np.ndarray, np.ndarray]:
-    data = load("digits", config.make({}).data.data_dir, 0)
+    data = load_dataset(config.make({}).data, 0)
     return data.train_x, data.train_y
 
 

@@ -19,6 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from dml import accelerators, config, experiment, results, topology
 from dml.algorithms.build import build as build_rule
 from dml.algorithms.registry import ALGORITHMS, Options
+from dml.data.load import describe_dataset
 from dml.data.ood import NodeData, TestSets
 from dml.errors import InputError
 from dml.models.registry import MODELS, build_model
@@ -84,7 +85,8 @@ def _on_meta(model, engine, flags):
     """An engine with two nodes of a model without numbers, and the evaluation of both."""
     dataset = {"mlp": "digits", "mnist_mlp": "mnist", "decoder": "tiny_mem"}.get(model, "cifar10")
     made = config.make({"dataset": dataset, "model": model, "batch_size": 3, "optimizer": "adamw", **flags})
-    shape, classes = made.data.spec().shape, made.data.spec().classes
+    spec = describe_dataset(made.data)
+    shape, classes = spec.shape, spec.classes
 
     def new():
         with torch.device("meta"):

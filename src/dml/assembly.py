@@ -18,8 +18,9 @@ from dml.algorithms.living import Failure, Living
 from dml.algorithms.registry import EXPERIMENTS
 from dml.algorithms.rounds import Rounds
 from dml.algorithms.rule import Rule
-from dml.data.load import Dataset, load
-from dml.data.ood import TASKS, NodeData, cut_test_set, place
+from dml.data.dataset import Dataset
+from dml.data.load import load_dataset
+from dml.data.ood import NodeData, cut_test_set, place
 from dml.data.placement import share_out
 from dml.data.splits import split
 from dml.models.registry import build_model
@@ -82,17 +83,11 @@ def assemble(plan: Plan, engine_before: str | None) -> Parts:
         InputError: data, model or accelerator do not go together, or there is no room.
     """
     config, seed = plan.config, plan.config.run.seed
-    dataset = load(
-        config.data.dataset,
-        config.data.data_dir,
-        seed,
-        config.data.settings(),
-        augmented=config.data.augment,
-    )
+    dataset = load_dataset(config.data, seed)
     data, local = _shares(plan, dataset)
     device = accelerators.choose(config.run.accelerator)
     ipex = accelerators.extension(device) if config.run.ipex else None
-    classes = config.data.spec().classes
+    classes = plan.dataset.classes
 
     def build() -> torch.nn.Module:
         return build_model(
@@ -155,9 +150,8 @@ def _shares(plan: Plan, dataset: Dataset) -> tuple[NodeData, dict[str, list[tupl
     if config.train_test_val:
         cut = split(parts, dataset.train_y, dataset.labels, shares, seed)
         parts = cut.pop("train")
-        ask = TASKS[dataset.task].ask
         local = {
-            f"local_{name}_acc": [ask(dataset.train(s), dataset.train_y[s]) for s in samples]
+            f"local_{name}_acc": [dataset.ask(dataset.train(s), dataset.train_y[s]) for s in samples]
             for name, samples in cut.items()
         }
     return place(dataset, parts, config, ood_nodes, seed), local

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from dml import config, experiment, results
-from dml.data.load import load
+from dml.data.load import load_dataset
 from dml.data.ood import NodeData
 from dml.errors import InputError
 from dml.models import vit
@@ -235,7 +235,7 @@ def test_an_engine_that_starts_at_a_pass_goes_on_bit_for_bit_as_one_that_made_th
 
 @pytest.mark.parametrize("flags", [{"lr": 0.2}, {"lr": 1e-3, "optimizer": "adam"}])
 def test_on_digits_in_single_precision_models_answer_alike(flags):
-    digits = load("digits", config.make({}).data.data_dir, 0)
+    digits = load_dataset(config.make({}).data, 0)
     sizes = np.array([43, 60, 100, 15, 330])
     parts = np.split(np.arange(sizes.sum()), np.cumsum(sizes)[:-1])
     data = NodeData(
