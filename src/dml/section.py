@@ -38,7 +38,8 @@ UserPath = Annotated[Path, AfterValidator(_expand)]
 class Section(BaseModel):
     """Frozen fields with a description each; an unknown name, NaN or infinity is refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    # A section that this call does not use is not built: that takes some milliseconds each.
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, defer_build=True)
 
     def reads(self) -> set[str]:
         """The fields that change this experiment's numbers: all, unless a section says otherwise."""

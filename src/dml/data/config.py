@@ -25,8 +25,8 @@ class CommonDataConfig(Section):
     )
     partition: Annotated[str, one_of(PARTITIONS, "partition")] = Field(
         "budgets",
-        description="how data are dealt out: budgets by --sample_alpha and a mixture of labels per node, or "
-        "equal amounts, with shares of the nodes for each label",
+        description="how data are dealt out to the nodes: "
+        + "; ".join(f"{name} = {partition.about}" for name, partition in PARTITIONS.items()),
     )
     train_test_val: tuple[float, ...] | None = Field(
         None,
@@ -127,7 +127,8 @@ class CommonDataConfig(Section):
         return self._part(PARTITIONS[self.partition].options)
 
     def _part(self, section: type[Section]) -> Section:
-        return section(**{field: getattr(self, field) for field in section.model_fields})
+        # The values have been validated here.
+        return section.model_construct(**{field: getattr(self, field) for field in section.model_fields})
 
     def reads(self) -> set[str]:
         """The fields that change this experiment's numbers."""

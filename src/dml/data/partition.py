@@ -38,12 +38,14 @@ class Partition(Generic[Options]):
             of indices into ``labels``, the labels of all samples, [N]. Every sample is on exactly one node,
             and every node has ``least`` samples or more. ``classes`` is the number of labels, and
             n x least <= N.
+        about: what it does, in a few words, for the help.
         options: its own flags.
         equal_sizes: the nodes' sizes differ by one at most, so that parts cannot be placed by size.
         version: raised by a change after which samples are dealt out differently; part of the id above 1.
     """
 
     deal: Callable[[NDArray[np.int64], int, int, Options, int, int], list[NDArray[np.int64]]]
+    about: str
     options: type[Options]
     equal_sizes: bool = False
     version: int = 1

@@ -161,4 +161,8 @@ def _dirichlet(rng: np.random.Generator, alpha: float, width: int, rows: int) ->
     return draws
 
 
-BUDGETS = Partition(budget_partition, options=BudgetOptions)
+BUDGETS = Partition(
+    budget_partition,
+    about="amounts by --sample_alpha, and a mixture of labels per node",
+    options=BudgetOptions,
+)

@@ -114,4 +114,9 @@ def _log_gamma(rng: np.random.Generator, alpha: float, shape: tuple[int, ...]) -
     return result
 
 
-EQUAL = Partition(equal_partition, options=EqualOptions, equal_sizes=True)
+EQUAL = Partition(
+    equal_partition,
+    about="equal amounts, and shares of the nodes for each label",
+    options=EqualOptions,
+    equal_sizes=True,
+)
