@@ -1,10 +1,10 @@
-"""Tables and folders of classes: what real small files hold is what is read, and what is wrong is named."""
+"""Folders of images: which files belong to a split, classes by their folders, and what is wrong is named."""
 
 import shutil
 
 import numpy as np
 import pytest
-from image_files import class_folders, parquet_folder, pictures, png, write_parquet
+from image_files import class_folders, parquet_folder, pictures
 from PIL import Image
 
 from dml.data.decode import Origin
@@ -16,16 +16,6 @@ def read(path):
     return read_image_folder(path, Origin("dataset", "mine"))
 
 
-def test_parquet_files_are_read_pixel_by_pixel(tmp_path):
-    found = read(parquet_folder(tmp_path))
-    x, y = pictures(80), np.arange(80) % 10
-    assert np.array_equal(found.train_x, x[:60])
-    assert np.array_equal(found.test_x, x[60:])
-    assert np.array_equal(found.train_y, y[:60])
-    assert np.array_equal(found.test_y, y[60:])
-    assert found.classes == tuple("0123456789")
-
-
 @pytest.mark.parametrize(("train", "test"), [("train/0", "test/0"), ("mine-train", "mine-test")])
 def test_a_split_is_told_by_file_or_folder(tmp_path, train, test):
     parquet_folder(tmp_path / "from")
@@ -34,21 +24,6 @@ def test_a_split_is_told_by_file_or_folder(tmp_path, train, test):
     shutil.copy(tmp_path / "from" / "train-00000-of-00002.parquet", tmp_path / "to" / f"{train}.parquet")
     shutil.copy(tmp_path / "from" / "test-00000-of-00001.parquet", tmp_path / "to" / f"{test}.parquet")
     assert (len(read(tmp_path / "to").train_y), len(read(tmp_path / "to").test_y)) == (30, 20)
-
-
-def test_arrow_files_are_read_with_their_class_names(tmp_path):
-    from datasets import ClassLabel, Dataset, Features
-    from datasets import Image as ImageFeature
-
-    x = pictures(8)
-    for split, part in (("train", slice(0, 6)), ("test", slice(6, 8))):
-        features = Features({"image": ImageFeature(), "label": ClassLabel(names=list("abcdefghij"))})
-        rows = {"image": [{"bytes": png(p), "path": None} for p in x[part]], "label": list(range(8))[part]}
-        Dataset.from_dict(rows, features=features).save_to_disk(tmp_path / split)
-    found = read(tmp_path)
-    assert np.array_equal(found.train_x, x[:6])
-    assert found.test_y.tolist() == [6, 7]
-    assert found.classes == tuple("abcdefghij")
 
 
 def test_a_folder_of_classes_gives_labels_in_the_order_of_their_names(tmp_path):
@@ -63,39 +38,9 @@ def test_a_folder_of_classes_gives_labels_in_the_order_of_their_names(tmp_path):
     assert found.train_x.shape == (3, 3, 5, 7)
 
 
-def _tables(tmp_path, train=None, test=None, **more):
-    x = pictures(6, 6)
-    write_parquet(tmp_path / "train.parquet", x, [0, 1, 2, 0, 1, 2] if train is None else train, **more)
-    write_parquet(tmp_path / "test.parquet", x[:3], [0, 1, 2] if test is None else test, **more)
-
-
 def _without_test(tmp_path):
-    _tables(tmp_path)
-    (tmp_path / "test.parquet").unlink()
-
-
-def _damaged_parquet(tmp_path):
-    _tables(tmp_path)
-    (tmp_path / "train.parquet").write_bytes(b"PAR1 no more")
-
-
-def _damaged_image_in_a_table(tmp_path):
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    _tables(tmp_path)
-    rows = [{"bytes": png(p)[: 60 if k == 4 else None], "path": None} for k, p in enumerate(pictures(6, 6))]
-    table = pa.table({"image": rows, "label": [0, 1, 2, 0, 1, 2]})
-    pq.write_table(table, tmp_path / "train.parquet")
-
-
-def _without_bytes(tmp_path):
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    _tables(tmp_path)
-    rows = [{"bytes": None if k else png(pictures(1, 6)[0]), "path": "x"} for k in range(3)]
-    pq.write_table(pa.table({"image": rows, "label": [0, 1, 2]}), tmp_path / "test.parquet")
+    parquet_folder(tmp_path)
+    (tmp_path / "test-00000-of-00001.parquet").unlink()
 
 
 def _two_classes(tmp_path):
@@ -129,8 +74,13 @@ def _no_test_folder(tmp_path):
 
 
 def _no_images(tmp_path):
-    for name in ("train/a", "test/a"):
+    for name in ("train/a", "train/b", "test/a", "test/b"):
         (tmp_path / name).mkdir(parents=True)
+
+
+def _one_class(tmp_path):
+    for split in ("train", "test"):
+        class_folders(tmp_path, pictures(4, 6), np.zeros(4, int), split, ["a"])
 
 
 def _unequal(tmp_path):
@@ -141,24 +91,10 @@ def _unequal(tmp_path):
 @pytest.mark.parametrize(
     ("make", "says"),
     [
-        (lambda t: _tables(t, train=list("abcabc")), "integers from 0, not string .'a'"),
-        (lambda t: _tables(t, train=[0.0, 1, 2, 0, 1, 2]), "integers from 0, not float64"),
-        (lambda t: _tables(t, train=[0, 1, 2, 0, 1, None]), "1 label of train is missing"),
-        (lambda t: _tables(t, test=[0, None, None]), "2 labels of test are missing"),
-        (lambda t: _tables(t, train=[0.0, 1, 2, 0, 1, None]), "not float64 .0.0.; 1 label of train is"),
-        (lambda t: _tables(t, train=[*"abab", None, None]), "not string .'a'.; 2 labels of train are"),
-        (lambda t: _tables(t, train=[0, 1, 2, 0, 1, 2**62]), f"labels go up to {2**62}, but none is 3"),
-        (lambda t: _tables(t, train=[0, 1, 2, 0, 1, 10**7]), "labels go up to 10000000, but none is 3"),
-        (lambda t: _tables(t, train=[-1, 1, 2, 0, 1, 2]), "a label is -1"),
-        (lambda t: _tables(t, train=[0, 1, 1999, 0, 1, 1999]), "none is 3"),
-        (lambda t: _tables(t, train=[0] * 6, test=[0] * 3), "all labels are the same"),
-        (lambda t: _tables(t, label="kind"), "no column holds labels: .*columns are image, kind"),
         (_without_test, "has no test split: .* lacks test.*.parquet"),
         (_no_test_folder, "has no test split: .* lacks test/<class>/ with images"),
-        (_damaged_parquet, "train.parquet in .* cannot be read"),
-        (_damaged_image_in_a_table, "image 4 of train is damaged"),
-        (_without_bytes, "image 1 of test has no bytes"),
         (lambda t: None, "holds neither train"),
+        (_one_class, "all labels are the same"),
         (_no_images, "no image in train/<class>/"),
         (_damaged_image, "00002.png is damaged"),
         (_no_image, r"train/a/00002.png is damaged .UnidentifiedImageError: cannot identify image file.$"),
@@ -172,9 +108,4 @@ def test_what_is_wrong_is_said_in_one_line_and_no_library_speaks(tmp_path, make,
     with pytest.raises(InputError, match=rf"^dataset mine: .*{says}") as refusal:
         read(tmp_path)
     assert "\n" not in str(refusal.value)
-    assert capfd.readouterr() == ("", "")
-
-
-def test_reading_a_table_says_nothing(tmp_path, capfd):
-    read(parquet_folder(tmp_path))
     assert capfd.readouterr() == ("", "")
