@@ -19,11 +19,13 @@ from dml.errors import ArgumentError, InputError
 
 
 def fetch_data(
-    names: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="NAME...")],
+    names: Annotated[
+        tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="NAME...", help_behavior_hint="")
+    ],
     data_dir: Annotated[
         Path, tyro.conf.arg(help_behavior_hint="(default: ~/.cache/distributed_ml)")
     ] = Path(),
-    source: Annotated[Path | None, tyro.conf.arg(metavar="PATH")] = None,
+    source: Annotated[Path | None, tyro.conf.arg(metavar="PATH", help_behavior_hint="")] = None,
 ) -> int:
     """Fetches image data sets over the network and keeps them for runs, which never use one.
 

@@ -103,9 +103,9 @@ def _unequal(tmp_path):
         (_unequal, "one size: .*test.* is 1 x 7 x 7, others are 1 x 6 x 6"),
     ],
 )  # fmt: skip
-def test_what_is_wrong_is_said_in_one_line_and_no_library_speaks(tmp_path, make, says, capfd):
+def test_what_is_wrong_is_said_in_one_line_and_no_library_speaks(tmp_path, make, says, capfd, caplog):
     make(tmp_path)
     with pytest.raises(InputError, match=rf"^dataset mine: .*{says}") as refusal:
         read(tmp_path)
     assert "\n" not in str(refusal.value)
-    assert capfd.readouterr() == ("", "")
+    assert (caplog.records, capfd.readouterr()) == ([], ("", ""))
