@@ -8,9 +8,9 @@ from pathlib import Path
 from dml.data.catalogue import DATASETS
 from dml.data.decode import Origin
 from dml.data.image_files import read_image_folder
+from dml.data.image_tables import SPLITS, datasets_library, images_of_tables
 from dml.data.images import Images, write_images
 from dml.data.source import HubImages
-from dml.data.tables import SPLITS, datasets_library, images_of_tables
 from dml.errors import ArgumentError, InputError
 
 

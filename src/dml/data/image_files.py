@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 
 from dml.data.decode import Origin, decode_images
+from dml.data.image_tables import SPLITS, read_tables
 from dml.data.images import Images
 from dml.data.source import HubImages
-from dml.data.tables import SPLITS, read_tables
 
 ENDINGS = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".pgm", ".ppm"}
 
