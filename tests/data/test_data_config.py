@@ -47,7 +47,6 @@ def test_a_part_gets_its_own_fields():
         ),
         ({"random_data_placement": False}, {"centrality_metric_data_placement"}, set()),
     ],
-    ids=str,
 )
 def test_what_is_read(flags, read, unread):
     reads = DataConfig(**flags).reads()
