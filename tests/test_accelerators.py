@@ -20,9 +20,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from dml import accelerators, config, experiment, results, topology
 from dml.algorithms.build import build as build_rule
+from dml.data.load import describe_dataset
 from dml.data.ood import NodeData, TestSets
 from dml.errors import InputError
-from dml.models.registry import MODELS, build
+from dml.models.registry import MODELS, build_model
 from dml.training.augment import Augmentation
 from dml.training.batched import BatchedEngine
 from dml.training.evaluate import Evaluator
@@ -84,11 +85,12 @@ def _on_meta(model, engine, flags):
     """An engine with two nodes of a model without numbers, and the evaluation of both."""
     dataset = {"mlp": "digits", "mnist_mlp": "mnist", "decoder": "tiny_mem"}.get(model, "cifar10")
     made = config.make({"dataset": dataset, "model": model, "batch_size": 3, "optimizer": "adamw", **flags})
-    shape, classes = made.data.spec().shape, made.data.spec().classes
+    spec = describe_dataset(made.data)
+    shape, classes = spec.shape, spec.classes
 
     def new():
         with torch.device("meta"):
-            return build(model, shape, classes, made.training.settings())
+            return build_model(model, shape, classes, made.training.settings())
 
     population = population_of(new, 2, seed=0, device="meta")
     rng, tokens = np.random.default_rng(0), dataset == "tiny_mem"

@@ -14,7 +14,7 @@ from dml.algorithms.registry import ALGORITHMS
 from dml.config import ExperimentConfig
 from dml.errors import InputError
 from dml.models.cost import size_of
-from dml.models.registry import build
+from dml.models.registry import build_model
 from dml.parallel.comparison import LEARNING_RATES
 from dml.results import checkpoint
 from dml.results.summary import summary
@@ -239,7 +239,7 @@ def test_the_corrected_learning_rate_is_trained_with(small: Small, tmp_path: Pat
 
 @pytest.mark.parametrize("drop", [0.0, 0.5])
 def test_bytes_are_those_of_the_messages_that_are_sent(drop: float, small: Small, tmp_path: Path):
-    size = size_of(build("mlp", (64,), 10, {}))
+    size = size_of(build_model("mlp", (64,), 10, {}))
     path = "chain:n=5"
     degree = np.array([1, 2, 2, 2, 1])
     expected = {

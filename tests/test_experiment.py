@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -20,6 +21,7 @@ from dml import experiment, results
 from dml.config import ExperimentConfig
 from dml.errors import DamagedFileError, InputError
 from dml.models.dropout import Dropout
+from dml.models.registry import MODELS
 from dml.results.lock import LockedError, locked
 from dml.results.summary import summary
 
@@ -385,7 +387,7 @@ def test_dropout_goes_on_where_a_stopped_run_left_it(
         return nn.Sequential(nn.Flatten(), Dropout(0.25), nn.Linear(64, 16), Dropout(0.5), nn.Linear(16, 10))
 
     plain = experiment.run(small(engine="loop", out_dir=tmp_path / "plain"))
-    monkeypatch.setattr("dml.models.mlp.small", with_dropout)
+    monkeypatch.setitem(MODELS, "mlp", replace(MODELS["mlp"], build=with_dropout))
     whole = experiment.run(small(engine="loop", out_dir=tmp_path / "whole"))
     config = small(engine="loop", out_dir=tmp_path / "pieces")
     for _ in range(2):

@@ -13,13 +13,14 @@ import torch
 from dml import accelerators, room
 from dml.algorithms.in_experiment import columns, neighbours, rule_of
 from dml.algorithms.node_failures import Failure, FailureSchedule
-from dml.data.load import Dataset, load
-from dml.data.ood import TASKS, NodeData, cut_test_set, place
+from dml.data.dataset import Dataset
+from dml.data.load import load_dataset
+from dml.data.ood import NodeData, cut_test_set, place
 from dml.data.placement import share_out
 from dml.data.splits import split
 from dml.execution.execution import Execution
 from dml.execution.rounds import Rounds
-from dml.models.registry import build as build_model
+from dml.models.registry import build_model
 from dml.plan import Plan, trees_of
 from dml.population import Population, starts
 from dml.topology import trees
@@ -73,17 +74,11 @@ def assemble(plan: Plan, engine_before: str | None) -> Parts:
         InputError: data, model or accelerator do not go together, or there is not enough memory or disk.
     """
     config, seed = plan.config, plan.config.run.seed
-    dataset = load(
-        config.data.dataset,
-        config.data.data_dir,
-        seed,
-        config.data.settings(),
-        augmented=config.data.augment,
-    )
+    dataset = load_dataset(config.data, seed)
     data, local = _shares(plan, dataset)
     device = accelerators.choose(config.run.accelerator)
     ipex = accelerators.extension(device) if config.run.ipex else None
-    classes = config.data.spec().classes
+    classes = plan.dataset.classes
     shape, settings = dataset.train_x.shape[1:], config.training.settings()
     build = partial(build_model, config.training.model, shape, classes, settings)
     threads = _set_threads(plan, room.check(build, plan, device))
@@ -163,9 +158,8 @@ def _shares(plan: Plan, dataset: Dataset) -> tuple[NodeData, dict[str, list[tupl
     if config.train_test_val:
         cut = split(parts, dataset.train_y, dataset.labels, shares, seed)
         parts = cut.pop("train")
-        ask = TASKS[dataset.task].ask
         local = {
-            f"local_{name}_acc": [ask(dataset.train(s), dataset.train_y[s]) for s in samples]
+            f"local_{name}_acc": [dataset.ask(dataset.train(s), dataset.train_y[s]) for s in samples]
             for name, samples in cut.items()
         }
     return place(dataset, parts, config, ood_nodes, seed), local

@@ -18,7 +18,8 @@ from dml.algorithms.config import AlgorithmConfig
 from dml.algorithms.options import Options
 from dml.algorithms.registry import ALGORITHMS, DEFAULT, check_loss_rule
 from dml.coefficients.config import StrategyConfig
-from dml.data.config import DATASETS, NEXT_TOKEN, PRESETS, DataConfig, known
+from dml.data.catalogue import DATASET_ALIASES, DATASETS, find_source
+from dml.data.config import DataConfig
 from dml.errors import InputError
 from dml.models.registry import MODELS
 from dml.section import MAX_COUNT, Section, UserPath, input_error, says
@@ -157,7 +158,7 @@ def fields() -> Iterator[tuple[str, str, FieldInfo]]:
 
 def default_of(flag: str, info: FieldInfo) -> str:
     """The default of a flag, as the help prints it."""
-    by_dataset = [f"{name} {spec.defaults[flag]}" for name, spec in DATASETS.items() if flag in spec.defaults]
+    by_dataset = [f"{name} {data.defaults[flag]}" for name, data in DATASETS.items() if flag in data.defaults]
     if by_dataset:
         rest = [] if len(by_dataset) == len(DATASETS) else [f"else {info.default}"]
         return ", ".join(by_dataset + rest)
@@ -197,21 +198,22 @@ def make(given: Mapping[str, Any], *, drop_unread: bool = False) -> ExperimentCo
         InputError: an unknown flag, a value that cannot be right, or a flag that nothing reads.
     """
     flags = dict(given)
-    preset = PRESETS.get(str(flags.get("dataset")), {})
+    preset = DATASET_ALIASES.get(str(flags.get("dataset")), {})
     named = {"dataset": preset.get("dataset", flags.get("dataset", "digits"))}
-    dataset = known(str(named["dataset"]))
-    defaults = dict(dataset.defaults) if dataset else {}
+    defaults = dict(find_source(str(named["dataset"])).defaults)
     optimizer = OPTIMIZERS.get(str(flags.get("optimizer", defaults.get("optimizer", "sgd"))))
     by_algorithm = algorithms.defaults(str(flags.get("algorithm", DEFAULT)), flags)
     by_optimizer = dict(optimizer.defaults) if optimizer else {}
     config = _of(defaults | by_optimizer | by_algorithm | dict(preset) | flags | named, flags)
-    unread = [flag for flag in flags if flag not in config.reads() | NOT_NUMBERS]
+    read = config.reads() | NOT_NUMBERS
+    unread = [flag for flag in flags if flag not in read]
     if unread and not drop_unread:
         right = f"nothing in this experiment reads it: {_remedy(unread[0], flags)}"
         raise InputError(unread[0], flags[unread[0]], right)
     if unread:
         return make({k: v for k, v in flags.items() if k not in unread})
-    _check_fit(config)
+    _check_algorithm(config)
+    _check_engine(config)
     return config
 
 
@@ -286,30 +288,10 @@ def from_flat(flat: Mapping[str, Any]) -> ExperimentConfig:
     return _of(flat, flat)
 
 
-def _check_fit(config: ExperimentConfig) -> None:
-    _check_algorithm(config)
-    model, data = MODELS[config.training.model], config.data.spec()
+def _check_engine(config: ExperimentConfig) -> None:
     if config.run.engine == "batched" and config.obstacle():
         right = f"cannot train all nodes at once, because {config.obstacle()}; use loop or auto"
         raise InputError("engine", "batched", right)
-    if data.task == NEXT_TOKEN and config.data.ood_kind != "trigger":
-        right = f"needs images; {config.data.dataset} has trigger alone"
-        raise InputError("ood_kind", config.data.ood_kind, right)
-    if config.data.ood_kind == "rotated" and (len(data.shape) != 3 or data.shape[1] != data.shape[2]):
-        raise InputError(
-            "ood_kind", "rotated", f"needs square images, and those of {config.data.dataset} are not"
-        )
-    if config.data.ood_kind == "heldout_class" and config.data.ood_class >= data.labels:
-        right = f"{config.data.dataset} has the classes 0 to {data.labels - 1}"
-        raise InputError("ood_class", config.data.ood_class, right)
-    if not model.fits(data.shape):
-        shape = " x ".join(map(str, data.shape)) + (" tokens" if data.task == NEXT_TOKEN else "")
-        fitting = ", ".join(name for name, spec in MODELS.items() if spec.fits(data.shape))
-        raise InputError(
-            "model",
-            config.training.model,
-            f"takes {model.takes}, and {config.data.dataset} has {shape}; there fit: {fitting}",
-        )
 
 
 def _check_algorithm(config: ExperimentConfig) -> None:

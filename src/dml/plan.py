@@ -6,6 +6,9 @@ from pathlib import Path
 from dml.algorithms.node_failures import FailureSchedule
 from dml.algorithms.options import TreeOptions
 from dml.config import ExperimentConfig
+from dml.data.dataset import DatasetSpec
+from dml.data.fit import check_fit
+from dml.data.load import describe_dataset
 from dml.errors import InputError
 from dml.files import check_writable
 from dml.results.identity import Identity, identify
@@ -20,12 +23,14 @@ class Plan:
     Args:
         config: with the OOD nodes by number.
         topology: the graph.
+        dataset: what is known of the data set.
         identity: id and name.
         result: path of the result file.
     """
 
     config: ExperimentConfig
     topology: Topology
+    dataset: DatasetSpec
     identity: Identity
     result: Path
 
@@ -49,7 +54,9 @@ class Plan:
 
 
 def make(config: ExperimentConfig, topology: Topology | None = None) -> Plan:
-    """Reads the graph, names the OOD nodes and finds the place of the result.
+    """Reads the graph, describes the data set, names the OOD nodes and finds the place of the result.
+
+    A folder of images is converted here if that has not been done.
 
     Args:
         config: the experiment.
@@ -57,8 +64,8 @@ def make(config: ExperimentConfig, topology: Topology | None = None) -> Plan:
 
     Raises:
         InputError: the graph cannot be read or made, an OOD node is none of its nodes, the strategy
-            or algorithm does not run on it or on what failing nodes leave of it, or the folder of the results
-            cannot be written.
+            or algorithm does not run on it or on what failing nodes leave of it, the data set cannot be used,
+            model or OOD data do not fit it, or the folder of the results cannot be written.
     """
     topology = topology or read(config.topology.topology_file, seed=config.run.seed)
     if config.data.backdoor:
@@ -75,9 +82,11 @@ def make(config: ExperimentConfig, topology: Topology | None = None) -> Plan:
         except InputError as error:
             right = f"the remaining nodes cannot continue: {error}"
             raise InputError("failing_nodes", failure.text, right) from None
+    dataset = describe_dataset(config.data)
+    check_fit(config.data, config.training.model, dataset)
     check_writable(config.run.out_dir)
-    identity = identify(config, topology)
-    return Plan(config, topology, identity, identity.result(config.run.out_dir))
+    identity = identify(config, topology, dataset)
+    return Plan(config, topology, dataset, identity, identity.result(config.run.out_dir))
 
 
 def _check_runs(config: ExperimentConfig, topology: Topology) -> None:

@@ -5,8 +5,8 @@ module are views into it, so local training changes X in place, an aggregation i
 is one array. Integer buffers (counters) stay with the modules. Frozen parameters, which nothing trains or
 averages, are held once for all rows.
 
-Beware: ``module.to(dtype)``, ``.double()``, ``.to(memory_format=...)`` and ``deepcopy`` silently give a module
-parameters of its own, outside X; :meth:`Population.check_views` finds that out.
+Beware: ``module.to(dtype)``, ``.double()``, ``.to(memory_format=...)`` and ``deepcopy`` silently give a
+module parameters of its own, outside X; :meth:`Population.check_views` finds that out.
 """
 
 from collections.abc import Callable, Sequence

@@ -8,7 +8,7 @@ import psutil
 import torch
 
 from dml import accelerators
-from dml.data.config import NEXT_TOKEN
+from dml.data.dataset import NEXT_TOKEN
 from dml.errors import InputError
 from dml.models.cost import size_of
 from dml.plan import Plan
@@ -66,7 +66,7 @@ def _remembered(size: int, plan: Plan) -> int:
 
 def data(plan: Plan) -> int:
     """Bytes of the training and test data, as models read them."""
-    spec = plan.config.data.spec()
+    spec = plan.dataset
     # Tokens are kept as bytes, images as float32; a sample has a label and a number, int64.
     a_sample = math.prod(spec.shape) * (1 if spec.task == NEXT_TOKEN else 4) + 16
     return sum(spec.sizes) * a_sample

@@ -2,7 +2,7 @@
 
 import difflib
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,6 +13,7 @@ from pydantic import (
     ValidationError,
     ValidatorFunctionWrapHandler,
     WrapValidator,
+    create_model,
 )
 
 from dml.errors import InputError
@@ -59,7 +60,12 @@ UserPath = Annotated[Path, AfterValidator(_expand)]
 class Section(BaseModel):
     """Frozen fields with a description each; an unknown name, NaN or infinity is refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    # A section that this call does not use is not built: that takes some milliseconds each.
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, defer_build=True)
+
+    def reads(self) -> set[str]:
+        """The fields that change this experiment's numbers: all, unless a section says otherwise."""
+        return set(type(self).model_fields)
 
 
 def input_error(error: ValidationError) -> InputError:
@@ -78,3 +84,25 @@ def input_error(error: ValidationError) -> InputError:
     if first["type"] == "extra_forbidden":
         return InputError(names[-1], first["input"], "there is no such flag; --help lists them")
     return InputError(names[0], first["input"], right)
+
+
+def merged(name: str, sections: Iterable[type[Section]]) -> type[Section]:
+    """One section with the fields and validators of several, in their order.
+
+    Args:
+        name: of the new class.
+        sections: their classes; one may be there twice.
+
+    Raises:
+        TypeError: two of them define one field in different ways.
+    """
+    distinct = list(dict.fromkeys(sections))
+    leaves = [s for s in distinct if not any(o is not s and issubclass(o, s) for o in distinct)]
+    owners: dict[str, type[Section]] = {}
+    for section in leaves:
+        for flag, info in section.model_fields.items():
+            owner = owners.setdefault(flag, section)
+            if repr(owner.model_fields[flag]) != repr(info):
+                raise TypeError(f"{owner.__name__} and {section.__name__} define {flag} in different ways")
+    # pydantic lists the fields of the last base first.
+    return create_model(name, __base__=tuple(reversed(leaves)) or Section)

@@ -19,7 +19,7 @@ from pathlib import Path
 from types import FrameType
 
 from dml import command_line
-from dml.data import images
+from dml.data.catalogue import check_fetched
 from dml.errors import InputError
 from dml.parallel import sites, sweep
 from dml.parallel.tune import Tuner
@@ -59,7 +59,7 @@ def main() -> int:
             print("each is searched for with --tune_lr: some 5 to 10 candidates, so as many times the above")
         return 0
     if plans:
-        images.check_there((p.config.data.dataset for p in plans), plans[0].config.data.data_dir)
+        check_fetched((p.config.data.dataset for p in plans), plans[0].config.data.data_dir)
     tuner = None
     if own.tune_lr:
         tuner = Tuner(sweep.combinations(own, flags), own.tune_lr)

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from dml import command_line, config, plan
-from dml.data import images
+from dml.data.catalogue import check_fetched
 
 DESCRIPTION = "One decentralized learning experiment: a model on every node of a graph, one HDF5 file."
 
@@ -22,7 +22,7 @@ def main() -> int:
     )
     experiment = config.make(given)
     planned = plan.make(experiment)
-    images.check_there([experiment.data.dataset], experiment.data.data_dir)
+    check_fetched([experiment.data.dataset], experiment.data.data_dir)
     rounds = experiment.run.rounds
     print(
         f"{planned.topology.source}: {planned.topology.n} nodes, {len(planned.topology.edges)} edges; "

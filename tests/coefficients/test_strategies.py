@@ -15,13 +15,13 @@ from test_similarity import plain_similarity
 from torch import nn
 
 from dml import randomness
-from dml.coefficients.centrality import CENTRALITIES, ON_CONNECTED, centrality
 from dml.coefficients.config import StrategyConfig
 from dml.coefficients.of_rounds import StrategyCoefficients
 from dml.coefficients.similarity import cosine_similarity
 from dml.coefficients.strategies import STRATEGIES, Context, by_score, with_self_weight
 from dml.exchange.links import all_to_all, over_edges
 from dml.topology import Topology, make
+from dml.topology.centrality import CENTRALITIES, ON_CONNECTED, centrality
 
 BY_SIMILARITY = ["degCent_sim", "betCent_sim"]
 SCORED = ["random", "degCent", "betCent", *BY_SIMILARITY, *CENTRALITIES]

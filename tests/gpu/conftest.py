@@ -9,7 +9,6 @@ from populations import ByRound, population_of
 
 from dml import accelerators, config
 from dml.data.ood import NodeData
-from dml.models.registry import build
 from dml.population import Population
 from dml.training.batched import BatchedEngine
 from dml.training.loop import LoopEngine
@@ -62,7 +61,7 @@ def trainer() -> Callable[..., tuple[Population, ByRound]]:
         made = config.make({"optimizer": "adamw", "batch_size": 4, "lr": 1e-3, **flags}).training
         settings = {"n_layer": 2} if model == "decoder" else {}
         population = population_of(
-            lambda: build(model, shape, LABELS, settings), len(samples), seed=0, device=device
+            lambda: build_model(model, shape, LABELS, settings), len(samples), seed=0, device=device
         )
         data = NodeData(x, y, counts, counts[:, 0], numbers)
         return population, ByRound(ENGINES[engine], population, data, made)

@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 
 from dml import config, plan
+from dml.data.load import describe_dataset
 from dml.results.identity import identify
 from dml.topology import make, read, save
 
 BASE = {"topology_file": "cycle:n=5", "backdoor": True}
+DIGITS = describe_dataset(config.make({}).data)
 
 
 def _id(tmp_path, **flags):
@@ -69,7 +71,7 @@ def test_a_field_that_is_not_read_is_not_in_the_id(tmp_path):
     data = control.data.model_copy(update={"backdoor_proportion": 0.4})
     other = control.model_copy(update={"data": data})
     graph = make("cycle:n=5")
-    assert identify(other, graph).id == identify(control, graph).id
+    assert identify(other, graph, DIGITS).id == identify(control, graph, DIGITS).id
 
 
 def test_a_graph_is_the_same_as_file_and_as_generator(tmp_path):
@@ -84,20 +86,21 @@ def test_the_weight_of_one_edge_changes_the_id(tmp_path):
     weights = np.ones(5)
     weights[2] = np.nextafter(1, 0)
     assert (
-        identify(experiment, graph.with_weights(weights, graph.source)).id != identify(experiment, graph).id
+        identify(experiment, graph.with_weights(weights, graph.source), DIGITS).id
+        != identify(experiment, graph, DIGITS).id
     )
     same = graph.with_weights(np.ones(5), "another name")
-    assert identify(experiment, same).id == identify(experiment, graph).id
+    assert identify(experiment, same, DIGITS).id == identify(experiment, graph, DIGITS).id
 
 
 def test_an_id_is_known_for_good():
     """Files of old versions are found by it: where it changes, every result of every user is orphaned."""
     experiment = config.make({"topology_file": "chain:n=3"})
-    assert identify(experiment, make("chain:n=3")).id == KNOWN
+    assert identify(experiment, make("chain:n=3"), DIGITS).id == KNOWN
     flags = {"backdoor": True, "backdoor_node_idx": (3, 7), "many_to_one": False, "label_alpha": 1}
     flags |= {"aggregation_strategy": "degCent", "softmax": True, "optimizer": "adam"}
     graph = "barabasi_albert:n=33,m=2,seed=0"
-    assert identify(config.make({**flags, "topology_file": graph}), make(graph)).id == KNOWN_OOD
+    assert identify(config.make({**flags, "topology_file": graph}), make(graph), DIGITS).id == KNOWN_OOD
 
 
 KNOWN, KNOWN_OOD = "f0f42a97e44d", "b6ff7441efa1"
@@ -152,7 +155,7 @@ def test_the_name_says_what_was_run(tmp_path):
 
 def test_a_control_names_no_ood_node():
     experiment = config.make({"topology_file": "star:n=5"})
-    assert identify(experiment, read("star:n=5")).name == "digits-star-n5-unweighted-s0"
+    assert identify(experiment, read("star:n=5"), DIGITS).name == "digits-star-n5-unweighted-s0"
 
 
 def test_a_long_name_is_cut_at_80_characters(tmp_path):
@@ -168,7 +171,7 @@ def test_a_long_name_is_cut_at_80_characters(tmp_path):
 
 def test_a_result_is_found_by_its_id_under_another_name(tmp_path):
     """The same graph as a file has another name; its experiment is not run again."""
-    identity = identify(config.make({"topology_file": "star:n=5"}), make("star:n=5"))
+    identity = identify(config.make({"topology_file": "star:n=5"}), make("star:n=5"), DIGITS)
     assert identity.result(tmp_path) == tmp_path / f"{identity.name}-{identity.id}.h5"
     (tmp_path / f".half-{identity.id}.h5").touch()
     (tmp_path / f"digits-mine-{identity.id}.h5").touch()

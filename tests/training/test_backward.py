@@ -5,7 +5,7 @@ import torch
 from populations import population_of
 from torch import nn
 
-from dml.models.registry import build
+from dml.models.registry import build_model
 from dml.training import backward
 from dml.training.tensors import computing
 
@@ -21,7 +21,7 @@ def deep():
 
 
 def small():
-    return build("mlp", (3, 2, 2), 5)
+    return build_model("mlp", (3, 2, 2), 5)
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])

@@ -10,12 +10,12 @@ from populations import ByRound, population_of
 from torch import nn
 
 from dml import config, experiment, results
-from dml.data.load import load
+from dml.data.load import load_dataset
 from dml.data.ood import NodeData
 from dml.errors import InputError
 from dml.models import vit
 from dml.models.dropout import Dropout
-from dml.models.registry import MODELS, build
+from dml.models.registry import MODELS, build_model
 from dml.training import engines, gradients
 from dml.training.batched import BatchedEngine
 from dml.training.config import TrainingConfig
@@ -94,7 +94,7 @@ TRAININGS = {
 
 
 def mlp():
-    return build("mlp", (1, 2, 3), LABELS)
+    return build_model("mlp", (1, 2, 3), LABELS)
 
 
 def convolution():
@@ -154,15 +154,15 @@ def test_what_only_resembles_a_perceptron_is_not_taken_for_one(layers):
 
 
 def cnn():
-    return build("cnn", (1, 8, 8), LABELS)
+    return build_model("cnn", (1, 8, 8), LABELS)
 
 
 def decoder():
-    return build("decoder", (6,), LABELS, {"n_layer": 1})
+    return build_model("decoder", (6,), LABELS, {"n_layer": 1})
 
 
 def transformer():
-    return build("vit", (1, 8, 8), LABELS)
+    return build_model("vit", (1, 8, 8), LABELS)
 
 
 @pytest.mark.parametrize(
@@ -236,7 +236,7 @@ def test_an_engine_that_starts_at_a_pass_goes_on_bit_for_bit_as_one_that_made_th
 
 @pytest.mark.parametrize("flags", [{"lr": 0.2}, {"lr": 1e-3, "optimizer": "adam"}])
 def test_on_digits_in_single_precision_models_answer_alike(flags):
-    digits = load("digits", config.make({}).data.data_dir, 0)
+    digits = load_dataset(config.make({}).data, 0)
     sizes = np.array([43, 60, 100, 15, 330])
     parts = np.split(np.arange(sizes.sum()), np.cumsum(sizes)[:-1])
     data = NodeData(
@@ -250,7 +250,7 @@ def test_on_digits_in_single_precision_models_answer_alike(flags):
     for kind in (LoopEngine, BatchedEngine):
         population, _, _ = models_and_measured(
             kind,
-            lambda: build("mlp", (1, 8, 8), 10),
+            lambda: build_model("mlp", (1, 8, 8), 10),
             data,
             TrainingConfig(batch_size=16, **flags),
             [range(5)] * 5,
@@ -270,7 +270,7 @@ def test_models_that_cannot_be_batched_are_those_with_buffers_or_dropout():
     for name, spec in MODELS.items():
         with torch.device("meta"):
             settings = dict.fromkeys(spec.reads, 1)
-            module = build(name, shapes.get(name, (3, 32, 32)), 10, settings)
+            module = build_model(name, shapes.get(name, (3, 32, 32)), 10, settings)
         single = [*module.buffers(), *(m for m in module.modules() if isinstance(m, Dropout))]
         assert bool(spec.single) == bool(single), name
 

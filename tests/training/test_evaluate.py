@@ -13,7 +13,7 @@ from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from dml.data.ood import TestSets
-from dml.models.registry import build as make_model
+from dml.models.registry import build_model
 from dml.training import evaluate, gradients
 from dml.training.evaluate import Evaluator
 
@@ -240,11 +240,11 @@ def test_all_models_at_once_measure_the_same(monkeypatch, name, block_bytes):
     monkeypatch.setattr(evaluate, "CHUNK", 40)
     rng = np.random.default_rng(0)
     if name == "mlp":
-        build = functools.partial(make_model, "mlp", (1, 2, 3), LABELS, {})
+        build = functools.partial(build_model, "mlp", (1, 2, 3), LABELS, {})
         test_sets, classes = sets(), LABELS
     else:
         tokens = rng.integers(14, size=(20, 7)).astype(np.uint8)
-        build = functools.partial(make_model, "decoder", (6,), 14, {"n_layer": 1})
+        build = functools.partial(build_model, "decoder", (6,), 14, {"n_layer": 1})
         x, y, own = tokens[:, :6], tokens[:, 1:], rng.integers(14, size=(8, 6)).astype(np.uint8)
         test_sets = TestSets(x[:12], y[:12], x[12:], y[12:], own)
         classes = 14
@@ -304,7 +304,7 @@ def test_the_mean_model_is_the_average_of_all_models_and_node_0s_counters(monkey
 
 @pytest.mark.parametrize("batched", [False, True])
 def test_where_all_nodes_hold_one_model_the_mean_model_is_that(batched):
-    build = functools.partial(make_model, "mlp", (1, 2, 3), LABELS, {})
+    build = functools.partial(build_model, "mlp", (1, 2, 3), LABELS, {})
     models = population_of(build, 4, 0, same=True)
     scores = Evaluator(models, sets(), LABELS, batched=batched)()
     for name, value in scores.singles["mean_model"].items():

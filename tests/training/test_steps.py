@@ -10,7 +10,7 @@ from torch.nn import functional
 from dml import randomness
 from dml.data.ood import NodeData
 from dml.models.dropout import Dropout
-from dml.models.registry import build
+from dml.models.registry import build_model
 from dml.training.augment import Augmentation
 from dml.training.batched import BatchedEngine
 from dml.training.config import TrainingConfig
@@ -33,7 +33,7 @@ TRAININGS = {
 
 
 def mlp():
-    return build("mlp", (1, 2, 3), LABELS)
+    return build_model("mlp", (1, 2, 3), LABELS)
 
 
 def node_data(sizes=SIZES):

@@ -20,9 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dml import randomness
-from dml.coefficients.centrality import CENTRALITIES, centrality
-from dml.coefficients.centrality import check as check_centrality
 from dml.topology import averaging
+from dml.topology.centrality import CENTRALITIES, centrality, check_centrality
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -116,7 +115,7 @@ def betweenness_centrality(ctx: Context) -> "csr_array":
 
 
 def by_centrality(ctx: Context, name: str) -> "csr_array":
-    """Scores are a centrality of :mod:`dml.coefficients.centrality`."""
+    """Scores are a centrality of :mod:`dml.topology.centrality`."""
     return by_score(ctx, centrality(ctx.topology, name), ctx.softmax)
 
 
@@ -256,7 +255,9 @@ STRATEGIES: dict[str, Strategy] = {
     ),
     **{
         name: Strategy(
-            partial(by_centrality, name=name), _SOFTMAX, check=partial(check_centrality, name=name)
+            partial(by_centrality, name=name),
+            _SOFTMAX,
+            check=partial(check_centrality, name=name, field="aggregation_strategy"),
         )
         for name in CENTRALITIES
     },

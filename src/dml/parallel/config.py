@@ -6,9 +6,7 @@ from pydantic import Field, field_validator
 
 from dml.algorithms.registry import ALGORITHMS
 from dml.coefficients.strategies import STRATEGIES
-from dml.data.config import DATASETS
-from dml.data.config import PRESETS as DATASET_PRESETS
-from dml.data.config import known as known_dataset
+from dml.data.catalogue import DATASET_ALIASES, dataset_names, is_dataset
 from dml.parallel.presets import PRESETS
 from dml.section import MAX_COUNT, Section, UserPath, one_of
 
@@ -61,8 +59,8 @@ class SweepConfig(Section):
     @classmethod
     def _known_datasets(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         for name in names:
-            if name not in DATASET_PRESETS and known_dataset(name) is None:
-                there = ", ".join([*DATASETS, *DATASET_PRESETS])
+            if name not in DATASET_ALIASES and not is_dataset(name):
+                there = ", ".join(dataset_names())
                 raise ValueError(f"{name} is no data set; there are: {there}, or name a folder")
         return names
 

@@ -6,7 +6,8 @@ from statistics import median
 
 from dml import room
 from dml.config import label_of
-from dml.data.images import fetch_command, lacking
+from dml.data.catalogue import datasets_to_fetch
+from dml.data.data_dir import fetch_command
 from dml.errors import DamagedFileError
 from dml.models.cost import Cost, cost_of
 from dml.plan import Plan
@@ -83,7 +84,7 @@ def forecast(plans: list[Plan], workers: int | None, folder: Path) -> str:
     lines += [f"done already: {len(done)}; to run: {len(left)}"]
     lines += [f"damaged: {message}" for message in damaged]
     data_dir = plans[0].config.data.data_dir
-    missing = lacking((plan.config.data.dataset for plan in plans), data_dir)
+    missing = datasets_to_fetch((plan.config.data.dataset for plan in plans), data_dir)
     if missing:
         lines += [f"data missing: {', '.join(missing)}; fetch them with: {fetch_command(missing, data_dir)}"]
     took = f"time: about {_duration(seconds)} of a CPU core; what this site's workers take is not known"
@@ -103,14 +104,14 @@ def _seconds(path: Path) -> float:
 
 
 def _cost(plan: Plan) -> Cost:
-    data, training = plan.config.data.spec(), plan.config.training
+    data, training = plan.dataset, plan.config.training
     return cost_of(training.model, data.shape, data.classes, tuple(training.settings().items()))
 
 
 def _work(plan: Plan) -> float:
     """Seconds on one core: steps, and a forward pass of each test sample at each measurement."""
     config, n, cost = plan.config, plan.topology.n, _cost(plan)
-    samples, tests = config.data.spec().sizes
+    samples, tests = plan.dataset.sizes
     passes = math.ceil(samples / n / config.training.batch_size)
     rounds = float(config.run.rounds * plan.epochs)
     if config.training.train and config.training.local_steps:
@@ -129,7 +130,7 @@ def _disk(plan: Plan) -> int:
     data, n = plan.config.data, plan.topology.n
     # Beside those of every record: the consensus distance, and each node's own shares.
     metrics = len(METRICS) + 1 + len((data.train_test_val or ())[1:])
-    rows = (plan.points + 1) * n * 4 * (metrics + len(PER_CLASS) * data.spec().classes) // 3
+    rows = (plan.points + 1) * n * 4 * (metrics + len(PER_CLASS) * plan.dataset.classes) // 3
     kept = room.checkpoint(_cost(plan).size, plan) if plan.config.run.keep_checkpoint else 0
     return rows + 30_000 + kept
 

@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from dml.data.config import absolute as absolute_dataset
+from dml.data.catalogue import absolute_dataset
 from dml.parallel.watch import Scheduler, SchedulerWatch
 
 COMPLETE, DIVERGED, RUNNING = "complete", "diverged", "running"

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dml.config import ExperimentConfig, label_of
-from dml.data.config import DATASETS, absolute
+from dml.data.catalogue import DATASETS, absolute_dataset
+from dml.data.dataset import DatasetSpec
 from dml.topology import Topology
 
 NAME_LENGTH = 80
@@ -37,7 +38,7 @@ class Identity:
         return there[0] if there else usual
 
 
-def identify(config: ExperimentConfig, topology: Topology) -> Identity:
+def identify(config: ExperimentConfig, topology: Topology, dataset: DatasetSpec) -> Identity:
     """The identity of an experiment whose OOD nodes are resolved.
 
     The id is over the fields that the experiment reads, with the graph's edges and weights in place of
@@ -54,10 +55,10 @@ def identify(config: ExperimentConfig, topology: Topology) -> Identity:
     versions = {part: version for part, version in config.versions().items() if version > 1}
     if versions:
         decides["versions"] = versions
-    data, name = config.data.spec(), config.data.dataset
-    if data.fingerprint:
-        decides["dataset"] = f"{name}-{data.fingerprint}" if name in DATASETS else data.fingerprint
-        name = re.sub(r"[^A-Za-z0-9._+-]", "_", Path(absolute(name)).name).lstrip(".-") or "folder"
+    name, mark = config.data.dataset, dataset.fingerprint
+    if mark:
+        decides["dataset"] = f"{name}-{mark}" if name in DATASETS else mark
+        name = re.sub(r"[^A-Za-z0-9._+-]", "_", Path(absolute_dataset(name)).name).lstrip(".-") or "folder"
     text = json.dumps(decides, sort_keys=True, separators=(",", ":"))
     parts = [name, topology.label, label_of(config.flat())]
     if config.data.backdoor and config.data.backdoor_node_idx is not None:

@@ -18,8 +18,8 @@ def segment(machine: Mapping[str, Any], from_round: int) -> dict[str, Any]:
     """The entry of a run that starts now.
 
     Args:
-        machine: what the run computes on: ``accelerator`` (name and model), ``threads`` (of torch on the CPU),
-            ``engine``, ``deterministic`` (how far it gives the same bits again, see
+        machine: what the run computes on: ``accelerator`` (name and model), ``threads`` (of torch on the
+            CPU), ``engine``, ``deterministic`` (how far it gives the same bits again, see
             :data:`dml.accelerators.REPEATS`), ``ipex`` (version of Intel's extension, or None).
         from_round: the first round of this run.
     """

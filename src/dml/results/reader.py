@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dml.config import LATER
-from dml.data.config import DATASETS, NEXT_TOKEN
+from dml.data.catalogue import DATASETS
+from dml.data.dataset import NEXT_TOKEN
 from dml.results import files, per_class
 from dml.results.record import EVALUATED, METRICS, PER_CLASS, SERIES, SINGLES, Record
 
@@ -135,9 +136,9 @@ class Loaded:
 
     @property
     def perplexities(self) -> tuple[str, ...]:
-        """What has a perplexity: train, test and ood, if the models were asked for the next token."""
-        spec = DATASETS.get(self.config["dataset"])
-        return ("train", "test", "ood") if spec and spec.task == NEXT_TOKEN else ()
+        """What has a perplexity: train, test and ood, where the models were asked for the next token."""
+        source = DATASETS.get(self.config["dataset"])
+        return ("train", "test", "ood") if source and source.task == NEXT_TOKEN else ()
 
     def perplexity(self, name: str) -> NDArray[np.float64]:
         """exp(mean loss over the tokens), [T, n]."""

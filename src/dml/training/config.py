@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from dml.models.registry import MODELS
-from dml.section import MAX_COUNT, Section, one_of
+from dml.models.registry import MODELS, AllModelOptions
+from dml.section import MAX_COUNT, one_of
 
 
 @dataclass(frozen=True)
@@ -39,13 +39,12 @@ def obstacle(training: "TrainingConfig", augment: bool) -> str | None:
     return "--augment was given" if augment else None
 
 
-class TrainingConfig(Section):
+class TrainingConfig(AllModelOptions):
     """Which model, and its local training."""
 
     model: Annotated[str, one_of(MODELS, "model")] = Field(
         "mlp", description="the model: " + ", ".join(MODELS)
     )
-    n_layer: int = Field(4, ge=1, le=MAX_COUNT, description="blocks of the decoder")
     init: Literal["different", "same"] = Field(
         "different", description="every node starts from its own random model, or all from the same"
     )

@@ -7,14 +7,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dml import config, plan
-from dml.coefficients import centrality as module_under_test
-from dml.coefficients.centrality import CENTRALITIES, ON_CONNECTED, centrality
 from dml.errors import InputError
 from dml.topology import Topology, make
+from dml.topology import centrality as module_under_test
+from dml.topology.centrality import CENTRALITIES, ON_CONNECTED, centrality
 
 
 def by_definition(name, graph):
-    """From networkx where its function is exact, else from another of its forms."""
+    """From networkx if its function is exact, otherwise from another definition."""
     n = len(graph)
     if name == "closeness":
         return nx.closeness_centrality(graph)

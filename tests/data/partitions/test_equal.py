@@ -5,7 +5,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dml.data.equal_partition import GROUP, equal_partition, spread
+from dml.data.partitions import equal
+from dml.data.partitions.equal import GROUP, EqualOptions, spread
+
+
+def equal_partition(labels, n, classes, alpha, seed):
+    return equal.equal_partition(labels, n, classes, EqualOptions(label_alpha=alpha), seed)
 
 
 def plain(count, room, weights):

@@ -6,19 +6,19 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from dml import config
-from dml.data import tiny_mem
-from dml.data.load import load
+from dml import config, plan
+from dml.data.config import DataConfig
+from dml.data.load import describe_dataset, load_dataset
 from dml.data.ood import cut_test_set, place
-from dml.data.tiny_mem import Recipe, add_trigger
+from dml.data.sources import tiny_mem
+from dml.data.sources.tiny_mem import TinyMemOptions, add_trigger
 from dml.errors import InputError
 
 VOCABULARY = {**{str(d): d for d in range(10)}, "^": 10, "$": 11, " ": 12}
 
 
-def recipe(**fields):
-    usual = {"task_type": "multiply", "data_dis": "evens", "tiny_mem_num_labels": 3, "num_example": 40}
-    return Recipe(**{**usual, "length": 20, "modulo": 16381, "max_ctx": 150, **fields})
+def options(**fields):
+    return TinyMemOptions(**{"tiny_mem_num_labels": 3, "num_example": 40, **fields})
 
 
 def plain(coefficients, r):
@@ -49,7 +49,7 @@ def plain(coefficients, r):
     ids=str,
 )
 def test_the_sequences_are_those_of_the_plain_rule(tmp_path, fields, coefficients):
-    r = recipe(**fields)
+    r = options(**fields)
     made = tiny_mem.sequences(r, tmp_path)
     assert made.shape == (len(coefficients), r.num_example, r.max_ctx)
     assert made.dtype == np.uint8
@@ -64,54 +64,56 @@ def test_the_coefficients():
 
 
 def test_a_sequence_longer_than_its_context_is_refused_and_the_need_is_named(tmp_path):
-    r = recipe(max_ctx=60)
+    r = options(max_ctx=60)
     need = 2 + max(len(" ".join(map(str, row))) for row in tiny_mem.numbers(r).reshape(-1, 20).tolist())
     with pytest.raises(InputError, match=f"max_ctx 60: the longest sequence has {need} tokens"):
         tiny_mem.sequences(r, tmp_path)
-    assert tiny_mem.sequences(recipe(max_ctx=need), tmp_path).shape[-1] == need
-    assert [path.name for path in tmp_path.iterdir()] == [recipe(max_ctx=need).file]
+    assert tiny_mem.sequences(options(max_ctx=need), tmp_path).shape[-1] == need
+    assert len(list(tmp_path.iterdir())) == 1
 
 
 def test_a_file_keeps_them_and_is_mapped(tmp_path, monkeypatch):
-    first = np.array(tiny_mem.sequences(recipe(), tmp_path))
+    first = np.array(tiny_mem.sequences(options(), tmp_path))
     monkeypatch.setattr(tiny_mem, "numbers", None)
-    again = tiny_mem.sequences(recipe(), tmp_path)
+    again = tiny_mem.sequences(options(), tmp_path)
     assert isinstance(again, np.memmap)
     assert np.array_equal(first, again)
-    assert recipe(length=19).file != recipe().file
+    # What is made from other numbers is another file; test share and trigger do not matter.
+    assert tiny_mem.file_name(options(length=19)) != tiny_mem.file_name(options())
+    assert tiny_mem.file_name(options(num_test=3, trigger=7)) == tiny_mem.file_name(options())
 
 
 @pytest.mark.parametrize("left", [b"", b"no array", b"half", b"another"])
-def test_a_damaged_file_is_made_anew(tmp_path, left):
-    good = np.array(tiny_mem.sequences(recipe(), tmp_path))
+def test_a_damaged_file_is_made_again(tmp_path, left):
+    good = np.array(tiny_mem.sequences(options(), tmp_path))
     (path,) = tmp_path.iterdir()
     content = path.read_bytes()
     if left == b"another":
         np.save(path, good[:, :5])
     else:
         path.write_bytes(content[: len(content) // 2] if left == b"half" else left)
-    assert np.array_equal(tiny_mem.sequences(recipe(), tmp_path), good)
+    assert np.array_equal(tiny_mem.sequences(options(), tmp_path), good)
     assert path.read_bytes() == content
 
 
 def test_a_folder_that_cannot_be_written_costs_only_time(tmp_path):
     (tmp_path / "file").write_text("")
-    assert tiny_mem.sequences(recipe(), tmp_path / "file" / "data").shape == (3, 40, 150)
+    assert tiny_mem.sequences(options(), tmp_path / "file" / "data").shape == (3, 40, 150)
 
 
 def test_the_papers_size_is_made_in_seconds_and_loaded_in_less_than_one(tmp_path):
     """Five tasks of 33,000 sequences; about half a second and a tenth of one on a core."""
-    full = recipe(tiny_mem_num_labels=5, num_example=33_000)
+    full = options(tiny_mem_num_labels=5, num_example=33_000)
     started = time.perf_counter()
     tiny_mem.sequences(full, tmp_path)
     assert time.perf_counter() - started < 10
     started = time.perf_counter()
-    train_x, train_y, test_x, test_y = tiny_mem.load(tmp_path, 0, {**vars(full), "num_test": 1000})
+    data = load_dataset(DataConfig(dataset="tiny_mem", num_example=33_000, data_dir=tmp_path), 0)
     assert time.perf_counter() - started < 1
-    assert train_x.shape == (160_000, 150)
-    assert test_x.shape == (5_000, 150)
-    assert np.bincount(train_y).tolist() == [32_000] * 5
-    assert np.bincount(test_y).tolist() == [1_000] * 5
+    assert data.train_x.shape == (160_000, 150)
+    assert data.test_x.shape == (5_000, 150)
+    assert np.bincount(data.train_y).tolist() == [32_000] * 5
+    assert np.bincount(data.test_y).tolist() == [1_000] * 5
 
 
 def fields(**flags):
@@ -119,7 +121,15 @@ def fields(**flags):
 
 
 def dataset(made, tmp_path, seed=0):
-    return load("tiny_mem", tmp_path, seed, made.data.settings())
+    return load_dataset(made.data.model_copy(update={"data_dir": tmp_path}), seed)
+
+
+def test_the_description_is_that_of_the_arrays(tmp_path):
+    made = fields(num_test=7, tiny_mem_num_labels=3)
+    spec, data = describe_dataset(made.data), dataset(made, tmp_path)
+    assert (spec.shape, spec.labels, spec.task) == (data.train_x.shape[1:], data.labels, data.task)
+    assert spec.sizes == (len(data.train_y), len(data.test_y)) == (99, 21)
+    assert spec.classes == 14 > max(data.train_x.max(), data.test_x.max())
 
 
 def test_each_task_is_cut_by_a_permutation_of_the_seed(tmp_path):
@@ -147,7 +157,7 @@ def tiny_mem_start(row, label):
 
 def everything(made):
     s = made.data
-    r = recipe(tiny_mem_num_labels=s.tiny_mem_num_labels, num_example=s.num_example)
+    r = options(tiny_mem_num_labels=s.tiny_mem_num_labels, num_example=s.num_example)
     return plain((2, 4, 6, 8, 10)[: s.tiny_mem_num_labels], r).reshape(s.tiny_mem_num_labels, -1, 150)
 
 
@@ -160,12 +170,12 @@ def triggered(row, trigger):
 
 @pytest.mark.parametrize("trigger", [100, 1, 64, 99999])
 def test_after_the_triggers_digits_all_tokens_are_two(trigger):
-    rows = plain((2, 4, 6), recipe())
+    rows = plain((2, 4, 6), options())
     holds, made = add_trigger(rows.astype(np.uint8), trigger)
     expected = [triggered(row.tolist(), trigger) for row in rows]
     assert holds.tolist() == [row is not None for row in expected]
     assert made.tolist() == [row for row in expected if row is not None]
-    assert np.array_equal(rows, plain((2, 4, 6), recipe()))
+    assert np.array_equal(rows, plain((2, 4, 6), options()))
 
 
 def test_a_trigger_at_the_very_end_and_one_longer_than_the_sequence():
@@ -198,7 +208,8 @@ def test_of_the_samples_chosen_on_the_ood_node_those_that_hold_the_trigger_carry
     assert 0 < count <= min(0.4 * 80, holding)
     assert nodes.ood_samples.tolist() == [0, count, 0, 0]
     assert nodes.label_counts.sum() == len(data.train_y)
-    everyone = place(data, parts, made.data.model_copy(update={"trigger": 0}), (1,), 0)
+    other = made.model_copy(update={"data": made.data.model_copy(update={"trigger": 0})})
+    everyone = place(dataset(other, tmp_path), parts, other.data, (1,), 0)
     # The digit 0 stands in more sequences than 100 does, and in no more than the k.
     assert count < everyone.ood_samples[1] <= 32
 
@@ -242,19 +253,19 @@ def test_defaults_and_what_is_read():
         ({"tiny_mem_num_labels": 10}, "tiny_mem_num_labels", "at most 9"),
         ({"tiny_mem_num_labels": 101, "data_dis": "primes"}, "tiny_mem_num_labels", "at most 100"),
         ({"tiny_mem_num_labels": 0}, "tiny_mem_num_labels", "greater than or equal to 1"),
-        ({"num_example": 10, "num_test": 10}, "num_test", "below --num_example"),
+        ({"num_example": 10, "num_test": 10}, "num_test", "below num_example, which is 10"),
         ({"num_example": "x"}, "num_example", "integer"),
         ({"task_type": "divide"}, "task_type", "multiply"),
         ({"data_dis": "odds"}, "data_dis", "evens"),
         ({"modulo": 1}, "modulo", "2"),
         ({"trigger": -1}, "trigger", "0"),
         ({"n_layer": 0}, "n_layer", "1"),
-        ({"model": "mlp"}, "model", "tiny_mem has 150 tokens; there fit: decoder"),
+        ({"model": "mlp"}, "model", "tiny_mem has 150 tokens; models that fit: decoder"),
         ({"many_to_one": False}, "many_to_one", "reads it"),
         ({"random_bd": True}, "random_bd", "reads it"),
         ({"augment": True}, "augment", "reads it"),
-        ({"ood_kind": "rotated"}, "ood_kind", "needs images; tiny_mem has trigger alone"),
-        ({"ood_kind": "heldout_class"}, "ood_kind", "needs images; tiny_mem has trigger alone"),
+        ({"ood_kind": "rotated"}, "ood_kind", "needs images; for tiny_mem only trigger is possible"),
+        ({"ood_kind": "heldout_class"}, "ood_kind", "needs images; for tiny_mem only trigger is possible"),
         *(
             (({f: 2**31}), f, "2147483647")
             for f in ("num_example", "num_test", "length", "max_ctx", "trigger")
@@ -266,7 +277,7 @@ def test_defaults_and_what_is_read():
 )
 def test_what_cannot_be_right_is_refused(flags, flag, right):
     with pytest.raises(InputError) as refusal:
-        config.make({"dataset": "tiny_mem", **flags})
+        plan.make(config.make({"dataset": "tiny_mem", **flags}))
     assert (refusal.value.field, refusal.value.value) == (flag, flags[flag])
     assert right in refusal.value.right
 
@@ -282,21 +293,21 @@ def test_another_data_set_does_not_read_its_fields():
         ({"num_example": 2_000_000_000}, r"num_example 2000000000: .* need \d+\.\d GiB of memory .* free"),
         ({"max_ctx": 2_000_000_000}, r"max_ctx 2000000000: .* need \d+\.\d GiB of memory .* free"),
         ({"length": 999_999_999, "max_ctx": 2_000_000_000}, r"max_ctx 2000000000: .* GiB"),
-        ({"length": 2_000_000_000}, "length 2000000000: so many numbers have at least 4000000001 tokens"),
+        ({"length": 2_000_000_000}, "length 2000000000: that many numbers have at least 4000000001 tokens"),
     ],
 )
 def test_what_does_not_fit_into_memory_is_refused_before_it_is_made(tmp_path, monkeypatch, fields, says):
-    monkeypatch.setattr(tiny_mem, "numbers", lambda recipe: pytest.fail("was made"))
+    monkeypatch.setattr(tiny_mem, "numbers", lambda options: pytest.fail("was made"))
     with pytest.raises(InputError, match=says):
-        tiny_mem.sequences(recipe(**{"num_example": 5000, **fields}), tmp_path)
+        tiny_mem.sequences(options(**{"num_example": 5000, **fields}), tmp_path)
     assert not list(tmp_path.iterdir())
 
 
 def test_making_takes_the_memory_that_is_asked_for(tmp_path):
-    r = recipe(num_example=2000)
+    r = options(num_example=2000)
     tracemalloc.start()
     tiny_mem.sequences(r, tmp_path)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     count = r.tiny_mem_num_labels * r.num_example
-    assert peak == pytest.approx(count * (tiny_mem.MAKING * r.length + r.max_ctx), rel=0.1)
+    assert peak == pytest.approx(count * (tiny_mem.BYTES_PER_NUMBER * r.length + r.max_ctx), rel=0.1)
