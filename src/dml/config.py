@@ -20,7 +20,7 @@ from dml.coefficients.strategies import STRATEGIES
 from dml.data.config import DATASETS, NEXT_TOKEN, PRESETS, DataConfig, known
 from dml.errors import InputError
 from dml.models.registry import MODELS
-from dml.section import MAX_COUNT, Section, UserPath
+from dml.section import MAX_COUNT, Section, UserPath, input_error
 from dml.topology.config import TopologyConfig
 from dml.training.config import OPTIMIZERS, TrainingConfig, obstacle
 
@@ -142,8 +142,12 @@ def fields() -> Iterator[tuple[str, str, FieldInfo]]:
             yield name, flag, info
 
 
-def default_of(flag: str, info: FieldInfo) -> str:
-    """The default of a flag, as the help prints it."""
+def shown_defaults() -> dict[str, str]:
+    """The default of every flag, as the help prints it."""
+    return {flag: _shown_default(flag, info) for _, flag, info in fields()}
+
+
+def _shown_default(flag: str, info: FieldInfo) -> str:
     by_dataset = [f"{name} {spec.defaults[flag]}" for name, spec in DATASETS.items() if flag in spec.defaults]
     if by_dataset:
         rest = [] if len(by_dataset) == len(DATASETS) else [f"else {info.default}"]
@@ -162,27 +166,6 @@ def default_of(flag: str, info: FieldInfo) -> str:
         return f"{default}; {algorithms.STEP_DEFAULTS[flag]} with local_steps"
     own = [f"{name} {values[flag]}" for name, values in algorithms.OWN_DEFAULTS.items() if flag in values]
     return ", ".join([*own, f"else {default}"]) if own else default
-
-
-def input_error(error: ValidationError) -> InputError:
-    """The first fault that pydantic found, in the words of the command line."""
-    first = error.errors(include_url=False)[0]
-    right = first["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
-    if first["type"] == "value_error" and right.startswith("--"):
-        flag, _, right = right.removeprefix("--").partition(" ")
-        return InputError(flag, True, right)
-    names = [
-        part
-        for part in first["loc"]
-        if isinstance(part, str) and not part.startswith(("literal", "constrained"))
-    ]
-    if first["type"] == "extra_forbidden":
-        return InputError(names[-1], first["input"], "there is no such flag; --help lists them")
-    if names and names[0] == "lr_correction":
-        return InputError("lr_correction", first["input"], "must be auto, off, or a number above 0")
-    if names and names[0] == "eval_every":
-        return InputError("eval_every", first["input"], "must be epoch, or a number of rounds of at least 1")
-    return InputError(names[0], first["input"], right)
 
 
 def make(given: Mapping[str, Any], *, drop_unread: bool = False) -> ExperimentConfig:
@@ -211,7 +194,7 @@ def make(given: Mapping[str, Any], *, drop_unread: bool = False) -> ExperimentCo
         try:
             parts[name] = section(**own)
         except ValidationError as error:
-            fault = input_error(error)
+            fault = input_error(error, section)
             if fault.field == "nesterov" and "nesterov" not in flags:
                 # It is the algorithm's own default, and not what the user has to change.
                 fault = InputError("momentum", flags["momentum"], f"must be above 0 for {flags['algorithm']}")

@@ -19,7 +19,11 @@ DESCRIPTION = "One decentralized learning experiment: a model on every node of a
 def main() -> int:
     """Parses the flags, runs the experiment, prints its summary and path."""
     given = command_line.parse(
-        config.fields(), sys.argv[1:], prog="decentralized_main.py", description=DESCRIPTION
+        config.fields(),
+        sys.argv[1:],
+        prog="decentralized_main.py",
+        description=DESCRIPTION,
+        defaults=config.shown_defaults(),
     )
     experiment = config.make(given)
     planned = plan.make(experiment)

@@ -19,6 +19,7 @@ from dml.parallel.presets import PRESETS
 from dml.parallel.table import OOD_RANK, Table, in_file
 from dml.parallel.table import read as read_tables
 from dml.plan import Plan
+from dml.section import input_error
 from dml.topology import Topology, read
 
 _log = logging.getLogger(__name__)
@@ -73,7 +74,11 @@ def shown_defaults() -> dict[str, str]:
             f"{value}" if len(names) == len(fixed) else f"{value} in {_some(names)}"
             for value, names in by_value.items()
         ) + ("" if count == len(fixed) else "; else as in a single run")
-    return shown | {"threads": "1 a worker", "out_dir": "results/<preset, or name of the file>"}
+    return (
+        experiment_config.shown_defaults()
+        | shown
+        | {"threads": "1 a worker", "out_dir": "results/<preset, or name of the file>"}
+    )
 
 
 def _some(names: list[str]) -> str:
@@ -98,7 +103,7 @@ def make(given: Mapping[str, Any]) -> tuple[SweepConfig, dict[str, Any]]:
     try:
         sweep = SweepConfig(**own)
     except ValidationError as error:
-        raise experiment_config.input_error(error) from None
+        raise input_error(error, SweepConfig) from None
     if sweep.tune_lr:
         for flag in ("control", "limit"):
             if getattr(sweep, flag):

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import networkx as nx
 import numpy as np
 from numpy.typing import NDArray
 
@@ -39,6 +38,8 @@ def describe(topology: Topology) -> dict[str, Any]:
 
 def component_diameters(topology: Topology) -> list[int]:
     """The largest distance in hops within each component, the largest component first; 0 for a lone node."""
+    import networkx as nx
+
     graph = topology.graph()
     components = sorted(nx.connected_components(graph), key=lambda nodes: (-len(nodes), min(nodes)))
     return [int(nx.diameter(graph.subgraph(nodes), usebounds=True)) for nodes in components]
@@ -75,6 +76,8 @@ def modularity(topology: Topology) -> float | None:
     """
     if topology.m == 0 or (topology.blocks is None and topology.m > SLOW_ABOVE):
         return None
+    import networkx as nx
+
     graph = topology.graph()
     if topology.blocks is None:
         communities = nx.community.greedy_modularity_communities(graph)
