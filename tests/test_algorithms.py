@@ -15,7 +15,7 @@ from dml.config import ExperimentConfig
 from dml.errors import InputError
 from dml.models.cost import size_of
 from dml.models.registry import build
-from dml.parallel.comparison import LEARNING_RATES
+from dml.parallel.presets.relaysgd import LEARNING_RATES
 from dml.results import checkpoint
 from dml.results.summary import summary
 from dml.topology import trees
@@ -115,7 +115,10 @@ def test_epochs_in_place_of_steps():
         ({"loss_rule": "x0"}, "loss_rule x0: decentralized knows"),
         ({"drop_probability": 1}, "drop_probability 1: must be below 1"),
         ({"drop_probability": -0.1}, "drop_probability -0.1: must be at least 0"),
-        ({"algorithm": "relaysgd", "lr_correction": "yes"}, "lr_correction yes: must be .auto. or .off., or a valid number"),
+        (
+            {"algorithm": "relaysgd", "lr_correction": "yes"},
+            "lr_correction yes: must be .auto. or .off., or a valid number",
+        ),
         ({"algorithm": "quasi_global_momentum", "optimizer": "adam"}, "optimizer adam: quasi_global"),
         ({"algorithm": "dpsgd", "keep_optimizer": True}, "keep_optimizer: nothing"),
         ({"lr": 1e-45}, "lr 1e-45: must be at least 1e-30"),

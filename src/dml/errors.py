@@ -50,3 +50,9 @@ class LostInterchangeError(LostWorkersError):
     Parsl does not notice, and waits for it for ever, also when it closes: this process must end without
     closing it (``os._exit``). The workers end by themselves when they see that it has gone.
     """
+
+
+def first_line(error: Exception) -> str:
+    """The first line of an error, after its type unless it is one of the library's own."""
+    line = (str(error).splitlines() or [""])[0]
+    return line if type(error).__module__.startswith("dml.") else f"{type(error).__name__}: {line}"

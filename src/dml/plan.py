@@ -1,6 +1,7 @@
 """What an experiment will be, known before torch is imported: its graph, OOD nodes, id and file."""
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,12 +45,15 @@ class Plan:
         return -(-rounds // every)
 
 
-def make(config: ExperimentConfig, topology: Topology | None = None) -> Plan:
+def make(
+    config: ExperimentConfig, topology: Topology | None = None, there: Mapping[str, Path] | None = None
+) -> Plan:
     """Reads the graph, names the OOD nodes and finds the place of the result.
 
     Args:
         config: the experiment.
         topology: its graph, where it has been read already.
+        there: the files of the folder of the results (`files_by_id`), where they have been listed already.
 
     Raises:
         InputError: the graph cannot be read or made, an OOD node is none of its nodes, the strategy
@@ -73,7 +77,7 @@ def make(config: ExperimentConfig, topology: Topology | None = None) -> Plan:
             raise InputError("failing_nodes", failure.text, right) from None
     check_writable(config.run.out_dir)
     identity = identify(config, topology)
-    return Plan(config, topology, identity, identity.result(config.run.out_dir))
+    return Plan(config, topology, identity, identity.result(config.run.out_dir, there))
 
 
 def _check_runs(config: ExperimentConfig, topology: Topology) -> None:

@@ -1,4 +1,4 @@
-"""How far a long call is: a bar on a terminal, a line every so often in a file. Always on stderr."""
+"""How far a long call has come, on stderr: a bar on a terminal, otherwise a line now and then."""
 
 import contextlib
 import sys
@@ -11,10 +11,10 @@ SECONDS_BETWEEN_LINES = 10.0
 
 
 class Progress:
-    """Progress of a counted piece of work.
+    """The progress of work that can be counted.
 
     Args:
-        what: of the bar, a word or two.
+        what: what is counted, in a word or two.
         total: how much there is to do.
         done: how much of it was done before.
     """
@@ -59,15 +59,23 @@ class Progress:
         self._messages.close()
         self._bar.stop()
 
-    def update(self, done: int, note: str = "") -> None:
-        """Shows how much is done, with a few words on what it brought."""
+    def update(self, done: int, note: str = "", total: int | None = None) -> None:
+        """Shows how much is done.
+
+        Args:
+            done: how much.
+            note: a few words on what it brought.
+            total: how much there is to do, if that is more or less than was thought.
+        """
+        if total is not None:
+            self._total = total
         # A reader of our messages that has gone (`2>&1 | head`) must not end the work.
         with contextlib.suppress(OSError, ValueError):
             self._update(done, note)
 
     def _update(self, done: int, note: str) -> None:
         if self._console.is_terminal:
-            self._bar.update(self._task, completed=done, note=note)
+            self._bar.update(self._task, total=self._total, completed=done, note=note)
             return
         now = time.monotonic()
         if now - self._last_line < SECONDS_BETWEEN_LINES and done < self._total:
@@ -81,13 +89,8 @@ class Progress:
             file=sys.stderr,
         )
 
-    def expect(self, total: int) -> None:
-        """There is more, or less, to do than was thought."""
-        self._total = total
-        self._bar.update(self._task, total=total)
-
     def say(self, line: str) -> None:
-        """A line above the bar."""
+        """Prints a line above the bar."""
         with contextlib.suppress(OSError, ValueError):
             if self._console.is_terminal:
                 self._bar.console.print(line, markup=False, highlight=False, soft_wrap=True)

@@ -1,6 +1,6 @@
-"""What workers have imported before they start: the process that they are forked from imports this module.
+"""The imports that workers share: the process from which they are forked imports this module.
 
-What cannot be imported is left out: an experiment that needs it fails by itself, and says why.
+A module that cannot be imported is left out. An experiment that needs it fails by itself, and says why.
 """
 
 import contextlib
