@@ -118,7 +118,7 @@ def test_the_script_prints_a_table_or_json(script):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ([], "FILE|GENERATOR: name at least one graph"),
+        ([], "FILE|GENERATOR: name at least one"),
         (["nowhere.txt"], "--topology_file nowhere.txt"),
         (["cycle:n=8", "--tree", "oak"], "--tree oak: no such tree"),
         (["cycle:n=8", "--edge_weight", "0.6"], "--edge_weight 0.6: must be above 0"),

@@ -153,7 +153,8 @@ class _Switch(argparse.Action):
 def _parser(
     fields: Sequence[tuple[str, str, FieldInfo]], prog: str, description: str, defaults: Mapping[str, str]
 ) -> argparse.ArgumentParser:
-    words = [mark.name for _, _, info in fields if (mark := positional(info))]
+    marks = [(mark.name, _is_list(info)) for _, _, info in fields if (mark := positional(info))]
+    words = [f"{name} [{name} ...]" if many else name for name, many in marks]
     parser = argparse.ArgumentParser(
         prog,
         " ".join(["%(prog)s [-h] [OPTIONS]", *words]),

@@ -1,0 +1,85 @@
+"""Fetching image data sets, as the command line does it."""
+
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+from pydantic import Field, field_validator
+
+from dml import command_line
+from dml.data import images
+from dml.data.config import DATASETS, PRESETS, DataConfig
+from dml.errors import ArgumentError, InputError
+from dml.section import Positional, Section, UserPath
+
+DESCRIPTION = (
+    "Fetches image data sets where there is a network, and keeps them for runs, which never use one."
+)
+
+KEPT = [name for name, spec in DATASETS.items() if spec.images]
+"""The data sets that are fetched; all others come with the project."""
+
+
+class FetchConfig(Section):
+    """Which data sets are fetched, and from where."""
+
+    names: Annotated[tuple[str, ...], Positional("NAME")] = Field(description=", ".join(KEPT))
+    data_dir: UserPath = Field(
+        default_factory=lambda: DataConfig().data_dir, description="folder of the data sets, or $DML_DATA"
+    )
+    source: UserPath | None = Field(
+        None,
+        description="a local copy instead of the network: parquet files, a folder of images, the hub's cache",
+    )
+
+    @field_validator("names")
+    @classmethod
+    def _known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        # A published name, such as cifar10_vgg, stands for its data set.
+        found = tuple(str(PRESETS.get(name, {}).get("dataset", name)) for name in names)
+        for name in found:
+            if name not in DATASETS:
+                raise ArgumentError("NAME", name, "no such data set; there are: " + ", ".join(KEPT))
+        return found
+
+
+def main(argv: Sequence[str]) -> int:
+    """Fetches data sets and prints the paths of their files.
+
+    Args:
+        argv: the words after the program's name.
+
+    Returns:
+        The exit code: 1 if there is no network.
+    """
+    config = command_line.parse_section(FetchConfig, argv, prog="fetch_data.py", description=DESCRIPTION)
+    data_dir, source = config.data_dir, config.source
+    if source is not None and len(config.names) > 1:
+        raise InputError("source", source, "is one data set; name that one alone")
+    from dml.data import fetch
+
+    for name in config.names:
+        path = images.place_of(name, data_dir)
+        if name not in KEPT:
+            print(f"{name} comes with distributed_ml", file=sys.stderr)
+            continue
+        if source is None and not images.lacking([name], data_dir):
+            images.load(name, data_dir)
+            print(f"{name} is there already", file=sys.stderr)
+            print(path)
+            continue
+        try:
+            found = fetch.from_hub(name) if source is None else fetch.from_source(name, source)
+            images.write(path, found, str(source or fetch.HUB[name].id))
+        except fetch.NoNetworkError as error:
+            print(f"error: {error}", file=sys.stderr)
+            print(
+                "without a network: copy the files here, then fetch_data.py NAME --source PATH",
+                file=sys.stderr,
+            )
+            return 1
+        except OSError as error:
+            raise InputError("data_dir", data_dir, f"cannot be written ({error.strerror or error})") from None
+        print(f"{name}: {len(found.train_y)} training and {len(found.test_y)} test images", file=sys.stderr)
+        print(path)
+    return 0
