@@ -202,7 +202,8 @@ def make(given: Mapping[str, Any], *, drop_unread: bool = False) -> ExperimentCo
     for flag in values:
         raise InputError(flag, values[flag], "there is no such flag; --help lists them")
     config = ExperimentConfig(**parts)
-    unread = [flag for flag in flags if flag not in config.reads() | NOT_NUMBERS]
+    read = config.reads() | NOT_NUMBERS
+    unread = [flag for flag in flags if flag not in read]
     if unread and not drop_unread:
         about = next(info.description for _, flag, info in fields() if flag == unread[0])
         remedy = _switch_that_reads(unread[0], flags)

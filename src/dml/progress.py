@@ -4,8 +4,12 @@ import contextlib
 import sys
 import time
 from types import TracebackType
+from typing import TYPE_CHECKING, Self
 
 from dml import messages
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bar
 
 SECONDS_BETWEEN_LINES = 10.0
 
@@ -20,44 +24,21 @@ class Progress:
     """
 
     def __init__(self, what: str, total: int, done: int = 0) -> None:
-        from rich.console import Console
-        from rich.progress import (
-            BarColumn,
-            MofNCompleteColumn,
-            TextColumn,
-            TimeElapsedColumn,
-            TimeRemainingColumn,
-        )
-        from rich.progress import Progress as Bar
-
-        self._console = Console(stderr=True)
         self._what, self._total, self._start, self._from = what, total, time.monotonic(), done
         self._last_line = time.monotonic()
-        self._messages = contextlib.ExitStack()
-        self._bar = Bar(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}"),
-            console=self._console,
-            transient=False,
-            disable=not self._console.is_terminal,
-        )
-        self._task = self._bar.add_task(what, total=total, completed=done, note="")
+        self._entered = contextlib.ExitStack()
+        self._bar = _bar(what, total, done) if sys.stderr.isatty() else None
 
-    def __enter__(self) -> "Progress":
-        self._bar.start()
-        self._messages.enter_context(messages.above(self.say))
+    def __enter__(self) -> Self:
+        if self._bar:
+            self._entered.enter_context(self._bar)
+        self._entered.enter_context(messages.above(self._say))
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._messages.close()
-        self._bar.stop()
+        self._entered.close()
 
     def update(self, done: int, note: str = "", total: int | None = None) -> None:
         """Shows how much is done.
@@ -74,8 +55,8 @@ class Progress:
             self._update(done, note)
 
     def _update(self, done: int, note: str) -> None:
-        if self._console.is_terminal:
-            self._bar.update(self._task, total=self._total, completed=done, note=note)
+        if self._bar:
+            self._bar.update(self._bar.task_ids[0], total=self._total, completed=done, note=note)
             return
         now = time.monotonic()
         if now - self._last_line < SECONDS_BETWEEN_LINES and done < self._total:
@@ -89,10 +70,27 @@ class Progress:
             file=sys.stderr,
         )
 
-    def say(self, line: str) -> None:
+    def _say(self, line: str) -> None:
         """Prints a line above the bar."""
-        with contextlib.suppress(OSError, ValueError):
-            if self._console.is_terminal:
-                self._bar.console.print(line, markup=False, highlight=False, soft_wrap=True)
-            else:
-                print(line, file=sys.stderr, flush=True)
+        if self._bar:
+            self._bar.console.print(line, markup=False, highlight=False, soft_wrap=True)
+        else:
+            print(line, file=sys.stderr, flush=True)
+
+
+def _bar(what: str, total: int, done: int) -> "Bar":
+    from rich import progress
+    from rich.console import Console
+
+    bar = progress.Progress(
+        progress.TextColumn("{task.description}"),
+        progress.BarColumn(bar_width=24),
+        progress.MofNCompleteColumn(),
+        progress.TimeElapsedColumn(),
+        progress.TextColumn("left"),
+        progress.TimeRemainingColumn(),
+        progress.TextColumn("{task.fields[note]}"),
+        console=Console(stderr=True),
+    )
+    bar.add_task(what, total=total, completed=done, note="")
+    return bar

@@ -9,8 +9,6 @@ from scripts import Script
 from dml.errors import InputError
 from dml.parallel import expansion
 from dml.parallel.flags import separated
-from dml.parallel.presets.relaysgd import ALPHAS, LEARNING_RATES
-from dml.parallel.presets.sweeps import SWEEPS
 
 GRAPH = "topology_file: 'barabasi_albert:n=8,m=2'"
 OOD = "backdoor: true"
@@ -234,16 +232,6 @@ def test_a_file_may_leave_the_data_set_to_the_command_line(tmp_path):
     assert plan.config.training.n_layer == 1
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=[pytest.mark.slow] if n == "neg_soft" else []) for n in SWEEPS]
-)
-def test_presets_hold_as_many_experiments_as_they_say(name):
-    made, rest = separated({"preset": name})
-    words = SWEEPS[name].about.replace(",", "").split()
-    counts = {int(word) for word in words if word.isdigit()}
-    assert len(expansion.experiments(made, rest)) in counts | ({18} if name == "quickstart" else set())
-
-
 def test_a_sweep_from_a_file_runs(script: Script, tmp_path: Path):
     (tmp_path / "mine.yaml").write_text(
         f"{GRAPH}\n{OOD}\nrounds: 2\nepochs: 1\nsoftmax: true\naggregation_strategy: [unweighted, degCent]"
@@ -255,28 +243,6 @@ def test_a_sweep_from_a_file_runs(script: Script, tmp_path: Path):
     wrong = script("bd_scheduler.py", "--sweep", "mine.yaml", "--strategies", "best")
     assert wrong.returncode == 2
     assert "Traceback" not in wrong.stderr
-
-
-@pytest.mark.parametrize(
-    ("flags", "count"),
-    [
-        ({}, 333),
-        ({"algorithms": ("dpsgd", "relaysgd", "d2"), "topologies": ("cycle:n=16",)}, 54),
-        ({"topologies": ("cycle:n=16",), "label_alpha": "0.01", "seeds": (4,)}, 15),
-        ({"algorithms": ("quasi_global_momentum",)}, 27),
-    ],
-)
-def test_a_preset_of_single_cases_is_narrowed_by_flags(flags, count):
-    """Each case keeps its own learning rate, edge weight and tree."""
-    plans = expansion.experiments(*separated({"preset": "relaysgd", **flags}))
-    assert len(plans) == count
-    for plan in plans:
-        key = plan.config.algorithm.algorithm, plan.config.topology.topology_file
-        without, with_momentum = LEARNING_RATES[key]
-        rates = with_momentum if plan.config.training.momentum else without
-        assert plan.config.training.lr == rates[ALPHAS.index(plan.config.data.label_alpha)]
-        if flags.get("seeds"):
-            assert plan.config.run.seed == 4
 
 
 def test_values_that_no_case_holds_replace_those_of_all(tmp_path):

@@ -153,7 +153,8 @@ def test_a_scheduler_killed_while_its_workers_are_idle_leaves_none(sweep: Callab
 
 
 def test_a_scheduler_that_ends_leaves_none_and_needs_no_path(sweep: Callable[..., Sweep]) -> None:
-    run = sweep(seconds=0, tasks=4, environment={"PATH": "", "HOME": os.environ.get("HOME", "/")})
+    bare = {"PATH": "", "HOME": os.environ.get("HOME", "/"), "PYTHONPATH": os.environ.get("PYTHONPATH", "")}
+    run = sweep(seconds=0, tasks=4, environment=bare)
     assert run.process.wait(30) == 0, run.text("err")
     assert run.text("out") == "[0, 1, 2, 3]\n"
     assert wait_until(lambda: not run.left(), 3), run.left()

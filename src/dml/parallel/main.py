@@ -8,7 +8,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from dml.data import images
@@ -93,12 +93,18 @@ def _run(
         outcome = scheduler.outcome
         if outcome.skipped:
             _log.info(f"{outcome.skipped} of {count(outcome.total, 'experiment')} are done already")
-        if scheduler.left:
-            if not tuner:
+
+        @contextlib.contextmanager
+        def start() -> Iterator[fanout.Workers]:
+            with fanout.workers(worker.run_task, site, options, run_dir) as workers:
+                # The workers have to import torch now, so this process waits.
                 threading.Thread(target=_prepare_report).start()
+                yield workers
+
+        if scheduler.left:
             started = time.monotonic()
             with Progress("experiment", outcome.total, outcome.done) as bar:
-                scheduler.run(lambda: fanout.workers(worker.run_task, site, options, run_dir), bar.update)
+                scheduler.run(start, bar.update)
             took = f"{time.monotonic() - started:.0f} s"
             _log.info(f"{outcome.done} of {count(outcome.total, 'experiment')} are done, after {took}")
     heading = f"{len(outcome.failed)} of {count(outcome.total, 'experiment')} failed:"
@@ -106,7 +112,7 @@ def _run(
 
 
 def _prepare_report() -> None:
-    """Imports what takes the report most of its time, while Parsl starts and this process waits."""
+    """Imports what takes the report most of its time."""
     with contextlib.suppress(ImportError):  # the report will tell
         for module in ("matplotlib.pyplot", "dml.results.picture"):
             importlib.import_module(module)

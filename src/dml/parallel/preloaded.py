@@ -10,6 +10,9 @@ for _module in (
     "parsl.executors.high_throughput.process_worker_pool",
     "dml.parallel.worker",
     "dml.experiment",
+    # Imported by the library only when a graph is made, or coefficients are.
+    "networkx",
+    "scipy.sparse",
 ):
     with contextlib.suppress(Exception):
         importlib.import_module(_module)
