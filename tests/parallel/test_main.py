@@ -221,3 +221,45 @@ def test_sigterm_as_at_the_end_of_a_job_ends_the_sweep_cleanly(tmp_path: Path):
     assert process.returncode == 130
     assert "the same command goes on" in err
     assert not list(tmp_path.rglob("heartbeat"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (("--seeds", "x"), "--seeds x"),
+        (("--strategies", "best"), "--strategies best"),
+        (("--strategies", "eigenvector", "--topologies", "erdos_renyi:n=9,p=0"), "--strategies eigenvector"),
+        (("--datasets", "imagenet"), "--datasets imagenet"),
+        (("--topologies", "missing.txt"), "--topologies missing.txt"),
+        (("--preset", "all"), "--preset all"),
+        (("--limit", "0"), "--limit 0"),
+        (("--workers", "0"), "--workers 0"),
+        (("--parsl_config", "moon"), "--parsl_config moon"),
+        (("--site_options", "a=b"), "--site_options a=b"),
+        (("--site_options", "a"), "--site_options a"),
+        (("--momentum", "2"), "--momentum 2"),
+        (("--beta_1", "0.5"), "--beta_1 0.5"),
+        (("--dataset", "digits"), "--datasets"),
+        (("--backdoor",), "--backdoor"),
+        (("--seeds",), "--seeds: name at least one"),
+        (("--workers", "100000"), "workers=100000"),
+        (("--dry_run", "--site_options", "workers=two"), "workers=two"),
+        (("--rounds", "0"), "--rounds 0"),
+        (("--out_dir", "/dev/null/x"), "--out_dir /dev/null/x"),
+    ],
+)
+def test_a_wrong_argument_of_the_scheduler_is_named(
+    script: Script, tmp_path: Path, arguments: tuple[str, ...], named: str
+):
+    called = script("bd_scheduler.py", *arguments)
+    assert called.returncode == 2, called.stderr
+    assert named in called.stderr
+    assert "Traceback" not in called.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_site_file_without_make_config_is_refused(script: Script, tmp_path: Path):
+    (tmp_path / "site.py").write_text("x = 1\n")
+    called = script("bd_scheduler.py", "--parsl_config", tmp_path / "site.py")
+    assert called.returncode == 2
+    assert "make_config" in called.stderr
