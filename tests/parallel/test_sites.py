@@ -95,6 +95,16 @@ def test_a_users_own_site_without_options(tmp_path: Path) -> None:
         site.config({"a": "1"}, tmp_path)
 
 
+def test_the_readmes_own_site_makes_a_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    readme = (FOLDER / "README.md").read_text()
+    (tmp_path / "cluster.py").write_text(readme.partition("```python\n")[2].partition("```")[0])
+    monkeypatch.setattr("parsl.addresses.address_by_interface", lambda interface: "10.0.0.1")
+    site = load_site(str(tmp_path / "cluster.py"), FOLDER)
+    (executor,) = site.config(options_of(site, ["jobs=4"]), tmp_path / ".parsl").executors
+    assert (executor.address, executor.max_workers_per_node) == ("10.0.0.1", 4)
+    assert (executor.provider.init_blocks, executor.provider.partition) == (4, "gpu")
+
+
 def test_options_are_words_of_key_and_value() -> None:
     site = Site("mine", {"workers": ("1", ""), "worker_init": ("", "")}, make_config=dict)
     words = ["worker_init=export A=1", "workers=2"]
