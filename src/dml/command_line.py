@@ -70,12 +70,8 @@ def parse(
     for _, flag, info in fields:
         mark = positional(info)
         if mark and info.is_required() and not given.get(flag):
-            right = (
-                f"name at least one ({info.description})"
-                if _is_list(info)
-                else f"is missing ({info.description})"
-            )
-            raise ArgumentError(mark.name, None, right)
+            wanted = "name at least one" if _is_list(info) else "is missing"
+            raise ArgumentError(mark.name, None, f"{wanted} ({info.description})")
     return given
 
 

@@ -66,6 +66,7 @@ def _run(planned: Plan) -> int:
     from dml.results import load
     from dml.results.record import Record
     from dml.results.summary import summary
+    from dml.results.writer import DIVERGED
     from dml.signals import stop_on_signals
 
     rounds = planned.config.run.rounds
@@ -89,7 +90,7 @@ def _run(planned: Plan) -> int:
         )
     elif before == rounds:
         print("all rounds were there already: nothing was run", file=sys.stderr)
-    if result.attributes["status"] == "diverged":
+    if result.attributes["status"] == DIVERGED:
         print("warning: a node's training loss is not finite any more; try a smaller --lr", file=sys.stderr)
     print(summary(result))
     print(f"\n{_as_typed(path)}")
