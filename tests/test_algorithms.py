@@ -15,7 +15,7 @@ from dml.config import ExperimentConfig
 from dml.errors import InputError
 from dml.models.cost import size_of
 from dml.models.registry import build_model
-from dml.parallel.comparison import LEARNING_RATES
+from dml.parallel.presets.relaysgd import LEARNING_RATES
 from dml.results import checkpoint
 from dml.results.summary import summary
 from dml.topology import trees
@@ -113,13 +113,16 @@ def test_epochs_in_place_of_steps():
         ({"algorithm": "relaysgd", "tree": "oak"}, "tree oak: no such tree"),
         ({"algorithm": "relaysgd", "loss_rule": "renormalise"}, "loss_rule renormalise: relaysgd knows"),
         ({"loss_rule": "x0"}, "loss_rule x0: decentralized knows"),
-        ({"drop_probability": 1}, "drop_probability 1: must be less than 1"),
-        ({"drop_probability": -0.1}, "drop_probability -0.1: must be greater"),
-        ({"algorithm": "relaysgd", "lr_correction": "yes"}, "lr_correction yes: must be auto, off, or"),
+        ({"drop_probability": 1}, "drop_probability 1: must be below 1"),
+        ({"drop_probability": -0.1}, "drop_probability -0.1: must be at least 0"),
+        (
+            {"algorithm": "relaysgd", "lr_correction": "yes"},
+            "lr_correction yes: must be auto, off, or",
+        ),
         ({"algorithm": "quasi_global_momentum", "optimizer": "adam"}, "optimizer adam: quasi_global"),
         ({"algorithm": "dpsgd", "keep_optimizer": True}, "keep_optimizer: nothing"),
         ({"lr": 1e-45}, "lr 1e-45: must be 0 or at least 1e-30"),
-        ({"local_steps": 0}, "local_steps 0: must be greater"),
+        ({"local_steps": 0}, "local_steps 0: must be at least 1"),
         (
             {"algorithm": "quasi_global_momentum", "momentum": 0, "nesterov": False},
             "momentum 0.0: must be above 0 for quasi_global",

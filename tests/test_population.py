@@ -95,7 +95,7 @@ def test_a_module_that_left_the_matrix_is_found_and_named(leave):
     population = population_of(convolution, 3, 0)
     population.check_views()
     leave(population)
-    with pytest.raises(RuntimeError, match="node 1 has left the matrix"):
+    with pytest.raises(RuntimeError, match="row 1 has left the matrix"):
         population.check_views()
 
 

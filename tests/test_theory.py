@@ -91,53 +91,6 @@ def test_a_source_is_a_node():
         strategy_named("mean", None)
 
 
-def test_the_script_prints_a_table_or_json(script):
-    out = script(
-        "describe_topology.py",
-        "cycle:n=8",
-        "star:n=5",
-        "--source",
-        0,
-        "--strategies",
-        "degCent",
-        "--rounds",
-        3,
-    )
-    assert out.returncode == 0, out.stderr
-    ring, star = out.stdout.split("\n\n")
-    assert ring.startswith("cycle:n=8\n")
-    assert max(map(len, out.stdout.splitlines())) <= 80
-    assert "not d2" in ring
-    assert "1.92, 3 rounds" not in ring
-    assert "the graph itself" in star
-    assert "degCent" in star
-    assert "after 3 rounds" in star
-    out = script("describe_topology.py", "cycle:n=8", "--edge_weight", 0.3, "--json")
-    (found,) = json.loads(out.stdout)
-    assert found["refused"]["d2"] is None
-    assert found["lambda_min"] == pytest.approx(-0.2)
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        ([], "FILE|GENERATOR: name at least one graph"),
-        (["nowhere.txt"], "--topology_file nowhere.txt"),
-        (["cycle:n=8", "--tree", "oak"], "--tree oak: no such tree"),
-        (["cycle:n=8", "--edge_weight", "0.6"], "--edge_weight 0.6: must be above 0"),
-        (["cycle:n=8", "--decay", "1"], "--decay 1.0: must be at least 0 and below 1"),
-        (["cycle:n=8", "--source", "8"], "--source 8: is no node"),
-        (["cycle:n=8", "--rounds", "5"], "--rounds 5: nothing reads it: add --source"),
-        (["cycle:n=8", "--tree_root", "5"], "--tree_root 5: nothing reads it: add --tree bfs"),
-        (["cycle:n=8", "--seed", "-1"], "--seed -1: must be at least 0"),
-    ],
-)
-def test_wrong_input_is_refused_by_name(script, words, message):
-    out = script("describe_topology.py", *words)
-    assert out.returncode == 2
-    assert out.stderr.startswith(f"error: {message}"), out.stderr
-
-
 def test_the_forecast_of_an_experiment_is_the_mean_share_over_nodes_and_rounds():
     flags = {
         "topology_file": "star:n=5",

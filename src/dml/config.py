@@ -156,9 +156,13 @@ def fields() -> Iterator[tuple[str, str, FieldInfo]]:
                 yield name, flag, info
 
 
-def default_of(flag: str, info: FieldInfo) -> str:
-    """The default of a flag, as the help prints it."""
-    by_dataset = [f"{name} {data.defaults[flag]}" for name, data in DATASETS.items() if flag in data.defaults]
+def shown_defaults() -> dict[str, str]:
+    """The default of every flag, as the help prints it."""
+    return {flag: _shown_default(flag, info) for _, flag, info in fields()}
+
+
+def _shown_default(flag: str, info: FieldInfo) -> str:
+    by_dataset = [f"{name} {spec.defaults[flag]}" for name, spec in DATASETS.items() if flag in spec.defaults]
     if by_dataset:
         rest = [] if len(by_dataset) == len(DATASETS) else [f"else {info.default}"]
         return ", ".join(by_dataset + rest)
@@ -245,7 +249,7 @@ def _section(section: type[Section], values: Mapping[str, Any], flags: Mapping[s
     try:
         return section(**own)
     except ValidationError as error:
-        fault = input_error(error)
+        fault = input_error(error, section)
         if fault.field == "nesterov" and "nesterov" not in flags:
             # It is the algorithm's own default, and not what the user has to change.
             fault = InputError("momentum", flags["momentum"], f"must be above 0 for {flags['algorithm']}")

@@ -1,5 +1,6 @@
 """What an experiment will be, known before torch is imported: its graph, OOD nodes, id and file."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,7 +54,9 @@ class Plan:
         return rounds * max(1, self.epochs) if every is None else -(-rounds // every)
 
 
-def make(config: ExperimentConfig, topology: Topology | None = None) -> Plan:
+def make(
+    config: ExperimentConfig, topology: Topology | None = None, there: Mapping[str, Path] | None = None
+) -> Plan:
     """Reads the graph, describes the data set, names the OOD nodes and finds the place of the result.
 
     A folder of images is converted here if that has not been done.
@@ -61,6 +64,7 @@ def make(config: ExperimentConfig, topology: Topology | None = None) -> Plan:
     Args:
         config: the experiment.
         topology: its graph, where it has been read already.
+        there: the files of the folder of the results (`files_by_id`), where they have been listed already.
 
     Raises:
         InputError: the graph cannot be read or made, an OOD node is none of its nodes, the strategy
@@ -86,7 +90,7 @@ def make(config: ExperimentConfig, topology: Topology | None = None) -> Plan:
     check_fit(config.data, config.training.model, dataset)
     check_writable(config.run.out_dir)
     identity = identify(config, topology, dataset)
-    return Plan(config, topology, dataset, identity, identity.result(config.run.out_dir))
+    return Plan(config, topology, dataset, identity, identity.result(config.run.out_dir, there))
 
 
 def _check_runs(config: ExperimentConfig, topology: Topology) -> None:

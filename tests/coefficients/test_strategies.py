@@ -7,11 +7,11 @@ import networkx as nx
 import numpy as np
 import pytest
 import torch
+from coefficients.test_similarity import plain_similarity
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from populations import population_of
 from scipy.sparse import csr_array
-from test_similarity import plain_similarity
 from torch import nn
 
 from dml import randomness

@@ -9,6 +9,7 @@ from populations import ByRound, population_of
 
 from dml import accelerators, config
 from dml.data.ood import NodeData
+from dml.models.registry import build_model
 from dml.population import Population
 from dml.training.batched import BatchedEngine
 from dml.training.loop import LoopEngine

@@ -94,8 +94,8 @@ def test_noise_has_the_variance_asked_for_and_is_keyed():
         ({"r0": -1}, "r0 -1"),
         ({"noise": float("nan")}, "noise nan"),
         ({"n": 0}, "n 0"),
-        ({"n": 1, "zeta2": 1}, "zeta2 1: one node has nothing to differ from"),
-        ({"d": 1}, "mu 0.25: in one dimension"),
+        ({"n": 1, "zeta2": 1}, "zeta2 1: must be 0"),
+        ({"d": 1}, "mu 0.25: must be L = 1.0"),
     ],
 )
 def test_impossible_constants_are_refused(wrong, message):

@@ -9,6 +9,10 @@ from dml.quadratics.problem import RandomQuadratics
 from dml.topology import make
 
 
+def cell(name, topology, problem, goal):
+    return table.cell(name, topology, problem, lambda X: build(name, topology, X), goal)
+
+
 def descent(curvatures, target, floor=0.0):
     """Gradient descent on one node from 1 in each direction; it never falls below floor x lr."""
     curvatures = np.asarray(curvatures)
@@ -40,9 +44,8 @@ def test_the_fastest_on_one_node_of_random_quadratics():
     problem = RandomQuadratics(2, 10, 1.0, 0.25, r0=1.0)
     problem.H[1] = problem.H[0]
     problem._mean_H = problem.H[0]
-    goal = table.Goal("fastest", 1e-12, 4.0, 2000)
-    pair = make("chain:n=2")
-    found = table.cell("allreduce", pair, problem, lambda X: build("allreduce", pair, X), goal).found
+    goal = tuning.Goal("fastest", 1e-12, 4.0, 2000)
+    found = cell("allreduce", make("chain:n=2"), problem, goal).found
     assert found.best.lr == pytest.approx(2 / 1.25, rel=0.1)
 
 
@@ -110,9 +113,8 @@ def test_a_run_ends_as_soon_as_it_can_be_judged():
 
 def steps(name, topology, zeta2):
     problem = RandomQuadratics(topology.n, 10, 1.0, 0.25, zeta2, 100.0)
-    goal = table.Goal("fastest", 1e-6, 4.0, 5000)
-    cell = table.cell(name, topology, problem, lambda X: build(name, topology, X), goal)
-    return cell.found.best.steps
+    goal = tuning.Goal("fastest", 1e-6, 4.0, 5000)
+    return cell(name, topology, problem, goal).found.best.steps
 
 
 @pytest.mark.parametrize("text", ["chain:n=12", "binary_tree:n=12"])

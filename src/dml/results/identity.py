@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,16 +27,24 @@ class Identity:
     id: str
     name: str
 
-    def result(self, out_dir: Path) -> Path:
+    def result(self, out_dir: Path, there: Mapping[str, Path] | None = None) -> Path:
         """The result file: one with this id that is there already, by whatever name, or the one to write.
 
         The same graph may be given as a file or as its generator: the numbers, and the id, are the same.
+
+        Args:
+            out_dir: the folder of the results.
+            there: what :func:`files_by_id` found in it, for a caller that asks for many experiments.
         """
         usual = out_dir / f"{self.name}-{self.id}.h5"
-        if usual.exists():
-            return usual
-        there = sorted(p for p in out_dir.glob(f"*-{self.id}.h5") if not p.name.startswith("."))
-        return there[0] if there else usual
+        found = files_by_id(out_dir, self.id) if there is None else there
+        return found[self.id] if self.id in found and not usual.exists() else usual
+
+
+def files_by_id(out_dir: Path, experiment_id: str = "*") -> dict[str, Path]:
+    """The result files of a folder by id; the first by name if several have the same id."""
+    paths = sorted(p for p in out_dir.glob(f"*-{experiment_id}.h5") if not p.name.startswith("."))
+    return {path.stem.rpartition("-")[2]: path for path in reversed(paths)}
 
 
 def identify(config: ExperimentConfig, topology: Topology, dataset: DatasetSpec) -> Identity:

@@ -1,12 +1,12 @@
 """Numbers by which topologies are compared."""
 
-import networkx as nx
-
 from dml.topology.graph import Topology
 
 
 def component_diameters(topology: Topology) -> list[int]:
     """The largest distance in hops within each component, the largest component first; 0 for a lone node."""
+    import networkx as nx
+
     graph = topology.graph()
     components = sorted(nx.connected_components(graph), key=lambda nodes: (-len(nodes), min(nodes)))
     return [int(nx.diameter(graph.subgraph(nodes), usebounds=True)) for nodes in components]

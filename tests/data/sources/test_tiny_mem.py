@@ -252,8 +252,8 @@ def test_defaults_and_what_is_read():
     [
         ({"tiny_mem_num_labels": 10}, "tiny_mem_num_labels", "at most 9"),
         ({"tiny_mem_num_labels": 101, "data_dis": "primes"}, "tiny_mem_num_labels", "at most 100"),
-        ({"tiny_mem_num_labels": 0}, "tiny_mem_num_labels", "greater than or equal to 1"),
         ({"num_example": 10, "num_test": 10}, "num_test", "below num_example, which is 10"),
+        ({"tiny_mem_num_labels": 0}, "tiny_mem_num_labels", "at least 1"),
         ({"num_example": "x"}, "num_example", "integer"),
         ({"task_type": "divide"}, "task_type", "multiply"),
         ({"data_dis": "odds"}, "data_dis", "evens"),

@@ -1,18 +1,18 @@
-"""The failed experiments of a folder, kept in ``sweep.json`` so that the next call can say and retry them."""
+"""The failed experiments of a folder, in ``sweep.json``, so that the next call can name and retry them."""
 
 import json
-import os
 from datetime import datetime
 from pathlib import Path
 
 from dml.errors import DamagedFileError
+from dml.files import beside
 
 
-class Failures:
-    """The list of failed experiments of a folder.
+class FailedExperiments:
+    """The list of a folder's failed experiments.
 
     Args:
-        folder: of the results.
+        folder: the folder of the results.
 
     Raises:
         DamagedFileError: the list cannot be read.
@@ -26,7 +26,7 @@ class Failures:
         return len(self._read())
 
     def add(self, experiment_id: str, name: str, why: str) -> None:
-        """Notes another failed try of an experiment."""
+        """Notes that another try of an experiment failed."""
         failed = self._read()
         tries = failed.get(experiment_id, {"tries": 0})["tries"]
         when = datetime.now().astimezone().isoformat(timespec="seconds")
@@ -34,7 +34,7 @@ class Failures:
         self._write(failed)
 
     def remove(self, experiment_id: str) -> None:
-        """The experiment has been run after all."""
+        """Takes an experiment off the list, because it has run after all."""
         failed = self._read()
         if failed.pop(experiment_id, None) is not None:
             self._write(failed)
@@ -44,7 +44,7 @@ class Failures:
             failed = json.loads(self._path.read_text(encoding="utf-8"))["failed"]
             if all(isinstance(entry["tries"], int) for entry in failed.values()):
                 return dict(failed)
-            reason = "its entries are not as they were written"
+            reason = "its entries are damaged"
         except FileNotFoundError:
             return {}
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -52,7 +52,6 @@ class Failures:
         raise DamagedFileError(f"{self._path} cannot be read ({reason}); it was left as it is: move it away")
 
     def _write(self, failed: dict[str, dict[str, str | int]]) -> None:
-        # Read and written anew each time: another scheduler may work on the same folder.
-        beside = self._path.with_name(f".sweep.{os.getpid()}.tmp")
-        beside.write_text(json.dumps({"failed": failed}, indent=1) + "\n", encoding="utf-8")
-        beside.replace(self._path)
+        # Read and written again each time, because another scheduler may work on the same folder.
+        with beside(self._path) as new:
+            new.write_text(json.dumps({"failed": failed}, indent=1) + "\n", encoding="utf-8")

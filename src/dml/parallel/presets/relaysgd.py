@@ -1,7 +1,7 @@
 """The preset ``relaysgd``: the algorithms of table 2 of Vogels et al. (NeurIPS 2021) on digits.
 
-16 nodes with equal amounts of data whose labels are more and more uneven, 600 rounds of one step; each
-method on each graph at a learning rate of its own.
+16 nodes hold equal amounts of data with more and more uneven labels, for 600 rounds of one step. Each method
+has a learning rate of its own on each graph.
 """
 
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ ALPHAS = (1.0, 0.1, 0.01)
 _CHAIN, _CYCLE, _TREES = "chain:n=16", "cycle:n=16", "double_binary_trees:n=16"
 
 EDGE_WEIGHT = {_CYCLE: 1 / 3 - 0.01, _TREES: 0.18}
-"""Of ``d2``, which does not run there with Metropolis-Hastings weights."""
+"""The edge weight of ``d2``, which does not run on these graphs with Metropolis-Hastings weights."""
 
 TREE = {_CHAIN: "auto", _CYCLE: "two_chains", _TREES: "double_binary_trees"}
 
@@ -43,7 +43,8 @@ LEARNING_RATES: dict[tuple[str, str], tuple[Rates | None, Rates]] = {
     ("d2", _CYCLE): ((0.1, 0.8, 0.8), (0.64, 0.32, 0.32)),
     ("d2", _TREES): ((0.8, 0.1, 0.8), (0.32, 0.32, 0.32)),
 }
-"""By algorithm and graph: without momentum, and with Nesterov's momentum of 0.9; each by alpha."""
+"""The learning rates by algorithm and graph: without momentum, and with Nesterov's momentum of 0.9. Each has
+one value per concentration in `ALPHAS`."""
 
 _FIXED = {
     "dataset": "digits",
@@ -57,7 +58,7 @@ _FIXED = {
 
 
 def tables() -> Iterator[Table]:
-    """One table a method, graph and concentration, with three seeds."""
+    """One table per method, graph and concentration, with three seeds."""
     for (algorithm, graph), both in LEARNING_RATES.items():
         for momentum, rates in zip((0.0, 0.9), both, strict=True):
             for alpha, lr in zip(ALPHAS, rates or (), strict=False):

@@ -43,7 +43,7 @@ def test_two_workers_give_the_table_of_one(script, tmp_path):
     [
         (["--zeta2", "-1"], "--zeta2 -1.0: must be at least 0"),
         (["--mu", "2"], "--mu 2.0: the least curvature must be above 0 and at most L = 1.0"),
-        (["--drop_probability", "1"], "--drop_probability 1.0: must be at least 0 and below 1"),
+        (["--drop_probability", "1"], "--drop_probability 1: must be below 1"),
         (["--algorithms", "d2@star"], "--edge_weight 0.3233"),
         (["--algorithms", "relaysgd"], "--algorithms relaysgd: name its graph too"),
         (["--algorithms", "sgd@chain"], "--algorithm sgd: no such algorithm"),
@@ -51,7 +51,7 @@ def test_two_workers_give_the_table_of_one(script, tmp_path):
         (["--workers", "0"], "--workers 0: must be at least 1"),
         (["--site_options", "a=1"], "--site_options a=1: are those of a site"),
         (["--parsl_config", "nowhere"], "--parsl_config nowhere: the sites here are"),
-        (["--cache", "no/where.json"], "--cache no/where.json: is in a folder that is not there"),
+        (["--cache", "no/where.json"], "--cache no/where.json: is in a folder that does not exist"),
         (["--cache", "."], "--cache .: is a folder; give a file"),
         (["--json", "."], "--json .: is a folder; give a file"),
         (["--seed", "-1"], "--seed -1: must be at least 0"),

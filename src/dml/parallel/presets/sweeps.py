@@ -1,14 +1,14 @@
-"""The sweeps by name: the published ones (arXiv 2505.11760, and its code), and a first look.
+"""The sweeps by name: those that were published (arXiv 2505.11760, and its code), and a few more.
 
-Where the published tables do not say on which data, nodes or seeds they were run, those of the paper's
-main sweep are taken, and `about` says how many experiments that makes.
+If a published table does not say on which data, nodes or seeds it was run, those of the paper's main sweep
+are taken. `about` says how many experiments that makes.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from dml.parallel import comparison
+from dml.parallel.presets import relaysgd
 from dml.parallel.table import Table
 from dml.topology.presets import TABLES
 
@@ -18,8 +18,8 @@ class Preset:
     """One sweep.
 
     Args:
-        about: in a few words, for the help.
-        tables: of factors; an experiment that two of them hold is run once.
+        about: what it is, in a few words for the help.
+        tables: its tables of factors; an experiment that stands in two of them is run once.
     """
 
     about: str
@@ -34,7 +34,7 @@ _ALPHAS = (1.0, 10.0, 1000.0)
 _S_VALUES = tuple(float(s) for s in range(2, 11))
 
 _COMMON = {"rounds": 40, "softmax": True, "softmax_coeff": 10.0, "backdoor": True}
-# Checkpoints of all would take terabytes; without one, more rounds are computed anew.
+# All checkpoints would take terabytes. Without one, more rounds are computed from the beginning.
 _FULL = {**_COMMON, "label_alpha": 1000.0, "sample_alpha": 1000.0, "num_example": 33000}
 _FULL |= {"keep_checkpoint": False}
 
@@ -61,7 +61,7 @@ def _table(
 
 _NO_OOD = {**_FULL, "backdoor": False}
 
-PRESETS: dict[str, Preset] = {
+SWEEPS: dict[str, Preset] = {
     "digits": Preset(
         "the paper's matrix on digits, 756 experiments",
         (_table("paper", dataset=("digits",), ood_rank=(1, 2, 3, 4), fixed=_COMMON),),
@@ -141,7 +141,7 @@ PRESETS: dict[str, Preset] = {
         ),
     ),
     "cifar10": Preset("the models for CIFAR-10, 108", (_table("softmax", dataset=_CIFAR, seed=(0,)),)),
-    "relaysgd": Preset("algorithms from D-PSGD to RelaySGD on uneven data, 333", tuple(comparison.tables())),
+    "relaysgd": Preset("algorithms from D-PSGD to RelaySGD on uneven data, 333", tuple(relaysgd.tables())),
     "lm": Preset(
         "the tasks of tiny_mem, 72",
         (

@@ -1,4 +1,4 @@
-"""A sweep that is a list of single cases, each with values of its own that belong together."""
+"""Sweeps that are lists of single cases, such as ``relaysgd``: the command line chooses among the cases."""
 
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
@@ -6,20 +6,22 @@ from typing import Any
 from dml.parallel.table import Table
 
 KEYS = ("algorithm", "topology_file", "label_alpha")
-"""By which cases are told apart: a learning rate, an edge weight or a tree goes with one of each."""
+"""The keys that tell cases apart. A learning rate, an edge weight or a tree belongs to one value of each."""
 
 
-def narrowed(tables: Sequence[Table], asked: Mapping[str, Collection[Any]]) -> tuple[list[Table], set[str]]:
-    """The cases that the command line names, where it names some of those that there are.
+def choose_cases(
+    tables: Sequence[Table], asked: Mapping[str, Collection[Any]]
+) -> tuple[list[Table], set[str]]:
+    """The cases with the values of the command line, if the cases differ in these values.
 
-    Otherwise a value replaces that of the cases, as in any sweep: in one of two cases it may be wrong.
+    Otherwise a value of the command line replaces the value of every case, as in any sweep.
 
     Args:
-        tables: of the sweep.
-        asked: values of the command line by key.
+        tables: the tables of the sweep.
+        asked: the values of the command line, by key.
 
     Returns:
-        The tables left, and the keys by which they were chosen.
+        The tables that are left, and the keys by which they were chosen.
     """
     kept, served = list(tables), set()
     for key in KEYS:
@@ -38,13 +40,13 @@ def narrowed(tables: Sequence[Table], asked: Mapping[str, Collection[Any]]) -> t
 
 
 def _only(table: Table, key: str) -> Any:
-    """The one value that a table holds for a key; None where it holds several, or none."""
+    """The value that a table holds for a key; None if it holds several, or none."""
     values = table.factors.get(key, (table.fixed.get(key),))
     return values[0] if len(values) == 1 else None
 
 
 def _same(given: Any, held: Any) -> bool:
-    """Whether a value of the command line, which may be text, is one of a table."""
+    """Whether a value of the command line, which may be text, is the value of a table."""
     if str(given) == str(held):
         return True
     try:
