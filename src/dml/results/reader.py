@@ -13,6 +13,7 @@ from dml.config import LATER
 from dml.data.config import DATASETS, NEXT_TOKEN
 from dml.results import files, per_class
 from dml.results.record import EVALUATED, METRICS, PER_CLASS, Record
+from dml.results.root_attributes import read_attributes
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -201,7 +202,7 @@ def attributes(path: Path) -> dict[str, Any]:
         DamagedFileError: it is no result file, or is damaged.
     """
     with files.read(path) as file:
-        found = {k: _plain(v) for k, v in file.attrs.items()}
+        found = read_attributes(file)
         found["config"] = json.loads(found["config"])
         for key in _ATTRIBUTES:
             found[key]
