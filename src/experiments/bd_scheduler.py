@@ -72,8 +72,6 @@ def main() -> int:
     except OSError as error:
         raise InputError("out_dir", folder, f"cannot be made ({error.strerror})") from None
 
-    from compile_results import report
-
     from dml.parallel.scheduler import LostInterchangeError, LostWorkersError, Sweep
     from dml.progress import Progress
 
@@ -109,7 +107,7 @@ def main() -> int:
     if outcome.done > outcome.skipped:
         took = f"{time.monotonic() - started:.0f} s"
         print(f"{outcome.done} of {outcome.total} experiments are done, after {took}", file=sys.stderr)
-    code = _tuned(tuner, folder / f"{sweep.name(own)}-tuned.yaml") if tuner else report(folder)
+    code = _tuned(tuner, folder / f"{sweep.name(own)}-tuned.yaml") if tuner else _report(folder)
     if outcome.failed:
         print(f"\n{len(outcome.failed)} of {outcome.total} experiments failed:", file=sys.stderr)
         for line in outcome.failed:
@@ -127,11 +125,20 @@ def _tuned(tuner: Tuner, path: Path) -> int:
     return 0 if all(search.best is not None for search in tuner.searches) else 1
 
 
+def _report(folder: Path) -> int:
+    """Prints the report on a folder of results and writes its files; 1 if a file was left out."""
+    from dml.results.report import compile_folder
+
+    compiled = compile_folder(folder)
+    if compiled.text:
+        print(compiled.text)
+    return 0 if compiled.complete else 1
+
+
 def _prepare_report() -> None:
     """Imports what the report needs, most of its time, while Parsl starts and this process waits."""
     with contextlib.suppress(ImportError):  # the report will tell
-        for module in ("matplotlib.pyplot", "dml.results.picture"):
-            importlib.import_module(module)
+        importlib.import_module("dml.results.report")
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

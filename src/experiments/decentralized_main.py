@@ -42,7 +42,7 @@ def main() -> int:
     from dml.results import load
     from dml.results.lock import LockedError
     from dml.results.record import Record
-    from dml.results.summary import summary
+    from dml.results.run_text import run_text
     from dml.signals import stop_on_signals
 
     try:
@@ -77,7 +77,7 @@ def main() -> int:
         print("all rounds were there already: nothing was run", file=sys.stderr)
     if result.attributes["status"] == "diverged":
         print("warning: a node's training loss is no longer finite; try a smaller --lr", file=sys.stderr)
-    print(summary(result))
+    print(run_text(result))
     print(f"\n{show_path(path)}")
     return 0
 
