@@ -1,10 +1,13 @@
 """The text of a report: 80 columns, and every number apart from its neighbours."""
 
+from dataclasses import replace
+
 import pytest
 
 from dml.results.report_text import report_text
 from dml.results.runs import read_runs
 from dml.results.sections import make_report
+from dml.results.strategy_tables import Column, Kind
 from dml.results.tables import summarise
 
 
@@ -161,3 +164,17 @@ def test_tables_of_worst_nodes_fit_80_columns(algorithm_run, local_steps):
     ]
     lines = _text(files).splitlines()
     assert max(map(len, lines)) <= 80, max(lines, key=len)
+
+
+def test_a_column_that_is_added_to_a_table_is_shown(made_up):
+    """By its name in the rows, with as much room for the strategies' names as the columns leave."""
+    runs = read_runs(
+        [made_up(seed=seed, attributes={"final_f1": 0.625, "final_consensus": 3.0}) for seed in (0, 1)]
+    )
+    report = make_report(runs, summarise(runs))
+    (table,) = report.tables
+    runs_column, *_ = table.columns
+    added = Column("final_f1", "F1 score", Kind.ACCURACY), Column("final_consensus", "distance", Kind.AUC)
+    text = report_text(replace(report, tables=(replace(table, columns=(runs_column, *added)),), legend={}))
+    assert _words(text, "strategy") == ["strategy", "runs", "F1", "score", "distance"]
+    assert _words(text, "unweighted") == ["unweighted", "2", "0.62", "3.0±0.0"]

@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dml.results.reader import Loaded, differences, load, same
+else:
+
+    def __getattr__(name: str) -> Any:
+        # Only when it is asked for, so that modules of this package that read no file come without h5py.
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from dml.results import reader
+
+        return getattr(reader, name)
+
 
 __all__ = ["Loaded", "differences", "load", "same"]
-
-
-def __getattr__(name: str) -> Any:
-    # Only now, so that a module of this package that reads no file is imported without h5py.
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from dml.results import reader
-
-    return getattr(reader, name)

@@ -10,8 +10,8 @@ from dml.results.worst_nodes import Cell, WorstNodeTable
 
 WIDTH = 80
 
-_LABEL, _LONGEST_LABEL = 13, 54
-"""Columns of a strategy's name: beside OOD columns, and at most without these."""
+_LABEL = 13
+"""Columns of a strategy's name at least. It has more where the columns of the table leave room for it."""
 
 _METHOD, _CELL, _ALPHAS = 29, 17, 3
 """Columns of a method's name and of a cell in the tables of worst nodes, and the number of cells per line."""
@@ -40,10 +40,8 @@ def _forecast(forecast: Forecast) -> list[str]:
 
 def _strategy_table(table: StrategyTable) -> Iterator[str]:
     """A heading, and for each topology a line per strategy and one for their controls."""
-    label = _LABEL
-    if table.auc == "auc_test":
-        longest = max(len(str(row["strategy"])) for row in table.rows)
-        label = min(max(_LABEL, longest), _LONGEST_LABEL)
+    longest = max(len(str(row["strategy"])) for row in table.rows)
+    label = max(_LABEL, min(longest, WIDTH - sum(map(_width, table.columns))))
     yield from [*textwrap.wrap(table.heading, WIDTH), ""]
     for part in table.topologies:
         yield from textwrap.wrap(part.topology, WIDTH)

@@ -20,10 +20,18 @@ Row = Mapping[str, Any]
 class Kind(Enum):
     """What the values of a column are, which decides how they are shown."""
 
-    COUNT = "a whole number"
-    AUC = "a sum over measurements, whose deviation over runs is in the column of the same name with _std"
-    ACCURACY = "between 0 and 1"
-    PAIRED = "a mean difference over pairs, which the columns pairs and pairs_above count"
+    COUNT = "count"
+    """A whole number."""
+
+    AUC = "auc"
+    """A sum over measurements. The column ``<name>_std`` holds its standard deviation over runs."""
+
+    ACCURACY = "accuracy"
+    """A number between 0 and 1."""
+
+    PAIRED = "paired"
+    """A mean difference over pairs. The columns ``pairs`` and ``pairs_above`` count the pairs, and those with
+    a positive difference."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +84,7 @@ class TopologyRows:
 
 @dataclass(frozen=True)
 class StrategyTable:
-    """The strategies and algorithms of the experiments with one settings.
+    """The strategies and algorithms of experiments that have the same settings.
 
     Args:
         heading: what these experiments have in common, and in what they differ from those of other tables.
