@@ -33,7 +33,7 @@ def compile_folder(folder: Path) -> Compiled:
     Files that cannot be read, and experiments that have not ended, are named in a message and left out.
 
     Args:
-        folder: that holds result files.
+        folder: the folder of the result files.
     """
     runs = read_runs(result_files(folder))
     summary = summarise(runs)

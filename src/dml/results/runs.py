@@ -78,10 +78,10 @@ def read_runs(paths: Iterable[Path]) -> Runs:
     columns += ["algorithm", "is_algorithm", *_FIELDS, "forecast", *VALUES]
     table = _with_variants(_with_distinct_topologies(pd.DataFrame(rows, columns=columns)))
     lost = table[table["status"] == Status.DIVERGED]
-    diverged = {tuple(map(str, key)): len(part) for key, part in lost.groupby(KEYS)}
+    diverged = {(str(s), str(t), str(name)): len(part) for (s, t, name), part in lost.groupby(KEYS)}
     complete = table[table["status"] == Status.COMPLETE]
     complete = complete.drop(columns=["variant", "status", "graph", "seeded"]).reset_index(drop=True)
-    return Runs(complete, running, diverged, damaged)  # type: ignore[arg-type]
+    return Runs(complete, running, diverged, damaged)
 
 
 def _row(path: Path, found: dict[str, Any]) -> dict[str, Any]:

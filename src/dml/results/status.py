@@ -6,7 +6,8 @@ from enum import StrEnum
 class Status(StrEnum):
     """How far an experiment has come: the attribute ``status`` of its result file.
 
-    A member equals its text, so it can be compared with what a file holds.
+    A member equals its text, so it can be compared with what a file holds. (h5py writes only the plain text,
+    ``status.value``.)
     """
 
     RUNNING = "running"
