@@ -32,7 +32,6 @@ setup(
         "scikit-learn>=1.4",
         "scipy>=1.11",
         "torch>=2.6",
-        "tyro>=0.9.20",
     ],
     extras_require={
         "dev": [

@@ -17,7 +17,7 @@ from dml.models.cost import size_of
 from dml.models.registry import build_model
 from dml.parallel.presets.relaysgd import LEARNING_RATES
 from dml.results import checkpoint
-from dml.results.summary import summary
+from dml.results.run_text import run_text
 from dml.topology import trees
 
 Small = Callable[..., ExperimentConfig]
@@ -227,8 +227,8 @@ def test_the_file_says_over_which_tree_and_with_which_factor(small: Small, tmp_p
     values = np.sort(found.arrays["metrics/relay_values"])
     np.testing.assert_array_equal(values, [[2, 2, *[3] * 6], [3, 3, 4, 4, *[5] * 4]])
     assert not found.arrays["metrics/relay_age"].any()
-    assert "relaysgd" in summary(found)
-    assert tree.name.split(" from ")[0] in summary(found)
+    assert "relaysgd" in run_text(found)
+    assert tree.name.split(" from ")[0] in run_text(found)
 
 
 def test_the_corrected_learning_rate_is_trained_with(small: Small, tmp_path: Path):
@@ -291,7 +291,7 @@ def test_experiments_with_failing_nodes_resume_bit_for_bit(name, more, small: Sm
     found = results.load(whole)
     sent, trained = found.arrays["communication/bytes_sent"], found.arrays["metrics/train_loss"]
     failures = json.loads(found.attributes["failures"])
-    assert "failed in round 2: 3" in summary(found)
+    assert "failed in round 2: 3" in run_text(found)
     assert [(f["round"], f["nodes"]) for f in failures] == [(2, [3]), (4, [5])]
     assert all(("tree" in f) == ("tree" in found.attributes) for f in failures)
     assert any("round 2: node 3 fails; the other nodes start again" in line for line in told)

@@ -22,7 +22,8 @@ from dml.results import checkpoint, provenance, reader, resume
 from dml.results.checkpoint import Checkpoint
 from dml.results.lock import locked
 from dml.results.record import Record
-from dml.results.writer import COMPLETE, DIVERGED, RUNNING, Result
+from dml.results.status import Status, finished
+from dml.results.writer import Result
 from dml.theory import OodForecast
 
 _log = logging.getLogger(__name__)
@@ -62,7 +63,7 @@ def run(
     plan = planning.make(config)
     with _folder(plan), locked(plan.result, plan.identity.id):
         earlier = resume.earlier_result(plan)
-        if earlier is None or not reader.finished(earlier.attributes, config.run.rounds):
+        if earlier is None or not finished(earlier.attributes, config.run.rounds):
             _Run(plan, earlier).to_the_end(stop, progress)
     return plan.result
 
@@ -120,18 +121,18 @@ class _Run:
                 reason = stop() if number + 1 < run.rounds else None
                 minutes = (time.monotonic() - saved_at) / 60
                 if reason or (number + 1) % run.checkpoint_every == 0 or minutes >= run.checkpoint_minutes:
-                    self._save(RUNNING)
+                    self._save(Status.RUNNING)
                     saved_at = time.monotonic()
                 if reason:
                     raise Stopped(f"stopped after round {number + 1} of {run.rounds}: {reason}")
         except Diverged:
-            self._save(DIVERGED)
+            self._save(Status.DIVERGED)
             return
         self._measurements.final()
         where = resume.difference(self._plan, self._earlier, record)
         if where is not None:
             self._result.segments[-1]["differs_from_earlier_at"] = where
-        self._save(COMPLETE)
+        self._save(Status.COMPLETE)
 
     def _tell_failures(self, number: int) -> None:
         """A line for what fails at the start of a round."""
@@ -143,29 +144,29 @@ class _Run:
                 name = self._plan.result.name
                 _log.info(f"{name}: round {number}: {who}; the other nodes start again{tree}")
 
-    def _save(self, status: str) -> None:
+    def _save(self, status: Status) -> None:
         """First the result, then the checkpoint: rows beyond a checkpoint can be dropped, not invented."""
         result, plan = self._result, self._plan
         result.status, result.facts = status, self._facts(status)
         result.segments[-1]["finished"] = provenance.now()
         # Rounds computed again, for want of a checkpoint, replace a longer result once they have caught up.
         done = self._earlier.attributes["rounds_done"] if self._earlier else 0
-        if status != RUNNING or result.record.rounds >= done:
+        if status != Status.RUNNING or result.record.rounds >= done:
             result.write(plan.result)
         path = checkpoint.path_of(plan.result)
-        if status != RUNNING and not plan.config.run.keep_checkpoint:
+        if status != Status.RUNNING and not plan.config.run.keep_checkpoint:
             path.unlink(missing_ok=True)
-        elif status != DIVERGED:
+        elif status != Status.DIVERGED:
             self._checkpoint().write(path)
 
-    def _facts(self, status: str) -> dict[str, object]:
+    def _facts(self, status: Status) -> dict[str, object]:
         """What was found out, for the attributes of the file."""
         rounds = self._result.record.rounds
         forecast = self._forecast.after(rounds)
         facts = dict(self._parts.facts) | ({} if forecast is None else {"forecast_ood": forecast})
         if self._parts.failures:
             # The round in which a run diverges has begun, and is not done.
-            begun = rounds + (status == DIVERGED)
+            begun = rounds + (status == Status.DIVERGED)
             happened = [failure for failure in self._parts.failures if failure["round"] < begun]
             facts["failures"] = json.dumps(happened)
         return facts

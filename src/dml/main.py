@@ -64,8 +64,8 @@ def _run(planned: Plan) -> int:
     from dml.progress import Progress
     from dml.results import load
     from dml.results.record import Record
-    from dml.results.summary import summary
-    from dml.results.writer import DIVERGED
+    from dml.results.run_text import run_text
+    from dml.results.status import Status
     from dml.signals import stop_on_signals
 
     rounds = planned.config.run.rounds
@@ -89,9 +89,9 @@ def _run(planned: Plan) -> int:
         )
     elif before == rounds:
         print("all rounds were there already: nothing was run", file=sys.stderr)
-    if result.attributes["status"] == DIVERGED:
+    if result.attributes["status"] == Status.DIVERGED:
         print("warning: a node's training loss is not finite any more; try a smaller --lr", file=sys.stderr)
-    print(summary(result))
+    print(run_text(result))
     print(f"\n{_as_typed(path)}")
     return 0
 

@@ -14,16 +14,8 @@ from dml.parallel.main import main
 
 SITES = Path(__file__).resolve().parents[2] / "parsl_configs"
 
-
-def report(folder: Path) -> int:
-    """Prints the table of the sweep's folder, as compile_results.py does."""
-    from compile_results import report
-
-    return report(folder)
-
-
 if __name__ == "__main__":
     command_line.guard(
-        lambda: main(sys.argv[1:], SITES, report),
+        lambda: main(sys.argv[1:], SITES),
         go_on="the same command goes on with what is missing",
     )

@@ -20,6 +20,7 @@ from dml.parallel.owner import Owner
 from dml.parallel.scheduler import TRIES, Scheduler
 from dml.parallel.worker import Answer
 from dml.plan import Plan
+from dml.results.status import Status
 
 Reply = Callable[[int, int], "Answer | Exception"]
 """From the seed of an experiment, and how often it was given to a worker before, to what its task does."""
@@ -67,7 +68,7 @@ def plans(folder: Path, count: int = 3) -> list[Plan]:
     return [planning.make(config.make({**flags, "seed": seed})) for seed in range(count)]
 
 
-COMPLETE = Answer(worker.COMPLETE)
+COMPLETE = Answer(Status.COMPLETE)
 
 
 def run(folder: Path, reply: Reply, **options: Any) -> tuple[Scheduler, StandIn, list[tuple[int, str, int]]]:
@@ -92,7 +93,9 @@ def test_each_experiment_is_given_to_a_worker_once_and_counted(tmp_path: Path) -
 
 def test_what_fails_is_named_and_noted_and_the_others_go_on(tmp_path: Path) -> None:
     def reply(seed: int, before: int) -> Answer | Exception:
-        return {0: Answer(worker.FAILED, "no room"), 1: ValueError("odd\nvery odd")}.get(seed, COMPLETE)
+        return {0: Answer(worker.TaskStatus.FAILED, "no room"), 1: ValueError("odd\nvery odd")}.get(
+            seed, COMPLETE
+        )
 
     scheduler, workers, shown = run(tmp_path, reply)
     assert workers.given == [0, 1, 2]
@@ -105,7 +108,7 @@ def test_what_fails_is_named_and_noted_and_the_others_go_on(tmp_path: Path) -> N
 def test_a_call_after_a_failure_says_so_and_clears_it(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    run(tmp_path, lambda seed, before: COMPLETE if seed else Answer(worker.FAILED, "no room"))
+    run(tmp_path, lambda seed, before: COMPLETE if seed else Answer(worker.TaskStatus.FAILED, "no room"))
     caplog.clear()
     run(tmp_path, lambda seed, before: COMPLETE)
     assert "retrying 1 experiment that failed in an earlier call" in caplog.messages
@@ -113,7 +116,7 @@ def test_a_call_after_a_failure_says_so_and_clears_it(
 
 
 def test_a_stopped_experiment_is_tried_again_but_not_for_ever(tmp_path: Path) -> None:
-    stopped = Answer(worker.STOPPED, "asked to by SIGTERM")
+    stopped = Answer(worker.TaskStatus.STOPPED, "asked to by SIGTERM")
     scheduler, workers, _ = run(tmp_path, lambda seed, before: COMPLETE if seed or before == 1 else stopped)
     assert workers.given == [0, 1, 2, 0]
     assert scheduler.outcome.failed == []
@@ -133,7 +136,7 @@ def test_a_lost_worker_counts_as_stopped(tmp_path: Path) -> None:
 def test_an_experiment_of_another_process_is_looked_at_again_and_named_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    locked = Answer(worker.LOCKED, "process 7 on host has been running it")
+    locked = Answer(worker.TaskStatus.LOCKED, "process 7 on host has been running it")
     scheduler, workers, _ = run(tmp_path, lambda seed, before: COMPLETE if seed or before == 5 else locked)
     assert workers.given.count(0) == 6
     assert scheduler.outcome.done == 3
@@ -141,7 +144,7 @@ def test_an_experiment_of_another_process_is_looked_at_again_and_named_once(
 
 
 def test_a_diverged_experiment_is_done(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    scheduler, _, _ = run(tmp_path, lambda seed, before: Answer(worker.DIVERGED))
+    scheduler, _, _ = run(tmp_path, lambda seed, before: Answer(Status.DIVERGED))
     assert (scheduler.outcome.done, scheduler.outcome.failed) == (3, [])
     assert sum("kept as diverged" in message for message in caplog.messages) == 3
 

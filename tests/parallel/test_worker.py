@@ -16,6 +16,7 @@ from dml.parallel import worker
 from dml.parallel.owner import Owner
 from dml.parallel.worker import Answer, run_task, spec
 from dml.results.lock import locked
+from dml.results.status import Status
 
 Small = Callable[..., ExperimentConfig]
 
@@ -31,7 +32,7 @@ def answer(made: ExperimentConfig, owner: Owner) -> Answer:
 
 def test_the_result_is_where_the_scheduler_expects_it(small: Small, owner: Owner) -> None:
     made = small()
-    assert answer(made, owner) == Answer(worker.COMPLETE)
+    assert answer(made, owner) == Answer(Status.COMPLETE)
     assert results.load(planning.make(made).result).attributes["status"] == "complete"
 
 
@@ -57,7 +58,7 @@ def test_an_experiment_that_another_process_runs_is_locked(small: Small, owner: 
     plan.result.parent.mkdir(parents=True)
     with locked(plan.result, plan.identity.id):
         found = answer(plan.config, owner)
-    assert found.status == worker.LOCKED
+    assert found.status == worker.TaskStatus.LOCKED
     assert f"process {os.getpid()}" in found.why
 
 
@@ -68,8 +69,8 @@ def test_a_failure_is_an_answer_with_its_first_line(
         raise RuntimeError("out of memory\nand a long story")
 
     monkeypatch.setattr("dml.experiment.run", fails)
-    assert answer(small(), owner) == Answer(worker.FAILED, "RuntimeError: out of memory")
-    assert json.loads(run_task("no JSON"))["status"] == worker.FAILED
+    assert answer(small(), owner) == Answer(worker.TaskStatus.FAILED, "RuntimeError: out of memory")
+    assert json.loads(run_task("no JSON"))["status"] == worker.TaskStatus.FAILED
 
 
 def test_an_owner_that_is_lost_stops_a_task_before_it_begins_and_in_its_course(
@@ -77,11 +78,11 @@ def test_an_owner_that_is_lost_stops_a_task_before_it_begins_and_in_its_course(
 ) -> None:
     made, looks = small(rounds=100), iter([False] * 3 + [True] * 100)
     monkeypatch.setattr(worker, "_watch", lambda owner: SimpleNamespace(lost=lambda: next(looks)))
-    assert answer(made, owner).status == worker.STOPPED
+    assert answer(made, owner).status == worker.TaskStatus.STOPPED
     held = results.load(planning.make(made).result).attributes["rounds_done"]
     assert 1 < held < 100
     monkeypatch.setattr(worker, "_watch", lambda owner: SimpleNamespace(lost=lambda: False))
-    assert answer(small(rounds=1), owner) == Answer(worker.RUNNING), "it holds more rounds than that"
+    assert answer(small(rounds=1), owner) == Answer(Status.RUNNING), "it holds more rounds than that"
     monkeypatch.setattr(worker, "_watch", lambda owner: SimpleNamespace(lost=lambda: True))
-    assert answer(small(seed=1), owner) == Answer(worker.STOPPED, "the scheduler has gone")
+    assert answer(small(seed=1), owner) == Answer(worker.TaskStatus.STOPPED, "the scheduler has gone")
     assert not planning.make(small(seed=1)).result.exists()

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from dml.results import load
-from dml.results.summary import summary
+from dml.results.run_text import run_text
 from dml.training.evaluate import Scores
 
 N, EDGES, ROUNDS, EPOCHS, LABELS = 3, 2, 2, 2, 10
@@ -179,7 +179,7 @@ def test_the_mean_model_at_the_end(tiny):
     # The average of nodes that share data is no worse than guessing, and finite in each row.
     assert result.attributes["final_mean_model_test"] > 0.1
     assert np.isfinite(result.arrays["mean_model/test_loss"]).all()
-    (line,) = (line for line in summary(result).splitlines() if line.startswith("mean model"))
+    (line,) = (line for line in run_text(result).splitlines() if line.startswith("mean model"))
     assert f"IID {result.attributes['final_mean_model_test']:.3f}" in line
     assert f"OOD {result.attributes['final_mean_model_ood']:.3f}" in line
     assert len(line) <= 80

@@ -16,6 +16,7 @@ from dml.models.cost import Cost, cost_of
 from dml.plan import Plan
 from dml.results import reader
 from dml.results.record import METRICS, PER_CLASS
+from dml.results.status import finished
 from dml.training.engines import choose
 
 # Fitted by hand to eleven timings on one thread of an AMD EPYC with AVX-512 (2026-11), each the least of five
@@ -83,9 +84,7 @@ def estimate(plans: Sequence[Plan], workers: int | None) -> Estimate:
     ratios: dict[str, float] = {}
     for plan in plans:
         try:
-            if plan.result.exists() and reader.finished(
-                reader.attributes(plan.result), plan.config.run.rounds
-            ):
+            if plan.result.exists() and finished(reader.attributes(plan.result), plan.config.run.rounds):
                 ratios[plan.identity.id] = _seconds(plan.result) / _work(plan)
         except DamagedFileError as error:
             damaged.append(str(error))

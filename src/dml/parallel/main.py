@@ -8,7 +8,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from dml.data.catalogue import check_fetched
@@ -27,13 +27,12 @@ _log = logging.getLogger(__name__)
 DESCRIPTION = "A sweep of experiments over Parsl workers: one HDF5 file each, and a table at the end."
 
 
-def main(argv: Sequence[str], sites: Path, report: Callable[[Path], int]) -> int:
+def main(argv: Sequence[str], sites: Path) -> int:
     """Runs what is missing of a sweep and reports on its folder.
 
     Args:
         argv: the words after the program's name.
         sites: the folder of the project's site files.
-        report: prints the table of a folder and returns an exit code.
 
     Returns:
         The exit code: 0 only if all experiments are done.
@@ -48,7 +47,9 @@ def main(argv: Sequence[str], sites: Path, report: Callable[[Path], int]) -> int
     check_fetched((plan.config.data.dataset for plan in plans), plans[0].config.data.data_dir)
     if not sweep.tune_lr:
         failed = _run(sweep.folder, plans, site, options)
-        code = report(sweep.folder)
+        from dml.results.report import print_report
+
+        code = print_report(sweep.folder)
     else:
         tuner = Tuner(expansion.combinations(sweep, flags), sweep.tune_lr)
         failed = _run(sweep.folder, tuner.first(), site, options, tuner)
@@ -114,8 +115,7 @@ def _run(
 def _prepare_report() -> None:
     """Imports what takes the report most of its time."""
     with contextlib.suppress(ImportError):  # the report will tell
-        for module in ("matplotlib.pyplot", "dml.results.picture"):
-            importlib.import_module(module)
+        importlib.import_module("dml.results.report")
 
 
 def _tell_rates(tuner: Tuner, path: Path) -> int:

@@ -15,9 +15,10 @@ from dml.messages import count
 from dml.parallel import worker
 from dml.parallel.failed_experiments import FailedExperiments
 from dml.parallel.fanout import LostTaskError, Workers
-from dml.parallel.worker import Answer
+from dml.parallel.worker import Answer, TaskStatus
 from dml.plan import Plan
 from dml.results import reader
+from dml.results.status import Status, finished
 
 _log = logging.getLogger(__name__)
 
@@ -113,10 +114,10 @@ class Scheduler:
             except DamagedFileError as error:
                 self._fail(plan, str(error))
                 continue
-            if not (found and reader.finished(found, plan.config.run.rounds)):
+            if not (found and finished(found, plan.config.run.rounds)):
                 self._waiting.append(plan)
                 continue
-            if found["status"] == worker.RUNNING:
+            if found["status"] == Status.RUNNING:
                 rounds = found["rounds_done"]
                 _log.info(
                     f"{plan.result.name} holds {rounds} rounds of a longer run that has not ended; "
@@ -145,14 +146,14 @@ class Scheduler:
     def _take_in(self, plan: Plan, answer: Answer) -> None:
         """Does with an experiment what its worker's answer asks for."""
         name, key = plan.result.name, plan.identity.id
-        if answer.status in (worker.COMPLETE, worker.DIVERGED, worker.RUNNING):
+        if answer.status in set(Status):
             self._done(plan, answer)
-        elif answer.status == worker.LOCKED:
+        elif answer.status == TaskStatus.LOCKED:
             if key not in self._named:
                 self._named.add(key)
                 _log.info(f"{name}: {answer.why}; coming back to it")
             self._locked.append((time.monotonic() + COME_BACK, plan))
-        elif answer.status == worker.STOPPED and self._tries.get(key, 0) < TRIES:
+        elif answer.status == TaskStatus.STOPPED and self._tries.get(key, 0) < TRIES:
             self._tries[key] = self._tries.get(key, 0) + 1
             _log.info(f"{name}: {answer.why}; trying again")
             self._waiting.append(plan)
@@ -162,7 +163,7 @@ class Scheduler:
     def _done(self, plan: Plan, answer: Answer) -> None:
         self.outcome.done += 1
         self._failures.remove(plan.identity.id)
-        if answer.status == worker.DIVERGED:
+        if answer.status == Status.DIVERGED:
             _log.info(
                 f"{plan.result.name}: the training loss of a node is not finite any more; kept as diverged"
             )
@@ -191,6 +192,6 @@ def _answer(workers: Workers, future: "Future[str]") -> Answer:
     except LostWorkersError:
         raise
     except LostTaskError as error:
-        return Answer(worker.STOPPED, why=str(error))
+        return Answer(TaskStatus.STOPPED, why=str(error))
     except Exception as error:
-        return Answer(worker.FAILED, why=first_line(error))
+        return Answer(TaskStatus.FAILED, why=first_line(error))

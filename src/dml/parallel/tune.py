@@ -14,9 +14,9 @@ from typing import Any
 
 from dml import plan as planning
 from dml.files import beside
-from dml.parallel.worker import DIVERGED
 from dml.plan import Plan
 from dml.results import reader
+from dml.results.status import Status
 
 FACTOR = 2.0
 """The factor between neighbouring learning rates."""
@@ -115,7 +115,7 @@ class Tuner:
     def follow(self, plan: Plan) -> list[Plan]:
         """The experiments that follow on one that is done."""
         found = reader.attributes(plan.result)
-        diverged = found["status"] == DIVERGED
+        diverged = found["status"] == Status.DIVERGED
         self._done[plan.identity.id] = -math.inf if diverged else float(found[self._metric])
         return [new for search in self._asked.get(plan.identity.id, []) for new in self._advance(search)]
 

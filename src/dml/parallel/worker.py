@@ -6,6 +6,7 @@ Specs and answers are short JSON texts. The result is a file, whose path the sch
 import json
 import traceback
 from dataclasses import asdict, dataclass
+from enum import StrEnum
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -13,13 +14,20 @@ from typing import Any
 from dml.data.catalogue import absolute_dataset
 from dml.errors import first_line
 from dml.parallel.owner import Owner, OwnerWatch
+from dml.results.status import Status
 
-COMPLETE, DIVERGED, RUNNING = "complete", "diverged", "running"
-"""The status of a result file. A task leaves one as running if it held more rounds than were asked for."""
 
-LOCKED, STOPPED, FAILED = "locked", "stopped", "failed"
-"""The status of a task that made no result: another process runs the experiment, it was asked to stop at a
-checkpoint, or something went wrong."""
+class TaskStatus(StrEnum):
+    """What became of a task that made no result."""
+
+    LOCKED = "locked"
+    """Another process runs the experiment."""
+
+    STOPPED = "stopped"
+    """It was asked to stop at a checkpoint."""
+
+    FAILED = "failed"
+    """Something went wrong."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +35,8 @@ class Answer:
     """What became of a task.
 
     Args:
-        status: that of the result file, or LOCKED, STOPPED or FAILED.
+        status: a :class:`Status` of the result file, which is still running if it held more rounds than were
+            asked for; or a :class:`TaskStatus` if there is no result.
         why: the first line of the reason, unless all went well.
     """
 
@@ -56,13 +65,13 @@ def run_task(text: str) -> str:
         return _run(json.loads(text)).to_json()
     except Exception as error:
         traceback.print_exc()
-        return Answer(FAILED, why=first_line(error)).to_json()
+        return Answer(TaskStatus.FAILED, why=first_line(error)).to_json()
 
 
 def _run(task: dict[str, Any]) -> Answer:
     watch = _watch(Owner.from_dict(task["owner"]))
     if watch.lost():
-        return Answer(STOPPED, why="the scheduler has gone")
+        return Answer(TaskStatus.STOPPED, why="the scheduler has gone")
     from dml import config, experiment
     from dml.results import reader
     from dml.results.lock import LockedError
@@ -76,10 +85,10 @@ def _run(task: dict[str, Any]) -> Answer:
         try:
             path = experiment.run(config.from_flat(task["flags"]), stop=stop)
         except LockedError as locked:
-            return Answer(LOCKED, why=str(locked))
+            return Answer(TaskStatus.LOCKED, why=str(locked))
         except experiment.Stopped as stopped:
-            return Answer(STOPPED, why=str(stopped))
-    return Answer(reader.attributes(path)["status"])
+            return Answer(TaskStatus.STOPPED, why=str(stopped))
+    return Answer(Status(reader.attributes(path)["status"]))
 
 
 @cache

@@ -14,6 +14,7 @@ from dml.data.catalogue import DATASETS
 from dml.data.dataset import NEXT_TOKEN
 from dml.results import files, per_class
 from dml.results.record import EVALUATED, METRICS, PER_CLASS, SERIES, SINGLES, Record
+from dml.results.root_attributes import read_attributes
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -226,22 +227,11 @@ def attributes(path: Path) -> dict[str, Any]:
         DamagedFileError: it is no result file, or is damaged.
     """
     with files.read(path) as file:
-        found = {k: _plain(v) for k, v in file.attrs.items()}
+        found = read_attributes(file)
         found["config"] = json.loads(found["config"])
         for key in _ATTRIBUTES:
             found[key]
     return found
-
-
-def diverged(attributes: dict[str, Any]) -> bool:
-    """Whether a file with these attributes has ended as diverged."""
-    return bool(attributes["status"] == "diverged")
-
-
-def finished(attributes: dict[str, Any], rounds: int) -> bool:
-    """Whether a file with these attributes has all of so many rounds, or has ended as diverged."""
-    done, status = int(attributes["rounds_done"]), attributes["status"]
-    return status == "diverged" or done > rounds or (done == rounds and status == "complete")
 
 
 def same(a: Path | str, b: Path | str) -> bool:

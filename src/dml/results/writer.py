@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from dml.config import ExperimentConfig
 from dml.results import files, per_class
 from dml.results.record import PER_CLASS, Record
+from dml.results.status import Status
 from dml.topology import Topology
 
 SCHEMA_VERSION = 1
-RUNNING, COMPLETE, DIVERGED = "running", "complete", "diverged"
 
 
 @dataclass
@@ -35,7 +35,7 @@ class Result:
         record: what was measured.
         facts: what was found out beside, by the name of its attribute: tree, lr_factor, ...
         segments: one entry a start: versions, accelerator, host, times ..
-        status: running, complete or diverged.
+        status: how far the experiment has come.
     """
 
     experiment_id: str
@@ -49,7 +49,7 @@ class Result:
     record: Record
     facts: Mapping[str, Any] = field(default_factory=dict)
     segments: list[dict[str, Any]] = field(default_factory=list)
-    status: str = RUNNING
+    status: Status = Status.RUNNING
 
     def write(self, path: Path) -> None:
         """Replaces the file at once."""
@@ -116,7 +116,7 @@ class Result:
             "experiment_id": self.experiment_id,
             "config": json.dumps(self.config.flat()),
             "reads": json.dumps(sorted(self.config.decides())),
-            "status": self.status,
+            "status": self.status.value,
             "rounds_done": record.rounds,
             "graph_id": self.topology.graph_id,
             "topology_source": self.topology.source,
