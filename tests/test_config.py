@@ -124,14 +124,6 @@ def id_of(flags, graph):
     return identify(made, graph, describe_dataset(made.data)).id
 
 
-def test_ids_from_before_the_models_and_tiny_mem_are_what_they_were():
-    """Pinned from version 0.1: new fields that an old experiment does not read change nothing."""
-    graph = make_graph("cycle:n=4")
-    assert id_of({"topology_file": "cycle:n=4"}, graph) == "82c2a4860fb5"
-    backdoor = {"topology_file": "cycle:n=4", "backdoor": True, "backdoor_node_idx": (0,)}
-    assert id_of(backdoor, graph) == "7bb6fb93e05c"
-
-
 @pytest.mark.parametrize(
     "flags",
     [

@@ -69,7 +69,7 @@ WRONG = [
     (("--aggregation_strategy", "betCent_sim"), "--aggregation_strategy: betCent_sim needs --softmax"),
     (
         ("--aggregation_strategy", "eigenvector", "--topology_file", "erdos_renyi:n=9,p=0"),
-        "--aggregation_strategy eigenvector: is not defined on a graph that is not connected",
+        "--aggregation_strategy eigenvector: is not defined on a disconnected graph",
     ),
     (("--scheduler", "CA"), "--scheduler CA"),
     (("--aggregation_strategy", "degCent", "--softmax", "--T_0", "5"), "--T_0 5"),

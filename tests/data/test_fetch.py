@@ -119,7 +119,7 @@ def test_fetched_from_local_files_it_runs(script, tmp_path):
     ("words", "says"),
     [
         (["imagenet"], "error: NAME imagenet: no such data set; there are: mnist, fmnist, cifar10, cifar100"),
-        ([], "error: NAME: name at least one of mnist"),
+        ([], "error: NAME: name at least one (mnist"),
         (["mnist", "fmnist", "--source", "x"], "error: --source x: is one data set; name that one alone"),
     ],
     ids=str,

@@ -142,4 +142,4 @@ def test_nothing_but_our_own_line_is_shown_while_a_folder_is_converted(script, t
     done = script("decentralized_main.py", *flags, "--rounds", 1, "--epochs", 1)
     assert done.returncode == 0, done.stderr
     assert done.stderr.splitlines()[0].startswith("./s: converting its images, once, into ")
-    assert done.stderr.splitlines()[1].startswith("chain:n=2: 2 nodes, 1 edges; ./s, unweighted")
+    assert done.stderr.splitlines()[1].startswith("chain:n=2: 2 nodes, 1 edge; ./s, unweighted")

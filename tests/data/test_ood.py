@@ -5,9 +5,9 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+from data.test_trigger import with_patch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_trigger import with_patch
 
 from dml.data.config import DataConfig
 from dml.data.dataset import Dataset

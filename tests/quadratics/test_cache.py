@@ -2,7 +2,6 @@
 
 import pytest
 
-from dml.algorithms.registry import Options
 from dml.errors import DamagedFileError
 from dml.quadratics.cache import Cache
 from dml.quadratics.setting import Setting, here
@@ -11,7 +10,7 @@ from dml.quadratics.tuning import Goal
 
 def setting(zeta2):
     problem = {"d": 4, "r0": 1.0, "zeta2": zeta2}
-    return Setting("relaysgd", "chain:n=6", Options(seed=1), problem, Goal("fastest", 1e-6, 4.0, 200))
+    return Setting("relaysgd", "chain:n=6", 1, {}, problem, Goal("fastest", 1e-6, 4.0, 200))
 
 
 def test_candidates_come_from_the_file_the_second_time(tmp_path):

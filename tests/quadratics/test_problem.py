@@ -214,13 +214,13 @@ def test_quasi_global_momentum_settles_at_the_published_rate():
     X = torch.zeros(4, 1, dtype=torch.float64)
     rule, g, mu, lr = build("quasi_global_momentum", make("complete:n=4"), X), 2.0, 0.9, 0.1
     for t in range(400):
-        before = X.clone()
-        rule.before(X, t)
+        earlier = X.clone()
+        before(rule, X, t)
         buffer = mu * rule.momentum() + g
         X.sub_(g + mu * buffer, alpha=lr)
         rule.after(X, t, lr)
     m = rule.momentum()[0, 0].item()
-    assert (before - X)[0, 0].item() == pytest.approx(lr * g / (1 - mu), rel=1e-3)
+    assert (earlier - X)[0, 0].item() == pytest.approx(lr * g / (1 - mu), rel=1e-3)
     assert m == pytest.approx(g / (1 - mu), rel=1e-3)
     assert abs(m * (1 - mu) / g - 1) == pytest.approx(0.981**400, rel=0.05)
 

@@ -20,7 +20,7 @@ def test_a_table_has_a_cell_for_each_line_number_of_nodes_and_heterogeneity():
     config = config.model_copy(update={"algorithms": ("d2@cycle", "dpsgd@barabasi_albert:m=2")})
     found = list(settings(config))
     assert [title for title, _ in found] == ["d2@cycle"] * 4 + ["dpsgd@barabasi_albert:m=2"] * 4
-    cells = [(s.name, s.graph, s.problem["zeta2"], s.options.edge_weight) for _, s in found]
+    cells = [(s.name, s.graph, s.problem["zeta2"], s.options.get("edge_weight")) for _, s in found]
     assert cells[0] == ("d2", "cycle:n=9", 0.1, 0.2)
     assert cells[-1] == ("dpsgd", "barabasi_albert:n=12,m=2", 1.0, None)
 

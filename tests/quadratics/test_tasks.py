@@ -2,9 +2,9 @@
 
 import json
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from types import SimpleNamespace
 
-from dml.algorithms.registry import Options
 from dml.parallel.fanout import Workers
 from dml.quadratics.setting import Setting, here
 from dml.quadratics.tasks import cells, run_task
@@ -14,7 +14,7 @@ from dml.quadratics.tuning import Goal
 def setting(name="relaysgd", graph="chain:n=6", zeta2=0.1, tune="fastest"):
     problem = {"d": 4, "r0": 1.0, "zeta2": zeta2, "noise": 0.0 if tune == "fastest" else 1e-3}
     goal = Goal(tune, 1e-6 if tune == "fastest" else 1e-2, 4.0, 200)
-    return Setting(name, graph, Options(seed=1), problem, goal)
+    return Setting(name, graph, 1, {}, problem, goal)
 
 
 SETTINGS = [
@@ -36,6 +36,6 @@ def test_cells_searched_side_by_side_are_those_searched_one_after_another():
 
 def test_what_a_worker_cannot_do_is_told():
     wrong = setting("relaysgd", "barabasi_albert:n=6,m=2")
-    wrong = Setting(wrong.name, wrong.graph, Options(tree="given"), wrong.problem, wrong.goal)
+    wrong = replace(wrong, options={"tree": "given"})
     answer = json.loads(run_task(json.dumps([wrong.to_json(), 0.1, 10])))
     assert answer["error"].startswith("tree given")

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from dml.algorithms.config import OWN_DEFAULTS
+from dml.algorithms.registry import ALGORITHMS
 from dml.results.runs import read_runs
 from dml.results.worst_nodes import Cell, worst_node_tables
 
@@ -48,7 +48,9 @@ def test_one_run_without_an_accuracy_leaves_no_mean_of_the_others(algorithm_run)
 
 
 def test_a_momentum_that_belongs_to_the_algorithm_is_not_named(algorithm_run):
-    own = {name: values["momentum"] for name, values in OWN_DEFAULTS.items() if "momentum" in values}
+    own = {
+        name: entry.defaults["momentum"] for name, entry in ALGORITHMS.items() if "momentum" in entry.defaults
+    }
     assert own
     files = [algorithm_run(name, 1.0, 0.5) for name in own]
     files += [algorithm_run("dpsgd", 1.0, 0.5, momentum=momentum) for momentum in own.values()]

@@ -121,7 +121,8 @@ class Loaded:
     @property
     def singles(self) -> tuple[str, ...]:
         """The single models that were measured, such as ``mean_model``."""
-        return tuple(model for model in SINGLES if f"{model}/test_acc" in self.arrays)
+        groups = {name.split("/")[0] for name in self.arrays}
+        return tuple(model for model in SINGLES if model in groups)
 
     def values(self, metric: str, row: int) -> NDArray[np.float64]:
         """A metric of each node at a row, [n]; NaN if it was not measured, or the node has diverged.
