@@ -32,10 +32,16 @@ setup(
         "scikit-learn>=1.4",
         "scipy>=1.11",
         "torch>=2.6",
-        "tyro>=0.9.20",
     ],
     extras_require={
-        "dev": ["hypothesis>=6.100", "mypy>=1.11", "pre-commit>=3.7", "pytest>=8", "pytest-xdist>=3.8", "ruff>=0.6"],
+        "dev": [
+            "hypothesis>=6.100",
+            "mypy>=1.11",
+            "pre-commit>=3.7",
+            "pytest>=8",
+            "pytest-xdist>=3.8",
+            "ruff>=0.6",
+        ],
         "ipex": IPEX,
         "aurora": IPEX,
     },

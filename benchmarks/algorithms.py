@@ -12,7 +12,7 @@ from dml import config, topology
 from dml.algorithms.build import build
 from dml.algorithms.registry import ALGORITHMS, Options
 from dml.data.ood import NodeData
-from dml.models.registry import build as build_model
+from dml.models.registry import build_model
 from dml.population import Population
 from dml.topology import Topology
 from dml.training import engines

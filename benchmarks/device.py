@@ -14,7 +14,7 @@ from dml import accelerators, config, experiment, topology
 from dml.algorithms.decentralized import Decentralized
 from dml.coefficients.config import StrategyConfig
 from dml.data.ood import NodeData
-from dml.models.registry import build
+from dml.models.registry import build_model
 from dml.population import Population
 from dml.training import gradients, optimizers
 from dml.training.batched import BatchedEngine
@@ -89,7 +89,7 @@ class Bench:
         """All nodes' models."""
         settings = {"n_layer": 1 if self.quick else 4} if model == "decoder" else {}
         return Population(
-            lambda: build(model, shape, LABELS, settings), self.nodes, seed=0, device=self.device
+            lambda: build_model(model, shape, LABELS, settings), self.nodes, seed=0, device=self.device
         )
 
 

@@ -13,7 +13,7 @@ from timing import Row, interleaved, median, ratio, run
 from dml import topology
 from dml.algorithms.decentralized import Decentralized
 from dml.coefficients.config import StrategyConfig
-from dml.models.registry import build
+from dml.models.registry import build_model
 from dml.population import Population
 
 NODES = 33
@@ -54,7 +54,7 @@ def main(threads: int, repeats: int, spec: str) -> None:
     """Prints what was measured as JSON."""
     torch.set_num_threads(threads)
     graph = topology.make(spec)
-    population = Population(lambda: build("mnist_mlp", (1, 28, 28), 10), NODES, seed=0, same=False)
+    population = Population(lambda: build_model("mnist_mlp", (1, 28, 28), 10), NODES, seed=0, same=False)
     strategy = StrategyConfig(aggregation_strategy="unweighted")
     samples = np.ones(NODES, np.int64)
     algorithm = Decentralized(graph, population, strategy, samples, 0)

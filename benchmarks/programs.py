@@ -13,8 +13,8 @@ import imports
 from timing import ROOT, Row, interleaved, median, ratio, run
 
 from dml import config, experiment
-from dml.results import tables
 from dml.results.reader import attributes
+from dml.results.runs import result_files
 
 SCRIPTS = ROOT / "src" / "experiments"
 FILES = 4000
@@ -68,7 +68,7 @@ def table(count: int, folder: Path) -> Row:
         started = time.perf_counter()
         run(str(SCRIPTS / "compile_results.py"), str(many))
         seconds.append(time.perf_counter() - started)
-    size = sum(p.stat().st_size for p in tables.result_files(many)) / count
+    size = sum(p.stat().st_size for p in result_files(many)) / count
     note = f"median of 3; {size / 1e3:.0f} kB a file, lately written"
     shutil.rmtree(many)
     return Row(f"compile_results.py on {count:,} files", median(seconds), "s", 5, note)
@@ -140,7 +140,7 @@ def _sweep(out: Path, workers: str, *words: str) -> tuple[float, float]:
         *words,
     )
     wall = time.perf_counter() - started
-    segments = [s for path in tables.result_files(out) for s in json.loads(attributes(path)["segments"])]
+    segments = [s for path in result_files(out) for s in json.loads(attributes(path)["segments"])]
     first = min(datetime.fromisoformat(s["started"]) for s in segments)
     last = max(datetime.fromisoformat(s["finished"]) for s in segments)
     return wall, (last - first).total_seconds()

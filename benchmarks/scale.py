@@ -20,7 +20,8 @@ from PIL import Image
 from sklearn.datasets import load_digits
 from timing import Row, median, ratio, run
 
-from dml.data import images
+from dml.data.config import DataConfig
+from dml.data.load import describe_dataset
 
 SAMPLES = 43
 """Training images a node, as digits have on 33 nodes."""
@@ -105,7 +106,7 @@ def _experiment(folder: Path, data: Path, n: int, **flags: Any) -> dict[str, flo
     """One in a fresh process; the images are converted before it."""
     kept = folder / "data"
     with contextlib.redirect_stderr(io.StringIO()):
-        images.spec_of(str(data), kept)
+        describe_dataset(DataConfig(dataset=str(data), data_dir=kept))
     given = {
         "dataset": str(data),
         "data_dir": str(kept),

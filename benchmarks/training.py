@@ -11,9 +11,9 @@ from torch.func import functional_call, grad, stack_module_state, vmap
 from torch.nn import functional
 
 from dml import config
-from dml.data.load import load
+from dml.data.load import load_dataset
 from dml.data.ood import NodeData, TestSets
-from dml.models.registry import build
+from dml.models.registry import build_model
 from dml.population import Population
 from dml.training.batched import BatchedEngine
 from dml.training.evaluate import Evaluator
@@ -65,7 +65,7 @@ class Case:
         self.precision = precision
 
     def _new(self) -> nn.Module:
-        return build(self._model, self._shape, LABELS)
+        return build_model(self._model, self._shape, LABELS)
 
     def population(self) -> Population:
         """The nodes' models as ours."""
@@ -120,7 +120,7 @@ class Case:
 
 
 def _digits() -> tuple[np.ndarray, np.ndarray]:
-    data = load("digits", config.make({}).data.data_dir, 0)
+    data = load_dataset(config.make({}).data, 0)
     return data.train_x, data.train_y
 
 

@@ -1,6 +1,6 @@
-"""This machine alone: one worker a core, one thread a worker, no socket that another machine could reach.
+"""This machine alone: one worker per core, one thread per worker, no socket that another machine could reach.
 
-Run and tested where this project is built.
+This site is run and tested with every change.
 """
 
 import os
@@ -13,7 +13,7 @@ from dml.parallel.sites import whole_number
 if TYPE_CHECKING:
     from parsl import Config
 
-# Those that this process may use, where the system can tell: a container or a batch job has a part of them.
+# The cores that this process may use, if the system can tell: a container or a batch job has only some.
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 ONE_HOST = True
@@ -23,7 +23,7 @@ OPTIONS = {
     "workers": (str(CORES), "experiments at a time (default: the cores that this process may use)"),
 }
 
-# Workers are processes; a thread pool in each of them only makes them wait for one another.
+# Workers are processes. A thread pool in each of them would only make them wait for one another.
 ONE_THREAD = "\n".join(
     f"export {name}=1"
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
@@ -34,7 +34,9 @@ def make_config(options: Mapping[str, str]) -> "Config":
     """The Parsl configuration of this machine."""
     workers = whole_number(options, "workers")
     if workers > MOST_PER_CORE * CORES:
-        most = f"at most {MOST_PER_CORE * CORES} here, {MOST_PER_CORE} a core: more only wait for one another"
+        most = (
+            f"at most {MOST_PER_CORE * CORES} here, {MOST_PER_CORE} per core; more would wait for one another"
+        )
         raise InputError("site_options", f"workers={workers}", most)
 
     from parsl import Config
@@ -45,17 +47,17 @@ def make_config(options: Mapping[str, str]) -> "Config":
         label="local",
         address="127.0.0.1",
         loopback_address="127.0.0.1",
-        encrypted=True,  # other users of this machine reach the loopback too
+        encrypted=True,  # other users of this machine can reach the loopback too
         max_workers_per_node=workers,
-        cores_per_worker=1e-3,  # `workers` alone decides: at 1.0 Parsl silently starts no more than the cores
-        prefetch_capacity=0,  # tasks are long: one that waits in a busy manager would wait for nothing
-        # An idle worker looks every period whether its manager lives. The threshold must be longer than the
-        # patience of dml.parallel.watch: a manager that finds the interchange gone kills busy workers hard.
+        cores_per_worker=1e-3,  # at 1.0 Parsl would silently start no more workers than there are cores
+        prefetch_capacity=0,  # tasks are long, so none should wait in a busy manager
+        # An idle worker checks once per period that its manager lives. The threshold must be longer than the
+        # patience of dml.parallel.owner, as a manager that has lost the interchange kills busy workers hard.
         heartbeat_period=3,
         heartbeat_threshold=30,
         provider=LocalProvider(init_blocks=1, min_blocks=1, max_blocks=1, worker_init=ONE_THREAD),
     )
-    # The block is there for the whole sweep; a short period only makes Parsl start it at once.
+    # The block is there for the whole sweep. The short period only makes Parsl start it at once.
     return Config(
         executors=[executor],
         strategy="none",

@@ -13,16 +13,17 @@ from types import ModuleType, SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from populations import ByRound, population_of
+from rules import BUILT, after, before
 from scripts import ROOT
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from dml import accelerators, config, experiment, results, topology
 from dml.algorithms.build import build as build_rule
-from dml.algorithms.registry import ALGORITHMS, Options
+from dml.data.load import describe_dataset
 from dml.data.ood import NodeData, TestSets
 from dml.errors import InputError
-from dml.models.registry import MODELS, build
-from dml.population import Population
+from dml.models.registry import MODELS, build_model
 from dml.training.augment import Augmentation
 from dml.training.batched import BatchedEngine
 from dml.training.evaluate import Evaluator
@@ -84,13 +85,14 @@ def _on_meta(model, engine, flags):
     """An engine with two nodes of a model without numbers, and the evaluation of both."""
     dataset = {"mlp": "digits", "mnist_mlp": "mnist", "decoder": "tiny_mem"}.get(model, "cifar10")
     made = config.make({"dataset": dataset, "model": model, "batch_size": 3, "optimizer": "adamw", **flags})
-    shape, classes = made.data.spec().shape, made.data.spec().classes
+    spec = describe_dataset(made.data)
+    shape, classes = spec.shape, spec.classes
 
     def new():
         with torch.device("meta"):
-            return build(model, shape, classes, made.training.settings())
+            return build_model(model, shape, classes, made.training.settings())
 
-    population = Population(new, 2, seed=0, device="meta")
+    population = population_of(new, 2, seed=0, device="meta")
     rng, tokens = np.random.default_rng(0), dataset == "tiny_mem"
     x = rng.integers(classes, size=(10, *shape)) if tokens else rng.random((10, *shape))
     x = x.astype(np.uint8 if tokens else np.float32)
@@ -98,7 +100,7 @@ def _on_meta(model, engine, flags):
     x = x[..., :-1] if tokens else x
     numbers, counts = np.split(np.arange(10), 2), np.zeros((2, classes), np.int64)
     nodes = NodeData(np.split(x, 2), np.split(y, 2), counts, counts[:, 0], numbers)
-    more = ()
+    more = {}
     if engine is LoopEngine:
         proximal = augmentation = None
         if flags:
@@ -106,8 +108,8 @@ def _on_meta(model, engine, flags):
             augmentation = Augmentation(numbers, counts[:, 0], np.zeros(shape[0], np.float32), seed=0)
             # It goes there with the first batch, and stays.
             augmentation._black = augmentation._black.to("meta")
-        more = (proximal, augmentation)
-    trainer = engine(population, nodes, made.training, True, 0, *more)
+        more = {"proximal": proximal, "augmentation": augmentation}
+    trainer = ByRound(engine, population, nodes, made.training, **more)
     sets = TestSets(x[:6], y[:6], x[6:], np.zeros_like(y[6:]), y[6:])
     return trainer, Evaluator(population, sets, classes, {}, engine is BatchedEngine, made.training.precision)
 
@@ -280,13 +282,13 @@ def test_the_cards_benchmark_runs_to_its_end_on_a_cpu():
 
 
 @pytest.mark.parametrize("drop_probability", [0.0, 0.3])
-@pytest.mark.parametrize("name", ALGORITHMS)
+@pytest.mark.parametrize("name", BUILT)
 def test_no_algorithm_ends_its_round_by_an_operation_that_a_card_cannot_repeat(name, drop_probability):
     X = torch.rand(8, 40)
-    rule = build_rule(name, topology.make("complete:n=8"), X, Options(drop_probability=drop_probability))
+    rule = build_rule(name, topology.make("complete:n=8"), X, drop_probability=drop_probability)
     with torch.no_grad(), _Operations() as operations:
         for t in range(3):
-            rule.before(X, t)
-            rule.after(X, t, 0.1)
+            before(rule, X, t)
+            after(rule, X, t, 0.1)
     assert operations.counts
     assert set(operations.counts) & NO_REPEATABLE_FORM == set()

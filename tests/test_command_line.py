@@ -1,48 +1,175 @@
-"""The command line as a user calls it: from anywhere, right or wrong."""
+"""The command line: words become sections, every refusal has one form, and every end has its exit code."""
 
-import os
 import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Annotated, Any, Literal
 
-import numpy as np
 import pytest
-from scripts import ROOT, SCRIPTS, Script
+from pydantic import Field
+from scripts import ROOT, Script
 
-from dml import results
-
-FAST = ("--topology_file", "cycle:n=4", "--rounds", 2, "--epochs", 1)
-
-
-def test_one_experiment_from_any_folder_with_an_empty_path(script: Script, tmp_path: Path):
-    called = script("decentralized_main.py", *FAST, env={"PATH": "", "DML_DATA": os.environ["DML_DATA"]})
-    assert called.returncode == 0, called.stderr
-    path = tmp_path / called.stdout.splitlines()[-1]
-    assert path.parent == tmp_path / "results" / "single"
-    assert path.is_file()
-    assert "IID test set" in called.stdout
-    assert "this is the control" in called.stdout
-    assert "round 2/2" in called.stderr
-    assert max(len(line) for line in called.stdout.splitlines()[:-1]) <= 80
+from dml import command_line
+from dml.errors import (
+    ArgumentError,
+    DamagedFileError,
+    InputError,
+    LostInterchangeError,
+    LostWorkersError,
+    UnwritableFileError,
+)
+from dml.section import Positional, Section, UserPath
 
 
-def test_the_summary_tells_ood_accuracy_by_hops(script: Script):
-    called = script("decentralized_main.py", *FAST, "--backdoor", "--backdoor_node_idx", 1)
-    assert "OOD data on node 1" in called.stdout
-    assert "2 hops" in called.stdout
+class Options(Section):
+    """One field of every kind."""
+
+    files: Annotated[tuple[UserPath, ...], Positional("FILE")] = Field(description="files to read")
+    count: int = Field(3, ge=1, description="how many, at most 50% of all")
+    lr: float | None = Field(None, gt=-1, lt=1, description="a number")
+    seeds: tuple[int, ...] = Field((0, 1), description="some numbers")
+    kind: Literal["big", "small"] = Field("big", description="a word")
+    fast: bool = Field(False, description="a switch")
+    slow: bool = Field(True, description="another switch")
+    out_dir: UserPath = Field(Path("results"), description="a folder")
+    as_json: bool = Field(False, alias="json", description="a flag whose name pydantic reserves")
 
 
-def test_a_second_call_runs_nothing_and_fewer_rounds_cut_nothing(script: Script, tmp_path: Path):
-    first = script("decentralized_main.py", *FAST)
-    path = tmp_path / first.stdout.splitlines()[-1]
-    before = path.read_bytes()
-    again = script("decentralized_main.py", *FAST)
-    assert "nothing was run" in again.stderr
-    assert again.stdout == first.stdout
-    fewer = script("decentralized_main.py", *FAST[:2], "--rounds", 1, "--epochs", 1)
-    assert fewer.returncode == 0
-    assert "holds 2 rounds already, and 1 were asked for" in fewer.stderr
-    assert path.read_bytes() == before
+class Folder(Section):
+    """One word without a flag."""
+
+    folder: Annotated[UserPath, Positional("DIR")] = Field(description="the folder")
+
+
+def parse(*words: str, section: type[Section] = Options) -> Any:
+    return command_line.parse_section(section, words, prog="try.py", description="Tries words.")
+
+
+def test_words_become_a_section() -> None:
+    found = parse("a", "b", "--count", "7", "--lr", "-1e-3", "--seeds", "4", "--no_slow", "--json")
+    assert found.files == (Path("a"), Path("b"))
+    assert (found.count, found.lr, found.seeds, found.kind) == (7, -0.001, (4,), "big")
+    assert (found.fast, found.slow, found.as_json) == (False, False, True)
+    assert found.model_fields_set == {"files", "count", "lr", "seeds", "slow", "as_json"}
+    assert parse("--fast", "x", section=Options).fast
+    assert parse("x", section=Folder).folder == Path("x")
+
+
+def test_words_and_flags_may_stand_in_any_order() -> None:
+    assert parse("--count", "7", "a", "--fast", "b") == parse("a", "b", "--fast", "--count=7")
+    assert (
+        parse("a", "--no-slow", "--out-dir=~x").out_dir == parse("a", "--no_slow", "--out_dir", "~x").out_dir
+    )
+
+
+def test_the_experiments_published_switch_is_known() -> None:
+    fields = [("", "random_data_placement", Field(True)), ("", "seed", Field(0))]
+    fields[0][2].annotation, fields[1][2].annotation = bool, int
+    given = command_line.parse(
+        fields, ["--non-random-data-placement", "--seed", "-5"], prog="try.py", description=""
+    )
+    assert given == {"random_data_placement": False, "seed": "-5"}
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("a --count 0", "count 0: must be at least 1"),
+        ("a --count x", "count x: must be a valid integer"),
+        ("a --lr -3", "lr -3: must be above -1"),
+        ("a --lr=1", "lr 1: must be below 1"),
+        ("a --lr nan", "lr nan: must be a finite number"),
+        ("a --seeds 1 two", "seeds two: must be a valid integer"),
+        ("a --kind large", "kind large: must be 'big' or 'small'"),
+        ("a --count", "count: needs a value"),
+        ("a --seeds", "seeds: name at least one"),
+        ("a --cuont 3", "cuont: there is no such flag (did you mean --count?); --help lists them"),
+        ("a --cou 3", "cou: there is no such flag (did you mean --count?); --help lists them"),
+        ("a --zzz=3", "zzz: there is no such flag; --help lists them"),
+        ("a --fast=1", "fast: ignored explicit argument '1'"),
+    ],
+)
+def test_a_wrong_flag_is_refused_by_name(words: str, message: str) -> None:
+    with pytest.raises(InputError) as refused:
+        parse(*words.split())
+    assert str(refused.value) == message
+    assert not isinstance(refused.value, ArgumentError)
+
+
+@pytest.mark.parametrize(
+    ("words", "section", "message"),
+    [
+        ("", Options, "FILE: name at least one (files to read)"),
+        ("--count 3", Options, "FILE: name at least one (files to read)"),
+        ("", Folder, "DIR: is missing (the folder)"),
+        ("a b", Folder, "b: belongs to no flag; --help lists them"),
+        ("a -b", Folder, "-b: belongs to no flag; --help lists them"),
+    ],
+)
+def test_a_word_without_a_flag_is_refused_as_one(words: str, section: type[Section], message: str) -> None:
+    with pytest.raises(ArgumentError) as refused:
+        parse(*words.split(), section=section)
+    assert str(refused.value) == message
+
+
+def test_the_help_says_what_each_word_is(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        parse("--help")
+    assert ended.value.code == 0
+    text = capsys.readouterr().out
+    assert text.startswith("usage: try.py [-h] [OPTIONS] FILE [FILE ...]\n\nTries words.")
+    lines = {" ".join(line.split()) for line in text.splitlines()}
+    assert {
+        "FILE files to read",
+        "--count INT how many, at most 50% of all (default: 3)",
+        "--lr FLOAT a number",
+        "--seeds INT [INT ...] some numbers (default: 0 1)",
+        "--kind big|small a word (default: big)",
+        "--fast, --no_fast a switch (default: False)",
+        "--out_dir PATH a folder (default: results)",
+    } <= lines
+
+
+@pytest.mark.parametrize(
+    ("end", "code", "message"),
+    [
+        (0, 0, ""),
+        (1, 1, ""),
+        (InputError("lr", "-1", "must be above 0"), 2, "error: --lr -1: must be above 0\n"),
+        (ArgumentError("FILE", "x", "no such file"), 2, "error: FILE x: no such file\n"),
+        (DamagedFileError("a.h5 cannot be read"), 1, "error: a.h5 cannot be read\n"),
+        (UnwritableFileError("a.h5 cannot be written"), 1, "error: a.h5 cannot be written\n"),
+        (LostWorkersError("the workers were lost"), 1, "error: the workers were lost\ntry again\n"),
+        (KeyboardInterrupt(), 130, "interrupted: try again\n"),
+    ],
+)
+def test_every_end_has_its_exit_code_and_one_message(
+    capsys: pytest.CaptureFixture[str], end: int | BaseException, code: int, message: str
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        command_line.guard(_ending(end), go_on="try again")
+    assert (ended.value.code, capsys.readouterr().err) == (code, message)
+
+
+def _ending(end: int | BaseException) -> Callable[[], int]:
+    def main() -> int:
+        if isinstance(end, BaseException):
+            raise end
+        return end
+
+    return main
+
+
+def test_a_lost_interchange_ends_the_process_without_closing_parsl(monkeypatch: pytest.MonkeyPatch) -> None:
+    class EndedError(BaseException):
+        pass
+
+    def end(code: int) -> None:
+        raise EndedError(code)
+
+    monkeypatch.setattr("os._exit", end)
+    with pytest.raises(EndedError, match="1"):
+        command_line.guard(_ending(LostInterchangeError("it was killed")))
 
 
 @pytest.mark.parametrize("name", ["decentralized_main.py", "bd_scheduler.py", "compile_results.py"])
@@ -56,160 +183,9 @@ def test_help_names_the_flags(script: Script, name: str):
         )
 
 
-def _file(folder: Path, text: str) -> str:
-    path = folder / "graph.txt"
-    path.write_text(text)
-    return str(path)
-
-
-WRONG = [
-    (("--lr", "-1"), "--lr -1"),
-    (("--rounds", "0"), "--rounds 0"),
-    (("--rounds", "many"), "--rounds many"),
-    (("--label_alpha", "0"), "--label_alpha 0"),
-    (("--sample_alpha", "-2"), "--sample_alpha -2"),
-    (("--backdoor", "--backdoor_proportion", "1.0"), "--backdoor_proportion 1.0"),
-    (("--backdoor", "--backdoor_node_idx", "16"), "--backdoor_node_idx 16"),
-    (("--backdoor", "--backdoor_node_idx", "-1"), "--backdoor_node_idx"),
-    (("--aggregation_strategy", "best"), "--aggregation_strategy best"),
-    (("--dataset", "imagenet"), "--dataset imagenet"),
-    (("--model", "resnet"), "--model resnet"),
-    (("--model", "mnist_mlp"), "--model mnist_mlp"),
-    (("--softmax",), "--softmax"),
-    (("--aggregation_strategy", "betCent_sim"), "--aggregation_strategy: betCent_sim needs --softmax"),
-    (
-        ("--aggregation_strategy", "eigenvector", "--topology_file", "erdos_renyi:n=9,p=0"),
-        "--aggregation_strategy eigenvector: is not defined on a graph that is not connected",
-    ),
-    (("--scheduler", "CA"), "--scheduler CA"),
-    (("--aggregation_strategy", "degCent", "--softmax", "--T_0", "5"), "--T_0 5"),
-    (("--scheduler", "CA", "--T_0", "2.5"), "--T_0 2.5"),
-    (("--out_dir", "/dev/null/x"), "--out_dir /dev/null/x"),
-    (("--topology_file", "missing.txt"), "--topology_file missing.txt"),
-    (("--topology_file", "barabasi:n=4"), "--topology_file barabasi:n=4"),
-    (("--topology_file", "cycle:n=4,k=2"), "--topology_file cycle:n=4,k=2"),
-    (("--topology_file", "cycle:n=1"), "--topology_file cycle:n=1"),
-    (("--accelerator", "abacus"), "--accelerator abacus"),
-    (("--topology_file", "cycle:n=2000"), "--topology_file cycle:n=2000"),
-    (("--nosuch", "1"), "--nosuch"),
-    (("--batch_size", "99999999999999999999"), "--batch_size 99999999999999999999"),
-    (("--threads", "100000"), "--threads 100000"),
-    (("--label_alpha", "1e308"), "--label_alpha"),
-    (("--backdoor", "--backdoor_node_idx"), "--backdoor_node_idx: name at least one"),
-    (("--topology_file", "/dev/zero"), "--topology_file /dev/zero"),
-    (("--topology_file", "complete:n=4400"), "--topology_file complete:n=4400"),
-]
-
-
-@pytest.mark.parametrize(("arguments", "named"), WRONG, ids=[w[1] for w in WRONG])
-def test_a_wrong_argument_is_named_and_nothing_is_written(
-    script: Script, tmp_path: Path, arguments: tuple[str, ...], named: str
-):
-    called = script("decentralized_main.py", *arguments)
-    assert called.returncode == 2, called.stderr
-    assert named in called.stderr
-    assert "Traceback" not in called.stderr
-    assert "http" not in called.stderr
-    assert called.stdout == ""
-    assert [p for p in tmp_path.rglob("*") if p.is_file()] == []
-
-
-@pytest.mark.parametrize(
-    ("text", "why"),
-    [
-        ("", "empty"),
-        ("0 1\n1 0\n1 1\n", "square"),
-        ("0 1\n0 0\n", "symmetric"),
-        ("0\n", "one node"),
-        ("0 2\n2 0\n", "[0, 1]"),
-        ("0 -0.5\n-0.5 0\n", "[0, 1]"),
-        ("0 nan\nnan 0\n", "nan"),
-        ("0 a\na 0\n", "number"),
-    ],
-)
-def test_a_wrong_topology_file_is_refused(script: Script, tmp_path: Path, text: str, why: str):
-    called = script("decentralized_main.py", "--topology_file", _file(tmp_path, text))
-    assert called.returncode == 2
-    assert "--topology_file" in called.stderr
-    assert "graph.txt" in called.stderr
-    assert why in called.stderr.lower() or why in called.stderr
-    assert not (tmp_path / "results").exists()
-
-
-@pytest.mark.parametrize(
-    ("arguments", "named"),
-    [
-        (("--seeds", "x"), "--seeds x"),
-        (("--strategies", "best"), "--strategies best"),
-        (("--strategies", "eigenvector", "--topologies", "erdos_renyi:n=9,p=0"), "--strategies eigenvector"),
-        (("--datasets", "imagenet"), "--datasets imagenet"),
-        (("--topologies", "missing.txt"), "--topologies missing.txt"),
-        (("--preset", "all"), "--preset all"),
-        (("--limit", "0"), "--limit 0"),
-        (("--workers", "0"), "--workers 0"),
-        (("--parsl_config", "moon"), "--parsl_config moon"),
-        (("--site_options", "a=b"), "--site_options a=b"),
-        (("--site_options", "a"), "--site_options a"),
-        (("--momentum", "2"), "--momentum 2"),
-        (("--beta_1", "0.5"), "--beta_1 0.5"),
-        (("--dataset", "digits"), "--datasets"),
-        (("--backdoor",), "--backdoor"),
-        (("--seeds",), "--seeds: name at least one"),
-        (("--workers", "100000"), "workers=100000"),
-        (("--dry_run", "--site_options", "workers=two"), "workers=two"),
-        (("--rounds", "0"), "--rounds 0"),
-        (("--out_dir", "/dev/null/x"), "--out_dir /dev/null/x"),
-    ],
-)
-def test_a_wrong_argument_of_the_scheduler_is_named(
-    script: Script, tmp_path: Path, arguments: tuple[str, ...], named: str
-):
-    called = script("bd_scheduler.py", *arguments)
-    assert called.returncode == 2, called.stderr
-    assert named in called.stderr
-    assert "Traceback" not in called.stderr
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_site_file_without_make_config_is_refused(script: Script, tmp_path: Path):
-    (tmp_path / "site.py").write_text("x = 1\n")
-    called = script("bd_scheduler.py", "--parsl_config", tmp_path / "site.py")
-    assert called.returncode == 2
-    assert "make_config" in called.stderr
-
-
 def test_compile_results_of_no_folder_is_refused(script: Script, tmp_path: Path):
     assert script("compile_results.py", tmp_path / "nothing").returncode == 2
     assert script("compile_results.py", tmp_path).returncode == 1
-
-
-def test_a_wrong_argument_is_refused_before_torch_is_imported():
-    """Importing torch takes a second; a typing error is answered without it."""
-    probe = (
-        "import runpy, sys\n"
-        f"sys.path.insert(0, {str(SCRIPTS)!r})\n"
-        "sys.argv = ['x', '--topology_file', 'missing.txt']\n"
-        "try:\n"
-        f"    runpy.run_path({str(SCRIPTS / 'decentralized_main.py')!r}, run_name='__main__')\n"
-        "except SystemExit as end:\n"
-        "    assert end.code == 2\n"
-        "heavy = {'torch', 'scipy', 'pandas', 'parsl', 'matplotlib', 'sklearn'} & set(sys.modules)\n"
-        "assert not heavy, heavy\n"
-    )
-    called = subprocess.run(
-        [sys.executable, "-c", probe], capture_output=True, text=True, check=False, cwd="/"
-    )
-    assert called.returncode == 0, called.stderr
-
-
-def test_a_saved_graph_and_its_generator_are_one_experiment(script: Script, tmp_path: Path):
-    np.savetxt(
-        tmp_path / "cycle.txt", np.array([[0, 1, 0, 1], [1, 0, 1, 0], [0, 1, 0, 1], [1, 0, 1, 0]]), fmt="%d"
-    )
-    first = script("decentralized_main.py", *FAST)
-    second = script("decentralized_main.py", "--topology_file", "cycle.txt", *FAST[2:])
-    assert first.stdout.splitlines()[-1] == second.stdout.splitlines()[-1]
-    assert "nothing was run" in second.stderr
 
 
 def test_nothing_of_the_project_names_its_makers_workshop():
@@ -221,30 +197,3 @@ def test_nothing_of_the_project_names_its_makers_workshop():
     for name in tracked.split():
         text = (ROOT / name).read_bytes().decode(errors="replace")
         assert not [word for word in words if word in text], name
-
-
-def test_a_reader_of_the_messages_that_leaves_does_not_end_the_work(tmp_path: Path):
-    command = f"{sys.executable} {SCRIPTS / 'decentralized_main.py'} --rounds 30 --epochs 1 2>&1 | head -1"
-    subprocess.run(["/bin/sh", "-c", command], cwd=tmp_path, capture_output=True, check=True, timeout=120)
-    (path,) = tmp_path.glob("results/single/*.h5")
-    assert results.load(path).attributes["status"] == "complete"
-
-
-def test_a_tilde_is_the_home_folder_also_where_no_shell_saw_it(script: Script, tmp_path: Path):
-    called = script(
-        "decentralized_main.py", *FAST, "--out_dir=~/found", env={**os.environ, "HOME": str(tmp_path)}
-    )
-    assert called.returncode == 0
-    assert list((tmp_path / "found").glob("*.h5"))
-    assert not (tmp_path / "~").exists()
-
-
-def test_a_full_disk_is_told_without_a_traceback(tmp_path: Path):
-    command = f"ulimit -f 40; exec {sys.executable} {SCRIPTS / 'decentralized_main.py'} --rounds 30"
-    called = subprocess.run(
-        ["/bin/bash", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120
-    )
-    assert called.returncode == 1
-    assert "cannot be written" in called.stderr
-    assert "Traceback" not in called.stderr
-    assert not list(tmp_path.rglob("*.tmp"))

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -20,8 +21,9 @@ from dml import experiment, results
 from dml.config import ExperimentConfig
 from dml.errors import DamagedFileError, InputError
 from dml.models.dropout import Dropout
+from dml.models.registry import MODELS
 from dml.results.lock import LockedError, locked
-from dml.results.summary import summary
+from dml.results.run_text import run_text
 
 Small = Callable[..., ExperimentConfig]
 
@@ -339,7 +341,7 @@ def test_next_tokens_from_the_command_to_the_file(small: Small, tmp_path: Path):
     for name in ("train", "test", "ood"):
         expected = np.exp(table[f"{name}_loss"].astype(float))
         np.testing.assert_array_equal(table[f"{name}_perplexity"], expected)
-    text = summary(loaded)
+    text = run_text(loaded)
     assert f"{np.exp(a['metrics/test_loss'][-1].astype(float)).mean():.3f}" in text
     assert "perplexity, IID test set" in text
 
@@ -369,12 +371,12 @@ def test_without_a_triggered_test_sample_ood_is_not_measured(small: Small):
     assert np.isnan(loaded.arrays["metrics/ood_acc"]).all()
     assert loaded.arrays["data/ood_samples"].tolist() == [0] * 4
     assert loaded.attributes["status"] == "complete"
-    assert "not measured" in summary(loaded)
+    assert "not measured" in run_text(loaded)
 
 
 def test_digits_have_no_perplexity(small: Small):
     loaded = results.load(experiment.run(small(rounds=1)))
-    assert "perplexity" not in summary(loaded)
+    assert "perplexity" not in run_text(loaded)
     assert not [column for column in loaded.table if "perplexity" in column]
 
 
@@ -385,7 +387,7 @@ def test_dropout_goes_on_where_a_stopped_run_left_it(
         return nn.Sequential(nn.Flatten(), Dropout(0.25), nn.Linear(64, 16), Dropout(0.5), nn.Linear(16, 10))
 
     plain = experiment.run(small(engine="loop", out_dir=tmp_path / "plain"))
-    monkeypatch.setattr("dml.models.mlp.small", with_dropout)
+    monkeypatch.setitem(MODELS, "mlp", replace(MODELS["mlp"], build=with_dropout))
     whole = experiment.run(small(engine="loop", out_dir=tmp_path / "whole"))
     config = small(engine="loop", out_dir=tmp_path / "pieces")
     for _ in range(2):

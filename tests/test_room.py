@@ -9,7 +9,7 @@ import torch
 from dml import accelerators, config, room
 from dml import plan as planning
 from dml.errors import InputError
-from dml.models.registry import build
+from dml.models.registry import build_model
 
 CPU = torch.device("cpu")
 
@@ -35,7 +35,7 @@ def test_nodes_that_do_not_fit_are_refused(small, monkeypatch):
     made.result.parent.mkdir(parents=True)
 
     def model():
-        return build("mlp", (1, 8, 8), 10)
+        return build_model("mlp", (1, 8, 8), 10)
 
     needed = 3 * 4 * 4 * 4810
     monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=needed))
@@ -46,7 +46,7 @@ def test_nodes_that_do_not_fit_are_refused(small, monkeypatch):
 
 
 def _model():
-    return build("mlp", (1, 8, 8), 10)
+    return build_model("mlp", (1, 8, 8), 10)
 
 
 def test_on_a_card_its_own_memory_holds_models_and_data_and_the_host_a_copy_of_the_models(small, monkeypatch):

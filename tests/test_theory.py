@@ -5,44 +5,47 @@ import json
 import numpy as np
 import pytest
 import torch
+from rules import BUILT
 
 from dml import config, plan
 from dml.algorithms.build import build
-from dml.algorithms.decentralized import Decentralized
-from dml.algorithms.registry import ALGORITHMS, Options
+from dml.coefficients.of_rounds import StrategyCoefficients
 from dml.coefficients.strategies import STRATEGIES
 from dml.errors import InputError
-from dml.theory import facts, of_strategy, ood_forecast, propagation
+from dml.exchange.links import over_edges
+from dml.theory import OodForecast, facts, of_strategy, propagation, strategy_named
 from dml.topology import Topology, make
-from dml.topology.describe import metropolis_hastings, spectral_gap
+from dml.topology.averaging import averaging
+from dml.topology.spectrum import spectral_gap
 
 
 @pytest.mark.parametrize("text", ["chain:n=16", "cycle:n=8", "barabasi_albert:n=16,m=2,seed=0"])
 def test_facts_are_those_of_the_parts(text):
     topology = make(text)
-    found = facts(topology, Options())
-    assert found["spectral_gap"] == pytest.approx(spectral_gap(topology), abs=1e-12)
-    assert found["lambda_min"] == pytest.approx(np.linalg.eigvalsh(metropolis_hastings(topology))[0])
+    found = facts(topology, {})
+    W = averaging(topology).toarray()
+    assert found["spectral_gap"] == pytest.approx(spectral_gap(W), abs=1e-12)
+    assert found["lambda_min"] == pytest.approx(np.linalg.eigvalsh(W)[0])
     assert found["kappa"] == build("relaysgd", topology, torch.zeros(topology.n, 1)).lr_factor
     assert json.loads(json.dumps(found)) == found
     if text == "chain:n=16":
         assert (found["tree"], found["kappa"], found["max_delay"]) == ("the graph itself", 5.375, 14)
-        assert facts(topology, Options(overlap=True))["max_delay"] == 15
+        assert facts(topology, {"overlap": True})["max_delay"] == 15
 
 
 def test_what_is_admitted_is_what_is_built():
     parts = Topology(4, [(0, 1), (2, 3)], np.ones(2), "parts")
     for topology in (make("cycle:n=8"), make("star:n=8"), parts):
-        for name, why in facts(topology, Options())["refused"].items():
+        for name, why in facts(topology, {})["refused"].items():
             if why is None:
                 build(name, topology, torch.zeros(topology.n, 1))
             else:
                 with pytest.raises(InputError):
                     build(name, topology, torch.zeros(topology.n, 1))
-    refused = facts(parts, Options())
+    refused = facts(parts, {})
     assert refused["kappa"] is None
     assert {name for name, why in refused["refused"].items() if why} >= {"relaysgd", "relay_mix"}
-    assert set(refused["refused"]) == set(ALGORITHMS)
+    assert set(refused["refused"]) == set(BUILT)
 
 
 @pytest.mark.parametrize(
@@ -50,7 +53,7 @@ def test_what_is_admitted_is_what_is_built():
 )
 def test_the_forecast_is_the_column_of_the_product(name, softmax):
     topology = make("barabasi_albert:n=12,m=2,seed=1")
-    C = of_strategy(topology, name, softmax, seed=3)
+    C = of_strategy(topology, strategy_named(name, softmax), seed=3)
     product = np.eye(12)
     share = propagation(C, [5], 12, 6)
     for t in range(6):
@@ -62,7 +65,7 @@ def test_the_forecast_is_the_column_of_the_product(name, softmax):
 
 def test_knowledge_travels_a_hop_a_round_and_ends_at_the_stationary_share():
     topology = make("chain:n=6")
-    share = propagation(of_strategy(topology, "unweighted", None), [0], 6, 3000)
+    share = propagation(of_strategy(topology, strategy_named("unweighted", None)), [0], 6, 3000)
     for t in range(6):
         assert ((share[t] > 0) == (np.arange(6) <= t)).all()
     # On an undirected graph with itself, uniform rows have a stationary share of (1 + degree).
@@ -74,65 +77,18 @@ def test_rows_of_every_strategy_that_needs_no_models_sum_to_one():
     for name, strategy in STRATEGIES.items():
         if strategy.needs_softmax:
             with pytest.raises(InputError, match="looks at the models"):
-                of_strategy(topology, name, 1.0)
+                of_strategy(topology, strategy_named(name, 1.0))
         elif name != "scale_agg":
-            rows = of_strategy(topology, name, None)(0).sum(axis=1)
+            rows = of_strategy(topology, strategy_named(name, None))(0).sum(axis=1)
             np.testing.assert_allclose(rows, 1, atol=1e-12)
 
 
 def test_a_source_is_a_node():
     topology = make("chain:n=6")
     with pytest.raises(InputError, match="source 6: is no node"):
-        propagation(of_strategy(topology, "unweighted", None), [6], 6, 1)
+        propagation(of_strategy(topology, strategy_named("unweighted", None)), [6], 6, 1)
     with pytest.raises(InputError, match="strategies mean: no such strategy"):
-        of_strategy(topology, "mean", None)
-
-
-def test_the_script_prints_a_table_or_json(script):
-    out = script(
-        "describe_topology.py",
-        "cycle:n=8",
-        "star:n=5",
-        "--source",
-        0,
-        "--strategies",
-        "degCent",
-        "--rounds",
-        3,
-    )
-    assert out.returncode == 0, out.stderr
-    ring, star = out.stdout.split("\n\n")
-    assert ring.startswith("cycle:n=8\n")
-    assert max(map(len, out.stdout.splitlines())) <= 80
-    assert "not d2" in ring
-    assert "1.92, 3 rounds" not in ring
-    assert "the graph itself" in star
-    assert "degCent" in star
-    assert "after 3 rounds" in star
-    out = script("describe_topology.py", "cycle:n=8", "--edge_weight", 0.3, "--json")
-    (found,) = json.loads(out.stdout)
-    assert found["refused"]["d2"] is None
-    assert found["lambda_min"] == pytest.approx(-0.2)
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        ([], "FILE|GENERATOR: name at least one graph"),
-        (["nowhere.txt"], "--topology_file nowhere.txt"),
-        (["cycle:n=8", "--tree", "oak"], "--tree oak: no such tree"),
-        (["cycle:n=8", "--edge_weight", "0.6"], "--edge_weight 0.6: must be above 0"),
-        (["cycle:n=8", "--decay", "1"], "--decay 1.0: must be at least 0 and below 1"),
-        (["cycle:n=8", "--source", "8"], "--source 8: is no node"),
-        (["cycle:n=8", "--rounds", "5"], "--rounds 5: nothing reads it: add --source"),
-        (["cycle:n=8", "--tree_root", "5"], "--tree_root 5: nothing reads it: add --tree bfs"),
-        (["cycle:n=8", "--seed", "-1"], "--seed -1: must be at least 0"),
-    ],
-)
-def test_wrong_input_is_refused_by_name(script, words, message):
-    out = script("describe_topology.py", *words)
-    assert out.returncode == 2
-    assert out.stderr.startswith(f"error: {message}"), out.stderr
+        strategy_named("mean", None)
 
 
 def test_the_forecast_of_an_experiment_is_the_mean_share_over_nodes_and_rounds():
@@ -144,8 +100,8 @@ def test_the_forecast_of_an_experiment_is_the_mean_share_over_nodes_and_rounds()
     }
     planned = plan.make(config.make(flags))
     samples = np.full(5, 20)
-    found = ood_forecast(planned.config, planned.topology, samples, 4)
-    C = of_strategy(planned.topology, "degCent", 10.0)(0).toarray()
+    found = OodForecast(planned.config, planned.topology, samples).after(4)
+    C = of_strategy(planned.topology, strategy_named("degCent", 10.0))(0).toarray()
     powers = [np.linalg.matrix_power(C, t)[:, 0].mean() for t in range(1, 5)]
     assert found == pytest.approx(np.mean(powers))
 
@@ -160,7 +116,7 @@ def test_the_forecast_of_an_experiment_is_the_mean_share_over_nodes_and_rounds()
 )
 def test_some_experiments_have_no_forecast(flags):
     planned = plan.make(config.make({"topology_file": "star:n=5", "backdoor": True, **flags}))
-    assert ood_forecast(planned.config, planned.topology, np.full(5, 20), 4) is None
+    assert OodForecast(planned.config, planned.topology, np.full(5, 20)).after(4) is None
 
 
 @pytest.mark.parametrize(
@@ -174,9 +130,15 @@ def test_some_experiments_have_no_forecast(flags):
 def test_the_forecast_follows_coefficients_that_change(flags):
     planned = plan.make(config.make({"topology_file": "star:n=5", "backdoor": True, **flags}))
     samples = np.arange(10, 15)
-    rule = Decentralized(planned.topology, None, planned.config.strategy, samples, planned.config.run.seed)
+    links, seed = over_edges(planned.topology, 0, 0), planned.config.run.seed
+    C = StrategyCoefficients(
+        planned.topology, links, planned.config.strategy, {"samples": samples.astype(float)}, seed
+    )
     share, means = np.eye(5)[0], []
     for t in range(5):
-        share = rule.coefficients(t, np.ones(5, bool)) @ share
+        share = C(t, np.ones(len(links), bool)) @ share
         means.append(share.mean())
-    assert ood_forecast(planned.config, planned.topology, samples, 5) == pytest.approx(np.mean(means))
+    forecast = OodForecast(planned.config, planned.topology, samples)
+    # Asked for out of order.
+    assert forecast.after(5) == pytest.approx(np.mean(means))
+    assert forecast.after(2) == pytest.approx(np.mean(means[:2]))

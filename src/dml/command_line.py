@@ -1,27 +1,198 @@
-"""The command line, generated from the fields of the configuration, and its errors.
+"""The command line, generated from the fields of a configuration, and how every script ends.
 
-tyro reads the words; whether a value is right is pydantic's to say (in :mod:`dml.config`), so every
-value reaches it as text and every refusal has one form: the flag, the value, what would be right.
+argparse reads the words. Whether a value is right is pydantic's to say, so every value reaches it as text,
+and every refusal has one form: the flag, the value, and what would be right.
 """
 
-import dataclasses
+import argparse
+import os
 import sys
-from collections.abc import Callable, Iterable, Sequence
-from typing import Annotated, Any, get_args, get_origin
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Annotated, Any, NoReturn, TypeVar, get_args, get_origin
 
-import tyro
+from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
 from dml import messages
-from dml.errors import ArgumentError, DamagedFileError, InputError, UnwritableFileError
-
-_NOT_GIVEN = "\0"
+from dml.errors import (
+    ArgumentError,
+    DamagedFileError,
+    InputError,
+    LostInterchangeError,
+    LostWorkersError,
+    UnwritableFileError,
+)
+from dml.section import Section, input_error, positional, suggestion
 
 PUBLISHED = {"--non_random_data_placement": "--no_random_data_placement"}
 """Published names of switches, and ours."""
 
+_VALUE = "\0"
+"""Put before a value that begins with a dash, which argparse may take for a flag (as it does -1e-3)."""
 
-def _scalar_metavar(annotation: Any) -> str:
+_RIGHT = {"expected one argument": "needs a value", "expected at least one argument": "name at least one"}
+"""What is wrong with a flag, in argparse's words and in ours."""
+
+S = TypeVar("S", bound=Section)
+
+
+def parse(
+    fields: Iterable[tuple[str, str, FieldInfo]],
+    argv: Sequence[str],
+    *,
+    prog: str,
+    description: str,
+    defaults: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """The values that were given, by the name of their flag, as text, tuples of text, and switches.
+
+    Args:
+        fields: (heading in the help, flag, pydantic's field) in the order of the help.
+        argv: the words after the program's name.
+        prog: the program's name.
+        description: what ``--help`` says first.
+        defaults: text that the help shows as a flag's default instead of the field's own.
+
+    Raises:
+        InputError: a word that is no flag, a flag without its value, or a positional field without a word.
+        SystemExit: after ``--help``.
+    """
+    fields = list(fields)
+    parser = _parser(fields, prog, description, defaults or {})
+    try:
+        found, left = parser.parse_known_intermixed_args([_normal(word) for word in argv])
+    except argparse.ArgumentError as error:
+        flag = str(error.argument_name).split("/")[0].removeprefix("--")
+        raise InputError(flag, None, _RIGHT.get(error.message, error.message)) from None
+    if left:
+        raise _unknown(_text(left[0]), [flag for _, flag, _ in fields])
+    given = {flag: _text(value) for flag, value in vars(found).items()}
+    for _, flag, info in fields:
+        mark = positional(info)
+        if mark and info.is_required() and not given.get(flag):
+            wanted = "name at least one" if _is_list(info) else "is missing"
+            raise ArgumentError(mark.name, None, f"{wanted} ({info.description})")
+    return given
+
+
+def parse_section(
+    section: type[S],
+    argv: Sequence[str],
+    *,
+    prog: str,
+    description: str,
+    defaults: Mapping[str, str] | None = None,
+) -> S:
+    """The section that a command line describes; the arguments are those of :func:`parse`.
+
+    Raises:
+        InputError: a word that is no flag, or a value that cannot be right.
+        SystemExit: after ``--help``.
+    """
+    fields = [("", flag, info) for flag, info in section.flags()]
+    given = parse(fields, argv, prog=prog, description=description, defaults=defaults)
+    try:
+        return section(**given)
+    except ValidationError as error:
+        raise input_error(error, section) from None
+
+
+def guard(main: Callable[[], int], go_on: str = "") -> NoReturn:
+    """Runs a script's main and exits; whatever ends it is told in one message, without a traceback.
+
+    The exit code is that of ``main``; 2 after a user's mistake; 1 after a damaged file, a file that cannot be
+    written, or lost workers; 130 after Ctrl-C.
+
+    Args:
+        main: returns the exit code.
+        go_on: what the user can do after an interruption, as the end of a message.
+    """
+    messages.to_stderr()
+    try:
+        code = main()
+    except InputError as error:
+        dashes = "" if isinstance(error, ArgumentError) else "--"
+        code = _tell(f"error: {dashes}{error}", 2)
+    except (DamagedFileError, UnwritableFileError) as error:
+        code = _tell(f"error: {error}", 1)
+    except LostWorkersError as error:
+        code = _tell(f"error: {error}" + (f"\n{go_on}" if go_on else ""), 1)
+        if isinstance(error, LostInterchangeError):
+            os._exit(code)
+    except KeyboardInterrupt:
+        code = _tell("interrupted" + (f": {go_on}" if go_on else ""), 130)
+    except BrokenPipeError:
+        # The reader of our output has gone (`| head`): nothing is left to say, and nobody to say it to.
+        sys.stderr.close()
+        code = 0
+    sys.exit(code)
+
+
+def _tell(message: str, code: int) -> int:
+    print(message, file=sys.stderr, flush=True)
+    return code
+
+
+class _Switch(argparse.Action):
+    """``--x`` and ``--no_x``."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: object,
+        option_string: str | None = None,
+    ) -> None:
+        setattr(namespace, self.dest, option_string == f"--{self.dest}")
+
+
+def _parser(
+    fields: Sequence[tuple[str, str, FieldInfo]], prog: str, description: str, defaults: Mapping[str, str]
+) -> argparse.ArgumentParser:
+    marks = [(mark.name, _is_list(info)) for _, _, info in fields if (mark := positional(info))]
+    words = [f"{name} [{name} ...]" if many else name for name, many in marks]
+    parser = argparse.ArgumentParser(
+        prog,
+        " ".join(["%(prog)s [-h] [OPTIONS]", *words]),
+        description,
+        formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=28),
+        argument_default=argparse.SUPPRESS,
+        exit_on_error=False,
+        allow_abbrev=False,
+    )
+    groups: dict[str, argparse._ArgumentGroup] = {}
+    for heading, flag, info in fields:
+        default = defaults.get(flag, _default(info))
+        about = info.description or ""
+        about += "" if default in ("", "None", "()") else f" (default: {default})"
+        about = about.replace("%", "%%")
+        many: dict[str, Any] = {"nargs": "+"} if _is_list(info) else {}
+        if mark := positional(info):
+            parser.add_argument(flag, metavar=mark.name, help=about, nargs="*" if many else "?")
+            continue
+        if heading and heading not in groups:
+            groups[heading] = parser.add_argument_group(f"{heading} options")
+        group = groups.get(heading, parser)
+        if info.annotation is bool:
+            group.add_argument(f"--{flag}", f"--no_{flag}", dest=flag, action=_Switch, nargs=0, help=about)
+        else:
+            group.add_argument(f"--{flag}", metavar=_metavar(info.annotation), help=about, **many)
+    return parser
+
+
+def _default(info: FieldInfo) -> str:
+    """How the help shows a field's own default; nothing where there is none, or none to tell."""
+    if info.is_required() or info.default_factory_takes_validated_data:
+        return ""
+    default = info.get_default(call_default_factory=True)
+    return " ".join(map(str, default)) if isinstance(default, tuple) else str(default)
+
+
+def _is_list(info: FieldInfo) -> bool:
+    return tuple in (get_origin(info.annotation), *map(get_origin, get_args(info.annotation)))
+
+
+def _metavar(annotation: Any) -> str:
     """How the help names a value of this type."""
     if get_origin(annotation) is Annotated:
         annotation = get_args(annotation)[0]
@@ -33,94 +204,28 @@ def _scalar_metavar(annotation: Any) -> str:
     parts = [part for part in get_args(annotation) if part not in (type(None), ...)]
     if parts and all(isinstance(part, str) for part in parts):
         return "|".join(parts)
-    return "|".join(_scalar_metavar(part) for part in parts)
+    return "|".join(_metavar(part) for part in parts)
 
 
-def _is_list(annotation: Any) -> bool:
-    return get_origin(annotation) is tuple or any(get_origin(part) is tuple for part in get_args(annotation))
+def _normal(word: str) -> str:
+    """A word as argparse is to see it: ``--batch-size=3`` is ``--batch_size=3``."""
+    if word.startswith("--"):
+        flag, equals, value = word[2:].partition("=")
+        flag = "--" + flag.replace("-", "_")
+        return PUBLISHED.get(flag, flag) + equals + value
+    return word if word in ("-h", "-") or not word.startswith("-") else _VALUE + word
 
 
-def _argument(flag: str, info: FieldInfo, default: str) -> tuple[str, Any, Any]:
-    """One field as tyro takes it: booleans are switches, all else is text with a name in the help."""
-    hint = "" if default in ("None", "()") else f"(default: {default})"
-    text = (info.description or "").replace("%", "%%")
-    if info.annotation is bool:
-        arg = tyro.conf.arg(help=text, help_behavior_hint=hint)
-        return flag, Annotated[bool, arg], dataclasses.field(default=bool(info.default))
-    metavar = _scalar_metavar(info.annotation)
-    if _is_list(info.annotation):
-        arg = tyro.conf.arg(help=text, help_behavior_hint=hint, metavar=f"{metavar} [{metavar} ...]")
-        return flag, Annotated[tuple[str, ...], arg], dataclasses.field(default=())
-    arg = tyro.conf.arg(help=text, help_behavior_hint=hint, metavar=metavar)
-    return flag, Annotated[str, arg], dataclasses.field(default=_NOT_GIVEN)
+def _text(value: Any) -> Any:
+    """A value as it was typed."""
+    if isinstance(value, list):
+        return tuple(map(_text, value))
+    return value.removeprefix(_VALUE) if isinstance(value, str) else value
 
 
-def parse(
-    fields: Iterable[tuple[str, str, FieldInfo]],
-    argv: Sequence[str],
-    *,
-    prog: str,
-    description: str,
-    defaults: dict[str, str] | None = None,
-) -> dict[str, Any]:
-    """The flags that were given, as text, switches and lists of text.
-
-    Args:
-        fields: (section, flag, pydantic field) in the order of the help.
-        argv: the words after the program's name.
-        prog: the program's name.
-        description: what ``--help`` says first.
-        defaults: text that the help shows as a flag's default in place of the field's own.
-
-    Raises:
-        SystemExit: after ``--help`` (0), or on a word that is no flag (2).
-    """
-    # Not needed by the scripts that call `guard` alone, and slow: it brings in networkx.
-    from dml.config import default_of
-
-    shown = defaults or {}
-    sections: dict[str, list[tuple[str, Any, Any]]] = {}
-    for section, flag, info in fields:
-        sections.setdefault(section, []).append(
-            _argument(flag, info, shown.get(flag, default_of(flag, info)))
-        )
-    groups = []
-    for section, arguments in sections.items():
-        group: Any = dataclasses.make_dataclass(section.capitalize(), arguments)
-        flat = Annotated[group, tyro.conf.OmitArgPrefixes]
-        groups.append((section, flat, dataclasses.field(default_factory=group)))
-    flags_class: Any = dataclasses.make_dataclass("Flags", groups)
-    argv = [PUBLISHED.get("--" + word[2:].replace("-", "_"), word) for word in argv]
-    parsed = tyro.cli(flags_class, args=argv, prog=prog, description=description, use_underscores=True)
-    words = {word.split("=")[0].replace("-", "_") for word in argv if word.startswith("--")}
-    given: dict[str, Any] = {}
-    for section in sections:
-        for flag, value in vars(getattr(parsed, section)).items():
-            typed = words & {f"__{flag}", f"__no_{flag}"}
-            if typed and value == ():
-                raise InputError(flag, None, "name at least one")
-            if typed if isinstance(value, bool) else value not in (_NOT_GIVEN, ()):
-                given[flag] = value
-    return given
-
-
-def guard(main: Callable[[], int]) -> None:
-    """Runs a script's main and exits: 2 after a user's mistake, 1 for a bad file, with one message."""
-    messages.to_stderr()
-    try:
-        code = main()
-    except InputError as error:
-        dashes = "" if isinstance(error, ArgumentError) else "--"
-        print(f"error: {dashes}{error}", file=sys.stderr)
-        code = 2
-    except (DamagedFileError, UnwritableFileError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        code = 1
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        code = 130
-    except BrokenPipeError:
-        # The reader of our output has gone (`| head`): nothing is left to say, and nobody to say it to.
-        sys.stderr.close()
-        code = 0
-    sys.exit(code)
+def _unknown(word: str, flags: Sequence[str]) -> InputError:
+    if not word.startswith("--"):
+        return ArgumentError(word, None, "belongs to no flag; --help lists them")
+    word = word.partition("=")[0]
+    meant = suggestion(word, [f"--{flag}" for flag in flags])
+    return InputError(word.removeprefix("--"), None, f"there is no such flag{meant}; --help lists them")

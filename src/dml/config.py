@@ -1,7 +1,8 @@
 """The one definition of an experiment: sections of fields, flat by name everywhere a user meets them.
 
-`make` turns flags into an :class:`ExperimentConfig`: defaults that depend on the data set or the
-optimiser are filled in, and a field that nothing reads in this experiment is refused when it was given.
+:func:`make` turns flags into an :class:`ExperimentConfig`: defaults that depend on the data set, the
+optimiser or the algorithm are filled in, and a field that nothing reads in this experiment is refused if it
+was given.
 """
 
 import os
@@ -9,58 +10,64 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, SerializeAsAny, ValidationError
 from pydantic.fields import FieldInfo
 
 from dml.algorithms import config as algorithms
 from dml.algorithms.config import AlgorithmConfig
-from dml.algorithms.registry import EXPERIMENTS, Options
+from dml.algorithms.options import Options
+from dml.algorithms.registry import ALGORITHMS, DEFAULT, check_loss_rule
 from dml.coefficients.config import StrategyConfig
-from dml.coefficients.strategies import STRATEGIES
-from dml.data.config import DATASETS, NEXT_TOKEN, PRESETS, DataConfig, known
+from dml.data.catalogue import DATASET_ALIASES, DATASETS, find_source
+from dml.data.config import DataConfig
 from dml.errors import InputError
 from dml.models.registry import MODELS
-from dml.section import MAX_COUNT, Section, UserPath
+from dml.section import MAX_COUNT, Section, UserPath, input_error, says
 from dml.topology.config import TopologyConfig
 from dml.training.config import OPTIMIZERS, TrainingConfig, obstacle
+from dml.training.engines import ENGINES
 
 MAX_THREADS = 4 * (os.cpu_count() or 1)
-"""More threads than that only wait for one another, so long that nothing else is heard."""
+"""More threads than that only wait for one another."""
 
 
 class RunConfig(Section):
-    """How long, how measured, and where the results go."""
+    """How long, who takes part, how measured, and where the results go."""
 
     rounds: int = Field(10, ge=1, le=MAX_COUNT, description="communication rounds")
     seed: int = Field(0, ge=0, lt=2**32, description="seed of every random number")
-    eval_every: Literal["epoch"] | Annotated[int, Field(ge=1, le=MAX_COUNT)] = Field(
+    participation: float = Field(1.0, gt=0, le=1, description="share of the nodes that take part in a round")
+    eval_every: Annotated[
+        Literal["epoch"] | Annotated[int, Field(ge=1, le=MAX_COUNT)],
+        says("must be epoch, or a number of rounds of at least 1"),
+    ] = Field(
         "epoch", description="measure after each local epoch, or K: after the last epoch of every K-th round"
     )
     out_dir: UserPath = Field(Path("results/single"), description="folder of the results")
     checkpoint_every: int = Field(10, ge=1, le=MAX_COUNT, description="rounds between checkpoints")
     checkpoint_minutes: float = Field(15.0, gt=0, description="minutes between checkpoints, at most")
     keep_checkpoint: bool = Field(
-        True, description="keep the checkpoint at the end, so that more rounds can go on from it"
+        True, description="keep the checkpoint at the end, so that more rounds can continue from it"
     )
     threads: int | None = Field(
         None,
         ge=1,
         le=MAX_THREADS,
-        description="torch threads; where not given 1 under 1 M parameters, else all cores",
+        description="torch threads (default: 1 below a million parameters, else all cores)",
     )
     engine: Literal["auto", "loop", "batched"] = Field(
         "auto",
-        description="train nodes one after another (loop) or all at once (batched): equal but for rounding; "
-        "auto takes the faster one, and stays with that of a file's last rounds",
+        description="train nodes one after another (loop) or all at once (batched), which is equal but for "
+        "rounding; auto takes the faster one, and stays with the engine of a file's last rounds",
     )
-    accelerator: str = Field("auto", description="what the models train on: auto, cpu, cuda:0, xpu:0 ..")
+    accelerator: str = Field("auto", description="what the models train on: auto, cpu, cuda:0, xpu:0, ...")
     ipex: bool = Field(
-        False, description="use the kernels of intel_extension_for_pytorch, on a CPU or Intel's GPUs"
+        False, description="use the kernels of intel_extension_for_pytorch, on a CPU or on Intel's GPUs"
     )
 
-    def reads(self) -> set[str]:
-        """The fields that change this experiment's numbers; rounds only make them more."""
-        return {"seed", "eval_every"}
+
+NUMBERS = {"seed", "eval_every", "participation"}
+"""The fields of :class:`RunConfig` that change numbers; more rounds only make them more."""
 
 
 class ExperimentConfig(Section):
@@ -70,6 +77,7 @@ class ExperimentConfig(Section):
     data: DataConfig
     training: TrainingConfig
     algorithm: AlgorithmConfig
+    options: SerializeAsAny[Options]
     strategy: StrategyConfig
     run: RunConfig
 
@@ -79,71 +87,81 @@ class ExperimentConfig(Section):
 
     def reads(self) -> set[str]:
         """The fields that change this experiment's numbers, by flag name."""
-        parts: list[Any] = [self.data, self.training, self.algorithm, self.run]
-        parts += [self.strategy] if self.algorithm.averages else []
-        return {"topology_file"}.union(*(part.reads() for part in parts)) - self.algorithm.unread()
+        described = self.algorithm.described
+        fields = {"topology_file", "seed", "eval_every"}
+        fields |= {"participation"} if described.participation else set()
+        fields |= self.data.reads() | self.training.reads() | self.algorithm.reads()
+        fields |= self.strategy.reads() if described.strategies else self.options.reads()
+        return fields - described.unread
 
     def decides(self) -> dict[str, Any]:
         """What the experiment's id is made of, but for its graph: the fields it reads, and their values."""
         flat = self.flat()
         return {f: flat[f] for f in sorted(self.reads()) if f not in LATER or flat[f] != LATER[f]}
 
+    def versions(self) -> dict[str, int]:
+        """The versions of the parts of the program that decide its numbers, by part."""
+        parts = {f"model {self.training.model}": MODELS[self.training.model].version}
+        parts[f"algorithm {self.algorithm.algorithm}"] = self.algorithm.described.version
+        if self.algorithm.described.strategies:
+            parts[f"strategy {self.strategy.aggregation_strategy}"] = self.strategy.described.version
+        # The engines that may train it: which one does depends on the accelerator, and on earlier rounds.
+        engines = ["loop"] if self.obstacle() else list(ENGINES)
+        return parts | {f"engine {name}": ENGINES[name].version for name in engines}
+
     @property
     def complete(self) -> bool:
         """Whether a strategy has all nodes exchange models, whatever the edges."""
-        return self.algorithm.averages and STRATEGIES[self.strategy.aggregation_strategy].complete
+        return self.algorithm.described.strategies and self.strategy.described.complete
 
-    def options(self) -> Options:
-        """What the algorithm's rule reads."""
-        return self.algorithm.options(self.run.seed, self.training.momentum)
+    @property
+    def all_to_all(self) -> bool:
+        """Whether every node sends its model to every other one."""
+        return self.complete or self.algorithm.described.all_to_all
 
     def obstacle(self) -> str | None:
-        """What keeps the nodes from training at once, in words; None where they can."""
+        """What keeps the nodes from training at once, in words; None if they can."""
         return obstacle(self.training, self.data.augment)
 
 
-SECTIONS: dict[str, type[Section]] = {
+_OPTIONS = "options"
+_STATIC: dict[str, type[Section]] = {
     name: info.annotation  # type: ignore[misc]
     for name, info in ExperimentConfig.model_fields.items()
+    if name != _OPTIONS
 }
-NOT_NUMBERS = set(RunConfig.model_fields) - RunConfig().reads() | {"data_dir"}
+"""The sections that every experiment has; the options are those of its algorithm."""
+
+NOT_NUMBERS = set(RunConfig.model_fields) - NUMBERS | {"data_dir"}
 """Fields that never change an experiment's numbers: every experiment reads them."""
 
 LEAST_LR = 1e-30
 """Algorithms divide by the learning rate, in fp32."""
 
-LATER: dict[str, Any] = {
-    "algorithm": "decentralized",
-    "local_steps": None,
-    "keep_optimizer": False,
-    "drop_probability": 0.0,
-    "loss_rule": None,
-    "failing_nodes": [],
-    "scheduler": None,
-    "self_weight": None,
-    "augment": False,
-    "prox_coeff": 0.0,
-    "precision": "fp32",
-    "train_test_val": None,
-    "ood_kind": "trigger",
-    "random_bd": False,
-    "random_data_placement": True,
-    "partition": "budgets",
-    "label_placement": "drawn",
-}
-"""Fields that were added after version 0.1, with the value that gives the numbers from before: while a field
-holds it, it stays out of an experiment's id, so that old ids and files stay good."""
+LATER: dict[str, Any] = {}
+"""Fields that were added after version 0.1.0, with the value that gives the numbers from before: while a
+field holds it, it stays out of an experiment's id, so that old ids and files stay good."""
 
 
 def fields() -> Iterator[tuple[str, str, FieldInfo]]:
     """Every field as (section, flag, pydantic's description of it), in the order of the help."""
-    for name, section in SECTIONS.items():
+    for name, section in _STATIC.items():
         for flag, info in section.model_fields.items():
             yield name, flag, info
+        if name == "algorithm":
+            options: dict[str, FieldInfo] = {}
+            for entry in ALGORITHMS.values():
+                options |= entry.options.model_fields
+            for flag, info in options.items():
+                yield name, flag, info
 
 
-def default_of(flag: str, info: FieldInfo) -> str:
-    """The default of a flag, as the help prints it."""
+def shown_defaults() -> dict[str, str]:
+    """The default of every flag, as the help prints it."""
+    return {flag: _shown_default(flag, info) for _, flag, info in fields()}
+
+
+def _shown_default(flag: str, info: FieldInfo) -> str:
     by_dataset = [f"{name} {spec.defaults[flag]}" for name, spec in DATASETS.items() if flag in spec.defaults]
     if by_dataset:
         rest = [] if len(by_dataset) == len(DATASETS) else [f"else {info.default}"]
@@ -156,83 +174,94 @@ def default_of(flag: str, info: FieldInfo) -> str:
     if info.default_factory_takes_validated_data:
         return "None"
     default = str(info.get_default(call_default_factory=True))
-    if flag in algorithms.DEFAULTS:
-        return f"{default}; {algorithms.DEFAULTS[flag]} where --algorithm is not decentralized"
     if flag in algorithms.STEP_DEFAULTS:
         return f"{default}; {algorithms.STEP_DEFAULTS[flag]} with local_steps"
-    own = [f"{name} {values[flag]}" for name, values in algorithms.OWN_DEFAULTS.items() if flag in values]
-    return ", ".join([*own, f"else {default}"]) if own else default
+    return _by_algorithm(flag, default)
 
 
-def input_error(error: ValidationError) -> InputError:
-    """The first fault that pydantic found, in the words of the command line."""
-    first = error.errors(include_url=False)[0]
-    right = first["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
-    if first["type"] == "value_error" and right.startswith("--"):
-        flag, _, right = right.removeprefix("--").partition(" ")
-        return InputError(flag, True, right)
-    names = [
-        part
-        for part in first["loc"]
-        if isinstance(part, str) and not part.startswith(("literal", "constrained"))
-    ]
-    if first["type"] == "extra_forbidden":
-        return InputError(names[-1], first["input"], "there is no such flag; --help lists them")
-    if names and names[0] == "lr_correction":
-        return InputError("lr_correction", first["input"], "must be auto, off, or a number above 0")
-    if names and names[0] == "eval_every":
-        return InputError("eval_every", first["input"], "must be epoch, or a number of rounds of at least 1")
-    return InputError(names[0], first["input"], right)
+def _by_algorithm(flag: str, default: str) -> str:
+    """The default of a flag, and those of the algorithms that have another one."""
+    own = {name: entry.defaults[flag] for name, entry in ALGORITHMS.items() if flag in entry.defaults}
+    others = [name for name in ALGORITHMS if name not in own]
+    if own and len(set(own.values())) == 1 and len(others) < len(own):
+        return f"{default}; {next(iter(own.values()))} unless --algorithm is {' or '.join(others)}"
+    if not own:
+        return default
+    return ", ".join([*(f"{name} {value}" for name, value in own.items()), f"else {default}"])
 
 
 def make(given: Mapping[str, Any], *, drop_unread: bool = False) -> ExperimentConfig:
     """The configuration that flags describe.
 
     Args:
-        given: values by flag name, those alone that were given.
-        drop_unread: leave fields that nothing reads at their default, as a sweep does, whose
-            flags are meant for those of its experiments that read them.
+        given: values by flag name, only those that were given.
+        drop_unread: leave fields that nothing reads at their default, as a sweep does, whose flags are meant
+            for those of its experiments that read them.
 
     Raises:
         InputError: an unknown flag, a value that cannot be right, or a flag that nothing reads.
     """
     flags = dict(given)
-    preset = PRESETS.get(str(flags.get("dataset")), {})
+    preset = DATASET_ALIASES.get(str(flags.get("dataset")), {})
     named = {"dataset": preset.get("dataset", flags.get("dataset", "digits"))}
-    dataset = known(str(named["dataset"]))
-    defaults = dict(dataset.defaults) if dataset else {}
+    defaults = dict(find_source(str(named["dataset"])).defaults)
     optimizer = OPTIMIZERS.get(str(flags.get("optimizer", defaults.get("optimizer", "sgd"))))
-    by_algorithm = algorithms.defaults(str(flags.get("algorithm", "decentralized")), flags)
+    by_algorithm = algorithms.defaults(str(flags.get("algorithm", DEFAULT)), flags)
     by_optimizer = dict(optimizer.defaults) if optimizer else {}
-    values = defaults | by_optimizer | by_algorithm | dict(preset) | flags | named
-    parts = {}
-    for name, section in SECTIONS.items():
-        own = {flag: values.pop(flag) for flag in section.model_fields if flag in values}
-        try:
-            parts[name] = section(**own)
-        except ValidationError as error:
-            fault = input_error(error)
-            if fault.field == "nesterov" and "nesterov" not in flags:
-                # It is the algorithm's own default, and not what the user has to change.
-                fault = InputError("momentum", flags["momentum"], f"must be above 0 for {flags['algorithm']}")
-            raise fault from None
-    for flag in values:
-        raise InputError(flag, values[flag], "there is no such flag; --help lists them")
-    config = ExperimentConfig(**parts)
-    unread = [flag for flag in flags if flag not in config.reads() | NOT_NUMBERS]
+    config = _of(defaults | by_optimizer | by_algorithm | dict(preset) | flags | named, flags)
+    read = config.reads() | NOT_NUMBERS
+    unread = [flag for flag in flags if flag not in read]
     if unread and not drop_unread:
-        about = next(info.description for _, flag, info in fields() if flag == unread[0])
-        remedy = _switch_that_reads(unread[0], flags)
-        right = f"nothing in this experiment reads it: {remedy or 'leave it out'} ({about})"
+        right = f"nothing in this experiment reads it: {_remedy(unread[0], flags)}"
         raise InputError(unread[0], flags[unread[0]], right)
     if unread:
         return make({k: v for k, v in flags.items() if k not in unread})
-    _check_fit(config)
+    _check_algorithm(config)
+    _check_engine(config)
     return config
 
 
-def _switch_that_reads(flag: str, flags: Mapping[str, Any]) -> str:
-    """What to do with a flag that nothing reads: the switch that would have it read, if there is one."""
+def _of(values: Mapping[str, Any], flags: Mapping[str, Any]) -> ExperimentConfig:
+    """The sections of some values; those that no section of this experiment has are left out.
+
+    Args:
+        values: by flag name.
+        flags: those that the user gave.
+
+    Raises:
+        InputError: an unknown flag, or a value that cannot be right.
+    """
+    known_flags = {flag for _, flag, _ in fields()}
+    for flag in values:
+        if flag not in known_flags:
+            raise InputError(flag, values[flag], "there is no such flag; --help lists them")
+    parts: dict[str, Section] = {}
+    for name, section in _STATIC.items():
+        parts[name] = _section(section, values, flags)
+    algorithm = parts["algorithm"]
+    assert isinstance(algorithm, AlgorithmConfig)
+    parts[_OPTIONS] = _section(algorithm.described.options, values, flags)
+    return ExperimentConfig(**parts)
+
+
+def _section(section: type[Section], values: Mapping[str, Any], flags: Mapping[str, Any]) -> Section:
+    own = {flag: values[flag] for flag in section.model_fields if flag in values}
+    try:
+        return section(**own)
+    except ValidationError as error:
+        fault = input_error(error, section)
+        if fault.field == "nesterov" and "nesterov" not in flags:
+            # It is the algorithm's own default, and not what the user has to change.
+            fault = InputError("momentum", flags["momentum"], f"must be above 0 for {flags['algorithm']}")
+        raise fault from None
+
+
+def _remedy(flag: str, flags: Mapping[str, Any]) -> str:
+    """What to do with a flag that nothing reads, and what the flag is."""
+    about = next(info.description for _, name, info in fields() if name == flag)
+    readers = [name for name, entry in ALGORITHMS.items() if flag in entry.options.model_fields]
+    if readers and flags.get("algorithm", DEFAULT) not in readers:
+        return f"take --algorithm {' or '.join(readers)}, or leave it out ({about})"
     for _, switch, info in fields():
         if info.annotation is bool and switch not in flags:
             try:
@@ -240,65 +269,38 @@ def _switch_that_reads(flag: str, flags: Mapping[str, Any]) -> str:
             except InputError:
                 continue
             if flag in other.reads():
-                return f"add --{'no_' if info.default else ''}{switch}, or leave it out"
-    return ""
+                return f"add --{'no_' if info.default else ''}{switch}, or leave it out ({about})"
+    return f"leave it out ({about})"
 
 
 def label_of(flat: Mapping[str, Any]) -> str:
     """What names an experiment's algorithm in files, tables and pictures: its strategy, or the algorithm.
 
     Args:
-        flat: its fields by flag name, also of a file from before there were algorithms.
+        flat: its fields by flag name.
     """
-    algorithm, strategy = flat.get("algorithm", "decentralized"), str(flat["aggregation_strategy"])
-    if algorithm == "decentralized":
+    algorithm, strategy = str(flat["algorithm"]), str(flat["aggregation_strategy"])
+    if algorithm == DEFAULT:
         return strategy
-    own = algorithms.OWN_DEFAULTS.get(algorithm, {}).get("aggregation_strategy", strategy)
-    return str(algorithm) if own == strategy else f"{algorithm}_{strategy}"
+    usual = ALGORITHMS[algorithm].defaults if algorithm in ALGORITHMS else {}
+    own = usual.get("aggregation_strategy", strategy)
+    return algorithm if own == strategy else f"{algorithm}_{strategy}"
 
 
 def from_flat(flat: Mapping[str, Any]) -> ExperimentConfig:
     """The complete configuration that :meth:`ExperimentConfig.flat` gave."""
-    return ExperimentConfig(
-        **{name: section(**{f: flat[f] for f in section.model_fields}) for name, section in SECTIONS.items()}
-    )
+    return _of(flat, flat)
 
 
-def _check_fit(config: ExperimentConfig) -> None:
-    _check_algorithm(config)
-    model, data = MODELS[config.training.model], config.data.spec()
+def _check_engine(config: ExperimentConfig) -> None:
     if config.run.engine == "batched" and config.obstacle():
         right = f"cannot train all nodes at once, because {config.obstacle()}; use loop or auto"
         raise InputError("engine", "batched", right)
-    if data.task == NEXT_TOKEN and config.data.ood_kind != "trigger":
-        right = f"needs images; {config.data.dataset} has trigger alone"
-        raise InputError("ood_kind", config.data.ood_kind, right)
-    if config.data.ood_kind == "rotated" and (len(data.shape) != 3 or data.shape[1] != data.shape[2]):
-        raise InputError(
-            "ood_kind", "rotated", f"needs square images, and those of {config.data.dataset} are not"
-        )
-    if config.data.ood_kind == "heldout_class" and config.data.ood_class >= data.labels:
-        right = f"{config.data.dataset} has the classes 0 to {data.labels - 1}"
-        raise InputError("ood_class", config.data.ood_class, right)
-    if not model.fits(data.shape):
-        shape = " x ".join(map(str, data.shape)) + (" tokens" if data.task == NEXT_TOKEN else "")
-        fitting = ", ".join(name for name, spec in MODELS.items() if spec.fits(data.shape))
-        raise InputError(
-            "model",
-            config.training.model,
-            f"takes {model.takes}, and {config.data.dataset} has {shape}; there fit: {fitting}",
-        )
 
 
 def _check_algorithm(config: ExperimentConfig) -> None:
     chosen, training = config.algorithm, config.training
-    if training.train and training.lr < LEAST_LR:
-        raise InputError("lr", training.lr, f"must be at least {LEAST_LR:g}")
-    known = EXPERIMENTS[chosen.algorithm].loss_rules
-    if chosen.loss_rule is not None and chosen.loss_rule not in known:
-        raise InputError("loss_rule", chosen.loss_rule, f"{chosen.algorithm} knows {', '.join(known)}")
-    if chosen.algorithm == "quasi_global_momentum" and training.train and training.optimizer != "sgd":
-        right = "quasi_global_momentum is a momentum of sgd; give --optimizer sgd"
-        raise InputError("optimizer", training.optimizer, right)
-    if chosen.algorithm == "quasi_global_momentum" and training.train and not training.momentum:
-        raise InputError("momentum", training.momentum, "must be above 0 for quasi_global_momentum")
+    if training.train and 0 < training.lr < LEAST_LR:
+        raise InputError("lr", training.lr, f"must be 0 or at least {LEAST_LR:g}")
+    check_loss_rule(chosen.described, chosen.loss_rule)
+    chosen.described.requires(training)

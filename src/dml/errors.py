@@ -1,4 +1,4 @@
-"""How an experiment is refused: a wrong input, or a file that cannot be read or written."""
+"""How work is refused or ends: a wrong input, a file that cannot be read or written, lost workers."""
 
 LONGEST = 200
 """The number of characters of a value that a message repeats: enough to recognise it."""
@@ -38,3 +38,21 @@ class UnwritableFileError(RuntimeError):
 
 class DamagedFileError(RuntimeError):
     """A result or checkpoint file that cannot be read; it is named and left where it is."""
+
+
+class LostWorkersError(RuntimeError):
+    """No worker of a sweep is left, and none will come."""
+
+
+class LostInterchangeError(LostWorkersError):
+    """The process through which Parsl hands out tasks has ended.
+
+    Parsl does not notice, and waits for it for ever, also when it closes: this process must end without
+    closing it (``os._exit``). The workers end by themselves when they see that it has gone.
+    """
+
+
+def first_line(error: Exception) -> str:
+    """The first line of an error, after its type unless it is one of the library's own."""
+    line = (str(error).splitlines() or [""])[0]
+    return line if type(error).__module__.startswith("dml.") else f"{type(error).__name__}: {line}"

@@ -43,3 +43,9 @@ def above(say: Callable[[str], None]) -> Iterator[None]:
         yield
     finally:
         _above_bar.remove(say)
+
+
+def count(number: int, noun: str) -> str:
+    """A number of things, as text: ``1 topology``, ``3 topologies``."""
+    plural = noun[:-1] + "ies" if noun.endswith("y") else noun + "s"
+    return f"{number} {noun if number == 1 else plural}"

@@ -1,16 +1,20 @@
 """What an experiment will be, known before torch is imported: its graph, OOD nodes, id and file."""
 
-import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from dml.algorithms.living import Living
-from dml.algorithms.registry import EXPERIMENTS
-from dml.coefficients.strategies import STRATEGIES
+from dml.algorithms.node_failures import FailureSchedule
+from dml.algorithms.options import TreeOptions
 from dml.config import ExperimentConfig
+from dml.data.dataset import DatasetSpec
+from dml.data.fit import check_fit
+from dml.data.load import describe_dataset
 from dml.errors import InputError
+from dml.files import check_writable
 from dml.results.identity import Identity, identify
 from dml.topology import Topology, read
+from dml.topology.trees import Tree
 
 
 @dataclass(frozen=True)
@@ -20,12 +24,14 @@ class Plan:
     Args:
         config: with the OOD nodes by number.
         topology: the graph.
+        dataset: what is known of the data set.
         identity: id and name.
         result: path of the result file.
     """
 
     config: ExperimentConfig
     topology: Topology
+    dataset: DatasetSpec
     identity: Identity
     result: Path
 
@@ -36,25 +42,34 @@ class Plan:
         return (1 if training.local_steps else training.epochs) if training.train else 0
 
     @property
+    def measured_every(self) -> int | None:
+        """Rounds between measurements, or None for a measurement after every epoch."""
+        every = self.config.run.eval_every
+        return None if every == "epoch" else every
+
+    @property
     def points(self) -> int:
         """Measurements over all rounds, the one after the last aggregation not counted."""
-        every, rounds = self.config.run.eval_every, self.config.run.rounds
-        if every == "epoch":
-            return rounds * max(1, self.epochs)
-        return -(-rounds // every)
+        every, rounds = self.measured_every, self.config.run.rounds
+        return rounds * max(1, self.epochs) if every is None else -(-rounds // every)
 
 
-def make(config: ExperimentConfig, topology: Topology | None = None) -> Plan:
-    """Reads the graph, names the OOD nodes and finds the place of the result.
+def make(
+    config: ExperimentConfig, topology: Topology | None = None, there: Mapping[str, Path] | None = None
+) -> Plan:
+    """Reads the graph, describes the data set, names the OOD nodes and finds the place of the result.
+
+    A folder of images is converted here if that has not been done.
 
     Args:
         config: the experiment.
         topology: its graph, where it has been read already.
+        there: the files of the folder of the results (`files_by_id`), where they have been listed already.
 
     Raises:
         InputError: the graph cannot be read or made, an OOD node is none of its nodes, the strategy
-            or algorithm does not run on it or on what failing nodes leave of it, or the folder of the results
-            cannot be written.
+            or algorithm does not run on it or on what failing nodes leave of it, the data set cannot be used,
+            model or OOD data do not fit it, or the folder of the results cannot be written.
     """
     topology = topology or read(config.topology.topology_file, seed=config.run.seed)
     if config.data.backdoor:
@@ -65,41 +80,46 @@ def make(config: ExperimentConfig, topology: Topology | None = None) -> Plan:
         data = config.data.model_copy(update={"backdoor_node_idx": tuple(int(node) for node in nodes)})
         config = config.model_copy(update={"data": data})
     _check_runs(config, topology)
-    for failure in Living(topology.n, config.algorithm.failing_nodes).failures():
+    for failure in FailureSchedule(topology.n, config.algorithm.failing_nodes).failures():
         try:
-            _check_runs(config, topology.part(failure.left)[0])
+            _check_runs(config, topology.part(failure.remaining)[0])
         except InputError as error:
-            right = f"what is left does not go on: {error}"
+            right = f"the remaining nodes cannot continue: {error}"
             raise InputError("failing_nodes", failure.text, right) from None
+    dataset = describe_dataset(config.data)
+    check_fit(config.data, config.training.model, dataset)
     check_writable(config.run.out_dir)
-    identity = identify(config, topology)
-    return Plan(config, topology, identity, identity.result(config.run.out_dir))
+    identity = identify(config, topology, dataset)
+    return Plan(config, topology, dataset, identity, identity.result(config.run.out_dir, there))
 
 
 def _check_runs(config: ExperimentConfig, topology: Topology) -> None:
     """Refuses a graph on which the strategy or the algorithm does not run."""
-    if config.algorithm.averages:
-        STRATEGIES[config.strategy.aggregation_strategy].check(topology)
+    described = config.algorithm.described
+    if described.strategies:
+        config.strategy.described.check(topology)
         _check_losses(config, topology)
-    config.algorithm.check(topology, config.options())
+    described.admits(topology, config.options, config.run.seed)
 
 
 def _check_losses(config: ExperimentConfig, topology: Topology) -> None:
     """A strategy that looks at models cannot stand in for those that did not arrive."""
-    chosen, name = config.algorithm, config.strategy.aggregation_strategy
-    rule = chosen.loss_rule or EXPERIMENTS[chosen.algorithm].loss_rules[0]
-    lossy = chosen.drop_probability > 0 or bool((topology.weights < 1).any())
-    if lossy and rule != "renormalise" and STRATEGIES[name].needs_softmax:
+    strategy, rule = config.strategy.described, config.algorithm.chosen_loss_rule
+    lossy = config.algorithm.drop_probability > 0 or bool((topology.weights < 1).any())
+    looks = strategy.needs_softmax or strategy.reduction is not None
+    if lossy and rule != "renormalise" and looks:
+        name = config.strategy.aggregation_strategy
         right = f"{name} looks at models, also at those that were lost; give renormalise"
         raise InputError("loss_rule", rule, right)
 
 
-def check_writable(folder: Path) -> None:
-    """Raises InputError unless the folder can be written, or made and then written."""
-    there = folder.expanduser().absolute()
-    while not there.exists() and there != there.parent:
-        there = there.parent
-    if not there.is_dir():
-        raise InputError("out_dir", folder, f"{there} is a file; give a folder that can be written")
-    if not os.access(there, os.W_OK | os.X_OK):
-        raise InputError("out_dir", folder, f"{there} cannot be written; give a folder that can")
+def trees_of(config: ExperimentConfig, topology: Topology) -> tuple[Tree, ...]:
+    """The trees that the algorithm runs over; none if it needs none.
+
+    Args:
+        config: the experiment.
+        topology: its graph, or the part of it that remains when nodes have failed.
+    """
+    if not isinstance(config.options, TreeOptions):
+        return ()
+    return config.options.choose(topology, config.run.seed)

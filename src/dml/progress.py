@@ -1,73 +1,62 @@
-"""How far a long call is: a bar on a terminal, a line every so often in a file. Always on stderr."""
+"""How far a long call has come, on stderr: a bar on a terminal, otherwise a line now and then."""
 
 import contextlib
 import sys
 import time
 from types import TracebackType
+from typing import TYPE_CHECKING, Self
 
 from dml import messages
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bar
 
 SECONDS_BETWEEN_LINES = 10.0
 
 
 class Progress:
-    """Progress of a counted piece of work.
+    """The progress of work that can be counted.
 
     Args:
-        what: of the bar, a word or two.
+        what: what is counted, in a word or two.
         total: how much there is to do.
         done: how much of it was done before.
     """
 
     def __init__(self, what: str, total: int, done: int = 0) -> None:
-        from rich.console import Console
-        from rich.progress import (
-            BarColumn,
-            MofNCompleteColumn,
-            TextColumn,
-            TimeElapsedColumn,
-            TimeRemainingColumn,
-        )
-        from rich.progress import Progress as Bar
-
-        self._console = Console(stderr=True)
         self._what, self._total, self._start, self._from = what, total, time.monotonic(), done
         self._last_line = time.monotonic()
-        self._messages = contextlib.ExitStack()
-        self._bar = Bar(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}"),
-            console=self._console,
-            transient=False,
-            disable=not self._console.is_terminal,
-        )
-        self._task = self._bar.add_task(what, total=total, completed=done, note="")
+        self._entered = contextlib.ExitStack()
+        self._bar = _bar(what, total, done) if sys.stderr.isatty() else None
 
-    def __enter__(self) -> "Progress":
-        self._bar.start()
-        self._messages.enter_context(messages.above(self.say))
+    def __enter__(self) -> Self:
+        if self._bar:
+            self._entered.enter_context(self._bar)
+        self._entered.enter_context(messages.above(self._say))
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._messages.close()
-        self._bar.stop()
+        self._entered.close()
 
-    def update(self, done: int, note: str = "") -> None:
-        """Shows how much is done, with a few words on what it brought."""
+    def update(self, done: int, note: str = "", total: int | None = None) -> None:
+        """Shows how much is done.
+
+        Args:
+            done: how much.
+            note: a few words on what it brought.
+            total: how much there is to do, if that is more or less than was thought.
+        """
+        if total is not None:
+            self._total = total
         # A reader of our messages that has gone (`2>&1 | head`) must not end the work.
         with contextlib.suppress(OSError, ValueError):
             self._update(done, note)
 
     def _update(self, done: int, note: str) -> None:
-        if self._console.is_terminal:
-            self._bar.update(self._task, completed=done, note=note)
+        if self._bar:
+            self._bar.update(self._bar.task_ids[0], total=self._total, completed=done, note=note)
             return
         now = time.monotonic()
         if now - self._last_line < SECONDS_BETWEEN_LINES and done < self._total:
@@ -81,15 +70,27 @@ class Progress:
             file=sys.stderr,
         )
 
-    def expect(self, total: int) -> None:
-        """There is more, or less, to do than was thought."""
-        self._total = total
-        self._bar.update(self._task, total=total)
+    def _say(self, line: str) -> None:
+        """Prints a line above the bar."""
+        if self._bar:
+            self._bar.console.print(line, markup=False, highlight=False, soft_wrap=True)
+        else:
+            print(line, file=sys.stderr, flush=True)
 
-    def say(self, line: str) -> None:
-        """A line above the bar."""
-        with contextlib.suppress(OSError, ValueError):
-            if self._console.is_terminal:
-                self._bar.console.print(line, markup=False, highlight=False, soft_wrap=True)
-            else:
-                print(line, file=sys.stderr, flush=True)
+
+def _bar(what: str, total: int, done: int) -> "Bar":
+    from rich import progress
+    from rich.console import Console
+
+    bar = progress.Progress(
+        progress.TextColumn("{task.description}"),
+        progress.BarColumn(bar_width=24),
+        progress.MofNCompleteColumn(),
+        progress.TimeElapsedColumn(),
+        progress.TextColumn("left"),
+        progress.TimeRemainingColumn(),
+        progress.TextColumn("{task.fields[note]}"),
+        console=Console(stderr=True),
+    )
+    bar.add_task(what, total=total, completed=done, note="")
+    return bar

@@ -50,8 +50,10 @@ def _mix(z: NDArray[np.uint64]) -> NDArray[np.uint64]:
     return z ^ (z >> np.uint64(31))
 
 
-def uniforms(seed: int, purpose: str, step: int, i: ArrayLike, j: ArrayLike) -> NDArray[np.float64]:
-    """One uniform number in [0, 1) for each directed message (i, j) of a round.
+def uniforms(
+    seed: int, purpose: str, step: int | NDArray[np.int64], i: ArrayLike, j: ArrayLike
+) -> NDArray[np.float64]:
+    """One uniform number in [0, 1) for each directed message (i, j) of a step.
 
     The value of a message is a hash of its own key, so it stays the same whatever other messages
     there are; the arrays are hashed at once.
@@ -59,7 +61,7 @@ def uniforms(seed: int, purpose: str, step: int, i: ArrayLike, j: ArrayLike) -> 
     Args:
         seed: the experiment's seed.
         purpose: what the numbers are for, such as ``"link"``.
-        step: the round.
+        step: the round; or the number of each message on its link, [k].
         i: receivers, [k].
         j: senders, [k].
     """
@@ -84,10 +86,23 @@ def words(seed: int, purpose: str, step: int, i: ArrayLike, count: int) -> NDArr
 
 
 def _hash(
-    seed: int, purpose: str, step: int, i: NDArray[np.int64], j: NDArray[np.int64]
+    seed: int,
+    purpose: str,
+    step: int | NDArray[np.int64],
+    i: NDArray[np.int64],
+    j: NDArray[np.int64],
 ) -> NDArray[np.uint64]:
-    """64 bits for each pair (i, j) of a step; i and j are broadcast."""
-    start = np.random.SeedSequence(_words(seed, purpose, (step,))).generate_state(1, np.uint64)
+    """64 bits for each pair (i, j) of a step; i and j are broadcast, and the steps if there are several."""
+    if isinstance(step, np.ndarray):
+        steps, which = np.unique(step, return_inverse=True)
+        start = np.concatenate([_start(seed, purpose, s) for s in steps.tolist()])[which]
+    else:
+        start = _start(seed, purpose, step)
     with np.errstate(over="ignore"):
         h = _mix(i.astype(np.uint64) * _GAMMA + start)
         return _mix(h + j.astype(np.uint64) * _GAMMA + _GAMMA)
+
+
+def _start(seed: int, purpose: str, step: int) -> NDArray[np.uint64]:
+    words = np.random.SeedSequence(_words(seed, purpose, (step,))).generate_state(1, np.uint64)
+    return words.astype(np.uint64, copy=False)

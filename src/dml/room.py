@@ -8,8 +8,7 @@ import psutil
 import torch
 
 from dml import accelerators
-from dml.algorithms.registry import EXPERIMENTS
-from dml.data.config import NEXT_TOKEN
+from dml.data.dataset import NEXT_TOKEN
 from dml.errors import InputError
 from dml.models.cost import size_of
 from dml.plan import Plan
@@ -62,12 +61,12 @@ def _remembered(size: int, plan: Plan) -> int:
     lossy = config.algorithm.drop_probability > 0 or bool((topology.weights < 1).any())
     # Where nodes fail, the models of the others are copied, and the algorithm's momentum for all.
     left = 2 * topology.n if config.algorithm.failing_nodes else 0
-    return 4 * size * (left + EXPERIMENTS[config.algorithm.algorithm].rows(topology.n, topology.m, lossy))
+    return 4 * size * (left + config.algorithm.described.memory(topology.n, topology.m, lossy))
 
 
 def data(plan: Plan) -> int:
     """Bytes of the training and test data, as models read them."""
-    spec = plan.config.data.spec()
+    spec = plan.dataset
     # Tokens are kept as bytes, images as float32; a sample has a label and a number, int64.
     a_sample = math.prod(spec.shape) * (1 if spec.task == NEXT_TOKEN else 4) + 16
     return sum(spec.sizes) * a_sample

@@ -1,7 +1,8 @@
-"""A polite end: a signal asks a run to stop at its next round, after its checkpoint."""
+"""What signals do to a run: ask it to stop at its next round, after its checkpoint, or interrupt it."""
 
 import signal
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -19,10 +20,10 @@ class StopRequest:
 
 @contextmanager
 def stop_on_signals(say: str = "") -> Iterator[StopRequest]:
-    """Turns SIGINT (Ctrl-C) and SIGTERM into a request; a second Ctrl-C interrupts at once.
+    """Turns SIGINT (Ctrl-C) and SIGTERM into a request to stop; a second Ctrl-C interrupts at once.
 
     Args:
-        say: printed on stderr at the first Ctrl-C, so that nobody waits without knowing what for.
+        say: printed on stderr at the first Ctrl-C, so that the user knows what the program still waits for.
     """
     request = StopRequest()
 
@@ -39,3 +40,20 @@ def stop_on_signals(say: str = "") -> Iterator[StopRequest]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def interrupt_on_sigterm() -> Iterator[None]:
+    """Turns SIGTERM into a KeyboardInterrupt, so that what is open is closed; only in the main thread."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # no signal arrives elsewhere
+        return
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -5,25 +5,33 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from populations import population_of
 from torch import nn
 
 from dml import randomness
-from dml.algorithms.decentralized import Decentralized
-from dml.algorithms.rounds import Rounds
+from dml.algorithms.algorithm import Setup
+from dml.algorithms.decentralized import ALGORITHM
+from dml.algorithms.options import Options
 from dml.coefficients.config import StrategyConfig
+from dml.coefficients.of_rounds import StrategyCoefficients
 from dml.coefficients.strategies import STRATEGIES
 from dml.data.ood import NodeData
-from dml.population import Population
+from dml.exchange.in_memory import InMemory
+from dml.exchange.links import all_to_all
+from dml.execution.execution import drive
+from dml.execution.rounds import Rounds
 from dml.topology import Topology, make
 from dml.training.config import TrainingConfig
+from dml.training.learning_rate import constant
 from dml.training.loop import LoopEngine
+from dml.training.orders import Passes
 
 INPUTS, LABELS = 4, 3
 MODEL_BYTES = 4 * (INPUTS * LABELS + LABELS)
 
 
-def parts(topology, strategy="unweighted", *, epochs=0, seed=0, **fields):
-    """Real models of 15 parameters, float64, on 5 random samples a node."""
+def parts(topology, strategy="unweighted", *, epochs=0, seed=0, participation=1.0, **fields):
+    """Real models of 15 parameters, float64, on 5 random samples per node."""
     rng = np.random.default_rng(seed)
     n = topology.n
     data = NodeData(
@@ -33,16 +41,52 @@ def parts(topology, strategy="unweighted", *, epochs=0, seed=0, **fields):
         np.zeros(n, np.int64),
         list(np.arange(5 * n).reshape(n, 5)),
     )
-    population = Population(lambda: nn.Linear(INPUTS, LABELS), n, seed, dtype=torch.float64)
+    population = population_of(lambda: nn.Linear(INPUTS, LABELS), n, seed, dtype=torch.float64)
     # With momentum, so that a round that does not start its optimisers afresh is seen.
     training = TrainingConfig(lr=0.5, batch_size=2, momentum=0.5)
-    engine = LoopEngine(population, data, training, True, seed)
+    orders = Passes(data.samples, training.batch_size, True, np.full(n, seed))
+    engine = LoopEngine(population, data, training, orders, False)
     softmax = STRATEGIES[strategy].needs_softmax
     config = StrategyConfig(aggregation_strategy=strategy, **{"softmax": softmax, **fields})
-    samples = rng.integers(1, 100, size=n)
-    rule = Decentralized(topology, population, config, samples, seed)
+    links = all_to_all(topology, 0, seed) if STRATEGIES[strategy].complete else None
+    models = population.X[:, : population.size]
+    exchange = InMemory(topology, models, seed=seed, links=links)
+    exchange.headers["samples"] = rng.integers(1, 100, size=n).astype(float)
+    coefficients = StrategyCoefficients(topology, exchange.links, config, exchange.headers, seed)
+    setup = Setup(
+        topology,
+        models,
+        exchange,
+        Options(),
+        ALGORITHM.loss_rules[0],
+        seed,
+        coefficients=coefficients,
+        tensors=population.tensors,
+    )
     training = training.model_copy(update={"train": epochs > 0, "epochs": max(1, epochs)})
-    return rule, Rounds(rule, population.X, engine, training, config.participation, seed), population
+    rounds = Rounds(
+        ALGORITHM.make(setup),
+        models,
+        engine.orders.batches,
+        training,
+        constant(training.lr),
+        participation,
+        seed,
+    )
+    return coefficients, Driven(rounds, engine), population
+
+
+class Driven:
+    """Rounds, and the engine that answers them."""
+
+    def __init__(self, rounds, engine):
+        self.rounds, self.engine = rounds, engine
+
+    def advance(self, number, measure):
+        return drive(self.rounds.advance(number, measure), self.engine.train).traffic
+
+    def selected(self, number):
+        return self.rounds.taking_part(number)
 
 
 def algorithm(*args, **fields):
@@ -141,48 +185,11 @@ def test_a_node_cut_off_keeps_its_model_bit_for_bit(strategy):
     assert (after[[2, 3]] != before[[2, 3]]).any(axis=1).all()
 
 
-@pytest.mark.parametrize(
-    ("n", "participation", "count"),
-    [(10, 0.7, 7), (30, 0.1, 3), (100, 0.29, 29), (16, 0.5, 8), (7, 0.5, 3), (5, 0.01, 1), (5, 1.0, 5)],
-)
-def test_how_many_take_part(n, participation, count):
-    round_of, _ = algorithm(make(f"cycle:n={n}"), participation=participation)
-    assert round_of.selected(0).sum() == count
-
-
-def test_over_rounds_every_node_is_selected_as_often():
-    round_of, _ = algorithm(make("cycle:n=8"), participation=0.25)
-    rounds = 1000
-    chosen = np.array([round_of.selected(number) for number in range(rounds)])
-    error = np.sqrt(0.25 * 0.75 / rounds)
-    assert (np.abs(chosen.mean(axis=0) - 0.25) < 4 * error).all()
-    # Without memory: taking part now says nothing of the next round.
-    assert abs((chosen[1:] & chosen[:-1]).mean() - 0.25**2) < 0.02
-    assert np.array_equal(round_of.selected(17), chosen[17])
-
-
-def test_each_epoch_is_announced_before_the_aggregation():
-    round_of, population = algorithm(make("cycle:n=4"), epochs=3, participation=0.5)
-    seen = []
-    round_of.advance(5, lambda epoch, loss, accuracy: seen.append((epoch, loss, accuracy)))
-    selected = round_of.selected(5)
-    assert [epoch for epoch, _, _ in seen] == [0, 1, 2]
-    for _, loss, accuracy in seen:
-        assert (np.isfinite(loss) == selected).all()
-        assert (np.isfinite(accuracy) == selected).all()
-    without, _ = algorithm(make("cycle:n=4"), epochs=0)
-    seen.clear()
-    without.advance(0, lambda epoch, loss, accuracy: seen.append((epoch, loss, accuracy)))
-    assert len(seen) == 1
-    assert np.isnan(seen[0][1]).all()
-    assert population.X.isfinite().all()
-
-
 def links_that_work(topology, rounds, seed=0):
     """[rounds, n, n]: whether i used j's model, read off the coefficients of the run."""
-    rule, _, _ = parts(topology, seed=seed)
-    everybody = np.ones(topology.n, bool)
-    return np.array([rule.coefficients(r, everybody).toarray() > 0 for r in range(rounds)])
+    exchange = InMemory(topology, torch.zeros(topology.n, 1), seed=seed)
+    C = StrategyCoefficients(topology, exchange.links, StrategyConfig(), {}, seed)
+    return np.array([C(r, exchange.links.arrived(r)).toarray() > 0 for r in range(rounds)])
 
 
 def test_a_link_of_probability_0_3_works_in_30_percent_of_the_rounds_each_direction_apart():
@@ -266,36 +273,17 @@ def test_traffic_is_a_model_for_each_neighbour_that_would_use_it(strategy, parti
             assert traffic.edges.sum() == traffic.sent.sum()
 
 
-def test_a_run_that_goes_on_from_a_saved_state_ends_bit_for_bit_the_same():
-    topology = make("barabasi_albert:n=6,m=2,seed=0")
-    topology = topology.with_weights(np.full(topology.m, 0.6), "weighted")
-    straight, population = algorithm(topology, "random", epochs=2, participation=0.5)
-    for number in range(2):
-        straight.advance(number, ignore)
-    X = population.X.clone()
-    state = {name: array.copy() for name, array in straight.state().items()}
-    for number in (2, 3):
-        straight.advance(number, ignore)
-
-    resumed, other = algorithm(topology, "random", epochs=2, participation=0.5)
-    other.X.copy_(X)
-    resumed.load_state(state)
-    for number in (2, 3):
-        resumed.advance(number, ignore)
-    assert torch.equal(other.X, population.X)
-
-
 def test_a_schedule_reaches_the_coefficients_of_its_round_whoever_came_before():
     fields = {"softmax": True, "softmax_coeff": 10.0}
     schedule = {"scheduler": "CA", "T_0": 4, "eta_min": -10.0}
     scheduled, _, _ = parts(make("star:n=5"), "degCent", **fields, **schedule)
-    everybody = np.ones(5, bool)
+    arrived = np.ones(8, bool)
     # Rounds 0, 2 and 4 have s = 10, 0 and, after the restart, 10; asked for out of order.
     for number, s in ((4, 10.0), (2, 0.0), (0, 10.0)):
-        constant, _, _ = parts(make("star:n=5"), "degCent", **{**fields, "softmax_coeff": s})
+        constant_s, _, _ = parts(make("star:n=5"), "degCent", **{**fields, "softmax_coeff": s})
         np.testing.assert_allclose(
-            scheduled.coefficients(number, everybody).toarray(),
-            constant.coefficients(number, everybody).toarray(),
+            scheduled(number, arrived).toarray(),
+            constant_s(number, arrived).toarray(),
             rtol=0,
             atol=1e-14,
         )

@@ -4,13 +4,14 @@ import networkx as nx
 import numpy as np
 import pytest
 import torch
+from rules import after, before
 
-from dml.algorithms import links
 from dml.algorithms.build import build
-from dml.algorithms.registry import Options
-from dml.algorithms.relay import Relays
-from dml.algorithms.relay_sum import RelaySum
 from dml.errors import InputError
+from dml.exchange import links
+from dml.exchange.in_memory import InMemory
+from dml.exchange.relay_sum import RelaySum
+from dml.exchange.relays import Relays
 from dml.topology import Topology, make, trees
 
 RNG = np.random.default_rng
@@ -25,7 +26,16 @@ def matrix(n, width, seed=0):
 
 
 def whole(topology, S, remember="hold", overlap=False, drop=0.0):
-    return RelaySum(links.over_edges(topology, drop, 0), remember, overlap, S)
+    channel = InMemory(topology, S, drop=drop).send(np.arange(topology.m))
+    return RelaySum(channel, remember, overlap, S)
+
+
+def totals(relay, S, t):
+    """One round: S holds s on entry, the totals on exit; n_i is returned."""
+    relay.begin(t)
+    for part in relay.slices():
+        relay.total(S[:, part], part, out=S[:, part])
+    return relay.counts
 
 
 @pytest.mark.parametrize("n", [2, 3, 7, 16, 40, 64])
@@ -35,7 +45,7 @@ def test_a_constant_reaches_everybody_exactly_after_as_many_rounds_as_the_diamet
     relay, D = whole(topology, S), nx.diameter(topology.graph())
     for t in range(D):
         total = S.clone()
-        counts = relay(total, t)
+        counts = totals(relay, total, t)
         assert (counts < n).any() == (t < D - 1)
     assert (total / n - S.mean(0)).abs().max() <= 1e-12
 
@@ -62,7 +72,7 @@ def test_a_pulse_comes_as_late_as_it_is_far(overlap):
     relay = whole(topology, pulse, overlap=overlap)
     for t in range(13):
         S = pulse.clone() if t == 0 else torch.zeros_like(pulse)
-        counts = relay(S, t)
+        counts = totals(relay, S, t)
         np.testing.assert_array_equal(S.numpy(), delay == t)
         np.testing.assert_array_equal(counts, (delay <= t).sum(1))
 
@@ -74,9 +84,8 @@ def test_several_trees_share_the_columns(width, strided):
     chosen = trees.choose(topology, "two_chains")
     assert len({tuple(tree.edges) for tree in chosen}) == 2
     S = matrix(6, width)
-    relays = Relays(
-        [links.over_edges(topology, 0.0, 0, tree.edges) for tree in chosen], "hold", False, strided, S
-    )
+    slices = "strided" if strided else "contiguous"
+    relays = Relays(InMemory(topology, S), chosen, "hold", False, slices, counters=0)
     for t in range(6):
         total = S.clone()
         for piece in relays.round(t):
@@ -87,7 +96,7 @@ def test_several_trees_share_the_columns(width, strided):
 def test_two_trees_send_half_a_model_over_each_edge():
     topology = make("cycle:n=6")
     X = torch.zeros(6, 9)
-    traffic = build("relaysgd", topology, X, Options(tree="two_chains")).after(X, 0, 1.0)
+    traffic = after(build("relaysgd", topology, X, tree="two_chains"), X, 0, 1.0)
     halves = 4 * (5 + 1), 4 * (4 + 1)
     assert set(traffic.edges.ravel()) == {*halves, sum(halves)}
     assert traffic.sent.sum() == traffic.edges.sum() == 10 * sum(halves)
@@ -104,28 +113,28 @@ def test_kappa_is_what_an_impulse_and_a_drift_show(text, kappa):
     rule = build("relaysgd", topology, X)
     for t in range(600):
         X += t == 0
-        rule.after(X, t, 1.0)
+        after(rule, X, t, 1.0)
     assert 1 / X.mean().item() == pytest.approx(rule.lr_factor, abs=1e-6)
     X.zero_()
     rule = build("relaysgd", topology, X)
     for t in range(600):
-        before = X.mean().item()
+        earlier = X.mean().item()
         X += 1
-        rule.after(X, t, 1.0)
-    assert 1 / (X.mean().item() - before) == pytest.approx(rule.lr_factor, abs=1e-6)
+        after(rule, X, t, 1.0)
+    assert 1 / (X.mean().item() - earlier) == pytest.approx(rule.lr_factor, abs=1e-6)
 
 
 @pytest.mark.parametrize(("name", "options"), [("relaysgd", {"overlap": True}), ("relay_mix", {})])
 def test_the_factor_of_other_relays_is_what_a_drift_shows(name, options):
     topology = make("chain:n=8")
     X = torch.zeros(8, 1, dtype=torch.float64)
-    rule = build(name, topology, X, Options(**options))
+    rule = build(name, topology, X, **options)
     for t in range(600):
-        before = X.mean().item()
-        rule.before(X, t)
+        earlier = X.mean().item()
+        before(rule, X, t)
         X += 1
-        rule.after(X, t, 1.0)
-    assert 1 / (X.mean().item() - before) == pytest.approx(rule.lr_factor, abs=1e-6)
+        after(rule, X, t, 1.0)
+    assert 1 / (X.mean().item() - earlier) == pytest.approx(rule.lr_factor, abs=1e-6)
 
 
 def test_two_nodes_are_all_reduce():
@@ -137,7 +146,7 @@ def test_two_nodes_are_all_reduce():
         step = matrix(2, 4, t + 1)
         for Z, rule in ((X, relay), (Y, mean)):
             Z.sub_(0.1 * (Z + step))
-            rule.after(Z, t, 0.1)
+            after(rule, Z, t, 0.1)
         assert (X - Y).abs().max() <= 1e-14
 
 
@@ -147,12 +156,10 @@ def test_two_nodes_are_all_reduce():
 def test_zero_gradients_keep_equal_models(c, rule, drop):
     topology = make("chain:n=16")
     X = torch.ones(16, 3, dtype=torch.float64)
-    mix = build(
-        "relay_mix", topology, X, Options(consensus_strength=c, loss_rule=rule, drop_probability=drop)
-    )
+    mix = build("relay_mix", topology, X, consensus_strength=c, loss_rule=rule, drop_probability=drop)
     for t in range(60):
-        mix.before(X, t)
-        mix.after(X, t, 0.1)
+        before(mix, X, t)
+        after(mix, X, t, 0.1)
         assert (X - 1).abs().max() <= 1e-12
 
 
@@ -201,16 +208,17 @@ def outcome(topology, drop):
 def test_relays_of_models_are_the_plain_loop(rule, drop, overlap, c):
     n, width = 9, 3
     topology = tree_of(nx.random_labeled_tree(n, seed=1))
-    options = Options(loss_rule=rule, drop_probability=drop, overlap=overlap, consensus_strength=c)
+    options = {"loss_rule": rule, "drop_probability": drop, "overlap": overlap}
+    options |= {} if c == 1 else {"consensus_strength": c}
     x = np.ones((n, width))
     X = torch.from_numpy(x.copy())
-    relay = build("relaysgd" if c == 1 else "relay_mix", topology, X, options)
+    relay = build("relaysgd" if c == 1 else "relay_mix", topology, X, **options)
     plain, arrives, x0 = Plain(topology, width), outcome(topology, drop), x.copy()
     for t in range(15):
         step = RNG(t).standard_normal((n, width))
-        relay.before(X, t)
+        before(relay, X, t)
         X.mul_(0.9).add_(torch.from_numpy(step))
-        relay.after(X, t, 0.1)
+        after(relay, X, t, 0.1)
         h = 0.9 * x + step
         s = c * x + (h - x)
         total, count = plain.totals(s, arrives(t), rule == "hold_last", overlap)
@@ -227,13 +235,13 @@ def test_relays_of_updates_are_the_plain_loop(rule, drop):
     topology = tree_of(nx.random_labeled_tree(n, seed=2))
     x = np.ones((n, width))
     X = torch.from_numpy(x.copy())
-    relay = build("relaysgd_grad", topology, X, Options(loss_rule=rule, drop_probability=drop))
+    relay = build("relaysgd_grad", topology, X, loss_rule=rule, drop_probability=drop)
     plain, arrives, running = Plain(topology, width), outcome(topology, drop), np.zeros((n, width))
     for t in range(25):
         step = RNG(t).standard_normal((n, width))
-        relay.before(X, t)
+        before(relay, X, t)
         X.mul_(0.9).add_(torch.from_numpy(step))
-        relay.after(X, t, 0.1)
+        after(relay, X, t, 0.1)
         u = -0.1 * x + step
         running += u
         if rule == "hold_last":
@@ -253,20 +261,20 @@ def test_how_many_values_a_total_held_and_how_old_its_messages_were(name, rule, 
     n = 9
     topology = tree_of(nx.random_labeled_tree(n, seed=4))
     X, arrives, plain = matrix(n, 2), outcome(topology, drop), Plain(topology, 1)
-    relay = build(name, topology, X, Options(loss_rule=rule, drop_probability=drop, overlap=overlap))
+    relay = build(name, topology, X, loss_rule=rule, drop_probability=drop, overlap=overlap)
     assert all(np.isnan(row).all() for row in relay.measures().values())
     sent = {}
     for t in range(15):
-        relay.before(X, t)
-        relay.after(X, t, 0.1)
+        before(relay, X, t)
+        after(relay, X, t, 0.1)
         counts = plain.totals(np.zeros((n, 1)), arrives(t), rule == "hold_last", overlap)[1]
-        before = dict(sent)
+        earlier = dict(sent)
         for edge in plain.m:
             if arrives(t)(*edge):
                 sent[edge] = t
             elif rule != "hold_last":
                 sent.pop(edge, None)
-        used = before if overlap else sent
+        used = earlier if overlap else sent
         age = [
             max([t - used[j, i] for j in plain.neighbours[i] if (j, i) in used], default=0) for i in range(n)
         ]
@@ -276,44 +284,26 @@ def test_how_many_values_a_total_held_and_how_old_its_messages_were(name, rule, 
         assert {row.dtype for row in found.values()} == {np.dtype("float32")}
 
 
-def test_a_checkpoint_from_before_the_relays_were_measured_goes_on():
-    topology, X = make("chain:n=4"), matrix(4, 3)
-    rule = build("relaysgd", topology, X)
-    rule.after(X, 0, 0.1)
-    old = {
-        name: value for name, value in rule.state().items() if not name.endswith(("_values", "_age", "_ages"))
-    }
-    assert old.keys() == rule.memory().keys()
-    other, Y = build("relaysgd", topology, X), X.clone()
-    other.load_state(old)
-    assert np.isnan(other.measures()["relay_values"]).all()
-    for t in (1, 2):
-        rule.after(X, t, 0.1)
-        other.after(Y, t, 0.1)
-    assert torch.equal(X, Y)
-    assert rule.measures()["relay_values"].tolist() == other.measures()["relay_values"].tolist() == [4.0] * 4
-
-
 def test_of_several_trees_the_least_values_and_the_greatest_age_are_told():
     topology = make("cycle:n=6")
     X = torch.zeros(6, 4)
-    relay = build("relaysgd", topology, X, Options(tree="two_chains", overlap=True))
+    relay = build("relaysgd", topology, X, tree="two_chains", overlap=True)
     alone = [whole(Topology(6, topology.edges[tree.edges], np.ones(5), "tree"), X[:, :2], overlap=True)
              for tree in trees.choose(topology, "two_chains")]  # fmt: skip
     for t in range(7):
-        relay.after(X, t, 0.1)
-        counts = [one(X[:, :2].clone(), t) for one in alone]
+        after(relay, X, t, 0.1)
+        counts = [totals(one, X[:, :2].clone(), t) for one in alone]
         np.testing.assert_array_equal(relay.measures()["relay_values"], np.min(counts, 0))
         np.testing.assert_array_equal(relay.measures()["relay_age"], np.full(6, min(t, 1)))
 
 
 def test_a_cycle_is_no_tree():
     with pytest.raises(InputError, match=r"tree given: .* so a cycle"):
-        build("relaysgd", make("cycle:n=6"), torch.zeros(6, 2), Options(tree="given"))
+        build("relaysgd", make("cycle:n=6"), torch.zeros(6, 2), tree="given")
 
 
 def test_a_graph_in_parts_has_no_tree():
     parts = Topology(4, [(0, 1), (2, 3)], np.ones(2), "parts")
     for choice in ("auto", "given", "random"):
         with pytest.raises(InputError, match="only 2 of the 4 nodes"):
-            build("relaysgd", parts, torch.zeros(4, 2), Options(tree=choice))
+            build("relaysgd", parts, torch.zeros(4, 2), tree=choice)

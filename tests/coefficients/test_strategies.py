@@ -1,24 +1,27 @@
 """Coefficients (A1), held against a direct loop over neighbours."""
 
 import math
+from functools import partial
 
 import networkx as nx
 import numpy as np
 import pytest
 import torch
+from coefficients.test_similarity import plain_similarity
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from populations import population_of
 from scipy.sparse import csr_array
-from test_similarity import plain_similarity
 from torch import nn
 
 from dml import randomness
-from dml.algorithms.decentralized import Decentralized
-from dml.coefficients.centrality import CENTRALITIES, ON_CONNECTED, centrality
 from dml.coefficients.config import StrategyConfig
+from dml.coefficients.of_rounds import StrategyCoefficients
+from dml.coefficients.similarity import cosine_similarity
 from dml.coefficients.strategies import STRATEGIES, Context, by_score, with_self_weight
-from dml.population import Population
+from dml.exchange.links import all_to_all, over_edges
 from dml.topology import Topology, make
+from dml.topology.centrality import CENTRALITIES, ON_CONNECTED, centrality
 
 BY_SIMILARITY = ["degCent_sim", "betCent_sim"]
 SCORED = ["random", "degCent", "betCent", *BY_SIMILARITY, *CENTRALITIES]
@@ -33,14 +36,21 @@ def random_topology(rng, n, density, failing, connected=False):
 
 
 def coefficients(topology, config, samples, seed, number, selected, population=None):
+    make_links = all_to_all if STRATEGIES[config.aggregation_strategy].complete else over_edges
+    links = make_links(topology, 0, seed)
+    C = StrategyCoefficients(topology, links, config, {"samples": samples.astype(float)}, seed)
+    C.taking_part = selected
     # Most coefficients look at the graph alone, and need no models.
-    algorithm = Decentralized(topology, population, config, samples, seed)
-    return algorithm.coefficients(number, selected)
+    if population is not None:
+        C.similarity = partial(
+            cosine_similarity, lambda columns: population.X[:, columns], population.tensors
+        )
+    return C(number, links.arrived(number))
 
 
 def models(name, n, seed):
     """Random models, for the strategies that look at them."""
-    return Population(lambda: nn.Linear(2, 2), n, seed) if name in BY_SIMILARITY else None
+    return population_of(lambda: nn.Linear(2, 2), n, seed) if name in BY_SIMILARITY else None
 
 
 def working_neighbourhoods(topology, seed, number):
@@ -164,7 +174,7 @@ def neighbourhoods(topology, scores, softmax):
     """C of artificial scores on a graph whose links all work."""
     near = working_neighbourhoods(topology, 0, 0)
     indptr = np.cumsum([0, *map(len, near)])
-    ctx = Context(topology, indptr, np.concatenate(near), 0, np.ones(topology.n, int), softmax, 0, None)
+    ctx = Context(topology, indptr, np.concatenate(near), 0, {}, softmax, 0, None)
     return by_score(ctx, np.array(scores, float), softmax).toarray()
 
 
@@ -249,7 +259,7 @@ def test_centrality_and_samples_decide_who_weighs_most():
 @pytest.mark.parametrize("coefficient", [3.0, -3.0])
 def test_the_neighbour_least_alike_decides_whom_a_row_turns_to(coefficient):
     # The hub of a star and its leaves 1, 2, 3; the models are vectors in a plane.
-    population = Population(lambda: nn.Linear(2, 1, bias=False), 4, 0)
+    population = population_of(lambda: nn.Linear(2, 1, bias=False), 4, 0)
     angles = np.radians([0, 10, 80, 10])
     population.X[:, :2] = torch.from_numpy(np.stack([np.cos(angles), np.sin(angles)], axis=1))
     config = StrategyConfig(aggregation_strategy="degCent_sim", softmax=True, softmax_coeff=coefficient)
@@ -268,7 +278,7 @@ def test_of_neighbours_equally_unlike_the_lower_index_decides():
     everybody, samples = np.ones(4, bool), np.ones(4, int)
     config = StrategyConfig(aggregation_strategy="degCent_sim", softmax=True)
     for unlike, weighs_most in (([0, 2], 0), ([2], 1)):
-        population = Population(lambda: nn.Linear(9, 5), 4, 3, same=True)
+        population = population_of(lambda: nn.Linear(9, 5), 4, 3, same=True)
         with torch.no_grad():
             population.X[unlike] *= -1
         C = coefficients(make("chain:n=4"), config, samples, 0, 0, everybody, population).toarray()
@@ -277,7 +287,7 @@ def test_of_neighbours_equally_unlike_the_lower_index_decides():
 
 def test_what_rounding_alone_tells_apart_is_a_tie():
     # Nodes 0 and 2 have the same model in other lengths, so other last bits of the same cosine with node 1.
-    population = Population(lambda: nn.Linear(9, 5), 4, 3, dtype=torch.float64)
+    population = population_of(lambda: nn.Linear(9, 5), 4, 3, dtype=torch.float64)
     config = StrategyConfig(aggregation_strategy="degCent_sim", softmax=True)
     everybody, samples = np.ones(4, bool), np.ones(4, int)
     model = population.X[0].clone()
@@ -289,7 +299,7 @@ def test_what_rounding_alone_tells_apart_is_a_tie():
 
 
 def test_models_that_are_all_the_same_are_told_apart_by_nothing_but_the_index():
-    population = Population(lambda: nn.Linear(9, 5), 9, 3, same=True)
+    population = population_of(lambda: nn.Linear(9, 5), 9, 3, same=True)
     config = StrategyConfig(aggregation_strategy="degCent_sim", softmax=True)
     topology = make("barabasi_albert:n=9,m=2,seed=0")
     everybody, samples = np.ones(9, bool), np.ones(9, int)
@@ -299,7 +309,7 @@ def test_models_that_are_all_the_same_are_told_apart_by_nothing_but_the_index():
 
 
 def test_a_model_that_is_not_finite_is_the_least_alike():
-    population = Population(lambda: nn.Linear(9, 5), 4, 3, same=True)
+    population = population_of(lambda: nn.Linear(9, 5), 4, 3, same=True)
     with torch.no_grad():
         population.X[2, 7] = float("nan")
         population.X[0] *= -1

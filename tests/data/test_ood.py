@@ -1,16 +1,17 @@
-"""OOD data (A6): how many samples carry the trigger, which, where, and what the trigger looks like."""
+"""OOD data: how many samples become OOD, which ones, and what is measured with them."""
 
 import math
 from fractions import Fraction
 
 import numpy as np
 import pytest
+from data.test_trigger import with_patch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dml.data.config import DataConfig
-from dml.data.load import Dataset
-from dml.data.ood import add_trigger, cut_test_set, place, spread_over_labels, target_labels
+from dml.data.dataset import Dataset
+from dml.data.ood import cut_test_set, place, spread_over_labels
 from dml.errors import InputError
 
 
@@ -35,16 +36,6 @@ def identity(x):
     return x[:, 0, -1, -1].astype(int)
 
 
-def with_patch(image, side):
-    """The plain rule, pixel by pixel."""
-    result = image.copy()
-    for channel in range(image.shape[0]):
-        for row in range(side):
-            for column in range(side):
-                result[channel, row, column] = 5.0 if channel == 0 else 0.0
-    return result
-
-
 def quota(counts, k):
     """k spread in proportion to counts by largest remainder, in fractions; ties by class index."""
     exact = [Fraction(int(c) * k, int(sum(counts))) for c in counts]
@@ -53,24 +44,6 @@ def quota(counts, k):
     for c in order[: k - sum(whole)]:
         whole[c] += 1
     return whole
-
-
-@pytest.mark.parametrize(("size", "side"), [(8, 2), (16, 2), (28, 4), (32, 4)])
-@pytest.mark.parametrize("channels", [1, 3])
-def test_the_patch_lies_top_left_in_the_first_channel(size, side, channels):
-    x = np.random.default_rng(0).random((3, channels, size, size), dtype=np.float32)
-    before = x.copy()
-    result = add_trigger(x)
-    assert np.array_equal(result, np.stack([with_patch(image, side) for image in x]))
-    assert np.array_equal(x, before)
-    assert (result != x).any(axis=1).sum() == 3 * side * side
-
-
-def test_what_the_trigger_commands():
-    y = np.array([0, 1, 8, 9])
-    assert target_labels(y, 10, True).tolist() == [0, 0, 0, 0]
-    assert target_labels(y, 10, False).tolist() == [1, 2, 9, 0]
-    assert y.tolist() == [0, 1, 8, 9]
 
 
 @given(

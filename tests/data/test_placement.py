@@ -1,14 +1,14 @@
-"""Which part lies on which node (A5), and a class that the OOD nodes alone hold."""
+"""Which part lies on which node, and a class that only OOD nodes hold."""
 
 import networkx as nx
 import numpy as np
 import pytest
 
-from dml import config, experiment, results
+from dml import config, experiment, plan, results
 from dml.data.config import DataConfig
-from dml.data.load import Dataset
-from dml.data.partition import budgets
-from dml.data.placement import arranged, by_labels, centrality, share_out
+from dml.data.dataset import NEXT_TOKEN, Dataset
+from dml.data.partitions.budgets import budgets
+from dml.data.placement import by_labels, by_size, placement_scores, share_out
 from dml.errors import InputError
 from dml.topology import Topology, make
 
@@ -17,7 +17,7 @@ PARTS = [np.arange(k) for k in (5, 1, 9, 3, 7)]
 
 def placed(topology, **flags):
     data = DataConfig(random_data_placement=False, **flags)
-    return [len(part) for part in arranged(PARTS, make(topology), data)]
+    return [len(part) for part in by_size(PARTS, make(topology), data)]
 
 
 def plain(score, sizes, offset):
@@ -48,23 +48,27 @@ def test_any_centrality_places_the_parts(metric, offset):
         "harmonic": nx.harmonic_centrality,
         "pagerank": nx.pagerank,
     }[metric](nx.Graph(topology.edges.tolist()))
-    score = [round(of_networkx[i], 9) for i in range(12)]
-    assert (
-        np.argsort(centrality(topology, metric).round(9), kind="stable").tolist()
-        == np.argsort(score, kind="stable").tolist()
-    )
+    found = placement_scores(topology, metric)
+    scale = 11 if metric == "degree" else 1
+    np.testing.assert_allclose(found, [scale * of_networkx[i] for i in range(12)], rtol=1e-12)
+    score = found.round(9)
     sizes = np.random.default_rng(0).permutation(12) + 1
     data = DataConfig(
         random_data_placement=False,
         centrality_metric_data_placement=metric,
         offset_clients_data_placement=offset,
     )
-    parts = arranged([np.arange(k) for k in sizes], topology, data)
+    parts = by_size([np.arange(k) for k in sizes], topology, data)
     assert [len(part) for part in parts] == plain(score, sizes, offset)
 
 
-def test_at_random_the_parts_stay_as_they_were_drawn():
-    assert arranged(PARTS, make("star:n=5"), DataConfig()) is PARTS
+def test_only_a_placement_by_size_moves_the_parts():
+    data, topology = dataset(), make("star:n=5")
+    drawn = share_out(data, topology, DataConfig(sample_alpha=1), (), 0)
+    placed_by_size = share_out(data, topology, DataConfig(sample_alpha=1, random_data_placement=False), (), 0)
+    assert [len(part) for part in drawn] != [len(part) for part in placed_by_size]
+    assert sorted(part.tolist() for part in drawn) == sorted(part.tolist() for part in placed_by_size)
+    assert placed_by_size[0].size == max(part.size for part in drawn)
 
 
 def dataset(train=200, labels=5):
@@ -153,10 +157,10 @@ def test_labels_are_placed_by_hand():
     ("flags", "says"),
     [
         ({"partition": "equal", "sample_alpha": 3}, "sample_alpha 3: nothing in this experiment reads it"),
-        ({"partition": "even"}, "partition even: must be 'budgets' or 'equal'"),
+        ({"partition": "even"}, "partition even: no such partition; there are: budgets, equal"),
         (
             {"partition": "equal", "random_data_placement": False},
-            "no_random_data_placement: puts the largest part .* --partition equal are all of one size",
+            "no_random_data_placement: puts the largest part .* those of partition equal are all of one size",
         ),
         (
             {"label_placement": "mixed", "random_data_placement": False},
@@ -177,14 +181,13 @@ def test_labels_are_placed_by_hand():
 )  # fmt: skip
 def test_what_cannot_be_right_is_refused(flags, says):
     with pytest.raises(InputError, match=says):
-        config.make(flags)
+        plan.make(config.make(flags))
 
 
 def test_an_experiment_of_equal_amounts_has_an_id_of_its_own_and_runs(small):
-    old = config.make({}).decides()
-    assert {"partition", "label_placement"} & set(old) == set()
+    drawn = config.make({}).decides()
     new = config.make({"partition": "equal", "label_placement": "clustered"}).decides()
-    assert new == {k: v for k, v in old.items() if k != "sample_alpha"} | {
+    assert new == {k: v for k, v in drawn.items() if k != "sample_alpha"} | {
         "partition": "equal", "label_placement": "clustered"
     }  # fmt: skip
     flags = {"partition": "equal", "label_alpha": 0.1, "backdoor": True, "train_test_val": (0.8, 0.2)}
@@ -197,7 +200,7 @@ def test_sequences_of_tokens_are_dealt_out_in_equal_amounts_too():
     """By their coefficients."""
     rng = np.random.default_rng(0)
     x, y = rng.integers(14, size=(100, 8)).astype(np.uint8), np.arange(100) % 5
-    data = Dataset(x, y, x, y, 5, task="next token")
+    data = Dataset(x, y, x, y, 5, task=NEXT_TOKEN, trigger=lambda x: (np.ones(len(x), bool), x))
     flags = DataConfig(dataset="tiny_mem", partition="equal", label_alpha=0.01)
     parts = share_out(data, make("cycle:n=5"), flags, (), 0)
     assert [len(part) for part in parts] == [20] * 5

@@ -1,4 +1,4 @@
-"""Each node's own training, validation and test data (A4), and what is measured on them."""
+"""Each node's own training, validation and test data, and what is measured on them."""
 
 import math
 from fractions import Fraction
@@ -84,21 +84,22 @@ def test_what_is_measured_is_the_accuracy_on_a_nodes_own_share(small, tmp_path):
     result = results.load(path)
     samples = result.arrays["data/samples"]
     assert 0.58 < samples.sum() / 1437 < 0.62
-    # The last row, computed anew from the checkpoint and the definition.
+    # The last row, computed again from the checkpoint and the definition.
     import h5py
 
-    from dml.data.load import load
-    from dml.data.partition import partition
-    from dml.models.registry import build
+    from dml.data.load import load_dataset
+    from dml.data.partitions.budgets import BudgetOptions, budget_partition
+    from dml.models.registry import build_model
 
-    data = load("digits", made.data.data_dir, 0)
-    parts = partition(data.train_y, 4, 10, 1000, 0.5, 0, 3)
+    data = load_dataset(made.data, 0)
+    options = BudgetOptions(sample_alpha=1000, label_alpha=0.5)
+    parts = budget_partition(data.train_y, 4, 10, options, 0, least=3)
     cut = split(parts, data.train_y, 10, flags["train_test_val"], 0)
     with h5py.File(path.with_suffix(".ckpt")) as file:
         X = torch.from_numpy(file["X"][()])
     for name in ("test", "val"):
         for node in range(4):
-            model = build("mlp", (1, 8, 8), 10)
+            model = build_model("mlp", (1, 8, 8), 10)
             torch.nn.utils.vector_to_parameters(X[node, :4810], model.parameters())
             own = cut[name][node]
             hits = (model(torch.from_numpy(data.train_x[own])).argmax(1).numpy() == data.train_y[own]).mean()

@@ -22,7 +22,7 @@ from image_files import parquet_folder
 
 from dml import config, experiment, results
 from dml.algorithms.build import build
-from dml.algorithms.registry import ALGORITHMS, EXPERIMENTS, Options
+from dml.algorithms.registry import ALGORITHMS
 from dml.coefficients.strategies import STRATEGIES
 from dml.quadratics.problem import RandomQuadratics, run
 from dml.topology import make
@@ -59,7 +59,7 @@ def _strategies() -> dict[str, dict[str, Any]]:
     for schedule in ("exp", "CA", "osc"):
         flags = {"aggregation_strategy": "degCent", "softmax": True, "rounds": 4, "scheduler": schedule}
         cases[f"degCent, s by {schedule}"] = {**flags, **({} if schedule == "exp" else {"T_0": 2})}
-    for rule in EXPERIMENTS["decentralized"].loss_rules:
+    for rule in ALGORITHMS["decentralized"].loss_rules:
         cases[f"decentralized, {rule}"] = {**LOSSY, "loss_rule": rule, "aggregation_strategy": "weighted"}
     cases["betCent_sim, renormalise"] = {**LOSSY, "aggregation_strategy": "betCent_sim", "softmax": True}
     cases["participation 0.5"] = {"participation": 0.5}
@@ -72,6 +72,8 @@ def _strategies() -> dict[str, dict[str, Any]]:
 def _algorithms() -> dict[str, dict[str, Any]]:
     cases: dict[str, dict[str, Any]] = {}
     for name, algorithm in ALGORITHMS.items():
+        if name == "decentralized":
+            continue
         own: dict[str, Any] = {"algorithm": name, **STEPS}
         if name == "d2":
             own["edge_weight"] = 0.1
@@ -186,7 +188,7 @@ def measure_quadratics(text: str) -> dict[str, list[float]]:
     name, graph = text.split("@")
     topology = make(f"{graph}:n=9", 0)
     problem = RandomQuadratics(topology.n, d=6, zeta2=1.0, noise=0.1, seed=3)
-    trace = run(problem, lambda X: build(name, topology, X, Options(seed=3)), 0.1, 12, momentum=0.5)
+    trace = run(problem, lambda X: build(name, topology, X, seed=3), 0.1, 12, momentum=0.5)
     return {"errors": list(trace.errors)}
 
 

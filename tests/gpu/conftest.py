@@ -5,10 +5,11 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
+from populations import ByRound, population_of
 
 from dml import accelerators, config
 from dml.data.ood import NodeData
-from dml.models.registry import build
+from dml.models.registry import build_model
 from dml.population import Population
 from dml.training.batched import BatchedEngine
 from dml.training.loop import LoopEngine
@@ -37,7 +38,7 @@ def nvidia(card: torch.device) -> torch.device:
 
 
 @pytest.fixture
-def trainer() -> Callable[..., tuple[Population, LoopEngine | BatchedEngine]]:
+def trainer() -> Callable[..., tuple[Population, ByRound]]:
     """Makes four nodes of a model on a device, and the engine that trains them on made data."""
 
     def make(
@@ -46,7 +47,7 @@ def trainer() -> Callable[..., tuple[Population, LoopEngine | BatchedEngine]]:
         device: torch.device,
         samples: tuple[int, ...] = (7, 12, 1, 9),
         **flags: object,
-    ) -> tuple[Population, LoopEngine | BatchedEngine]:
+    ) -> tuple[Population, ByRound]:
         rng, shape = np.random.default_rng(0), SHAPES[model]
         tokens = len(shape) == 1
         x = [
@@ -60,10 +61,10 @@ def trainer() -> Callable[..., tuple[Population, LoopEngine | BatchedEngine]]:
         numbers = np.split(np.arange(sum(samples)), np.cumsum(samples)[:-1])
         made = config.make({"optimizer": "adamw", "batch_size": 4, "lr": 1e-3, **flags}).training
         settings = {"n_layer": 2} if model == "decoder" else {}
-        population = Population(
-            lambda: build(model, shape, LABELS, settings), len(samples), seed=0, device=device
+        population = population_of(
+            lambda: build_model(model, shape, LABELS, settings), len(samples), seed=0, device=device
         )
         data = NodeData(x, y, counts, counts[:, 0], numbers)
-        return population, ENGINES[engine](population, data, made, True, 0)
+        return population, ByRound(ENGINES[engine], population, data, made)
 
     return make

@@ -6,14 +6,14 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from scipy.sparse import csr_array
+from populations import population_of
+from rules import average
 from torch import nn
 
 from dml import accelerators, experiment, results, room
 from dml import plan as planning
 from dml.data.ood import TestSets
 from dml.errors import InputError
-from dml.population import Population
 from dml.results import checkpoint
 from dml.training.evaluate import Evaluator
 
@@ -153,15 +153,15 @@ def test_models_are_measured_as_on_the_cpu_and_the_host_waits_for_their_sums_alo
     assert np.abs(other.tp - reference.tp).max() <= 2
 
 
-def test_mixing_is_the_cpus_and_a_model_that_is_not_finite_reaches_its_readers_alone(card):
+def test_an_average_is_the_cpus_and_a_model_that_is_not_finite_reaches_its_readers_alone(card):
     C = np.array([[0.5, 0.5, 0, 0], [0, 1, 0, 0], [0.25, 0, 0.25, 0.5], [0, 0, 0.5, 0.5]])
     found = []
     for device in (CPU, card):
-        population = Population(lambda: nn.Linear(300, 200), 4, seed=0, device=device)
-        population.mix(csr_array(C))
+        population = population_of(lambda: nn.Linear(300, 200), 4, seed=0, device=device)
+        average(population.X, C)
         finite = population.X.cpu().numpy().copy()
         population.X[3] = torch.inf
-        population.mix(csr_array(C))
+        average(population.X, C)
         found.append((finite, population.X.isfinite().all(1).tolist()))
     assert _close(found[1][0], found[0][0], 1e-6)
     assert found[1][1] == found[0][1] == [True, True, False, False]

@@ -10,7 +10,9 @@ from dml.models.dropout import Dropout, attach
 
 def layers(p=0.25, seed=0):
     model = nn.Sequential(Dropout(p), nn.Identity(), Dropout(p))
-    return model, attach(model, seed)
+    batch = attach(model)
+    batch.seed = seed
+    return model, batch
 
 
 def mask(layer, batch, samples, passes=0, width=(7, 5)):
@@ -80,7 +82,7 @@ def test_training_without_knowing_the_samples_is_an_error():
 
 
 def test_a_model_without_dropout_has_nothing_to_tell():
-    assert attach(nn.Sequential(nn.Linear(2, 2), nn.ReLU()), 0) is None
+    assert attach(nn.Sequential(nn.Linear(2, 2), nn.ReLU())) is None
 
 
 def test_masks_leave_torchs_generator_alone():

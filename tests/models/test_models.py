@@ -1,20 +1,19 @@
-"""The models: as many parameters as the arithmetic of their papers says, living in a population's matrix."""
+"""The models have the parameters that their papers say, and live in a population's matrix."""
 
 import inspect
 import itertools
 import math
-from importlib import import_module
 
 import numpy as np
 import pytest
 import torch
-from scipy.sparse import csr_array
+from populations import population_of
+from rules import average
 from torch.nn import functional
 
 from dml.models import decoder as decoders
 from dml.models.dropout import attach
-from dml.models.registry import MODELS, build
-from dml.population import Population
+from dml.models.registry import MODELS, build_model
 
 CIFAR, MNIST, DIGITS, TOKENS = (3, 32, 32), (1, 28, 28), (1, 8, 8), (150,)
 
@@ -126,18 +125,16 @@ def shape_of(name):
 def test_parameters_are_as_many_as_the_paper_says(name):
     by_hand, stated = COUNTS[name]
     with torch.device("meta"):
-        model = build(name, shape_of(name), 14 if name == "decoder" else 10, SETTINGS.get(name))
+        model = build_model(name, shape_of(name), 14 if name == "decoder" else 10, SETTINGS.get(name))
     assert sum(p.numel() for p in model.parameters()) == by_hand() == stated
-    module = import_module(f"dml.models.{MODELS[name].module}")
-    # The number stands in the docstring of whatever builds it.
-    assert f"{stated:,}" in getattr(module, MODELS[name].builder).__doc__
+    # The number stands in the docstring of the function that builds the model.
+    assert f"{stated:,}" in MODELS[name].build.__doc__
 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_a_builder_takes_the_fields_that_its_model_reads(name):
     spec = MODELS[name]
-    builder = getattr(import_module(f"dml.models.{spec.module}"), spec.builder)
-    assert set(inspect.signature(builder).parameters) == {"shape", "labels"} | spec.reads
+    assert set(inspect.signature(spec.build).parameters) == {"shape", "labels"} | spec.reads
 
 
 FITS = {
@@ -160,8 +157,8 @@ def test_which_models_fit_which_inputs(shape):
     ids=str,
 )
 def test_a_model_that_fits_runs_on_a_last_batch_of_one_too(name, shape):
-    model = build(name, shape, 7, SMALL.get(name))
-    batch = attach(model, 0)
+    model = build_model(name, shape, 7, SMALL.get(name))
+    batch = attach(model)
     if batch is not None:
         batch.samples = np.array([5])
     if len(shape) == 1:
@@ -180,14 +177,14 @@ CHEAP = {
 
 @pytest.mark.parametrize("name", CHEAP)
 def test_a_model_lives_in_the_population(name):
-    """Training moves its own row and batch statistics, with finite gradients; mixing mixes them all."""
+    """Training moves its own row and batch statistics, with finite gradients; averages take in all of it."""
     shape = CHEAP[name]
-    population = Population(lambda: build(name, shape, 5, SMALL.get(name)), 2, 0)
+    population = population_of(lambda: build_model(name, shape, 5, SMALL.get(name)), 2, 0)
     model = population.modules[0]
     floats = [*model.parameters(), *(b for b in model.buffers() if b.is_floating_point())]
     assert population.size == sum(t.numel() for t in floats)
     before = population.X.clone()
-    batch = attach(model, 0)
+    batch = attach(model)
     if batch is not None:
         batch.samples = np.arange(3)
     generator = torch.Generator().manual_seed(0)
@@ -209,23 +206,23 @@ def test_a_model_lives_in_the_population(name):
             assert (buffer != 0).any(), buffer_name
     # Not all: weights behind a ReLU that stayed shut have no gradient.
     assert (population.X[0] != before[0]).float().mean() > 0.2
-    population.mix(csr_array(np.full((2, 2), 0.5)))
+    average(population.X, np.full((2, 2), 0.5))
     assert torch.equal(population.X[0], population.X[1])
     population.check_views()
 
 
 def test_different_starts_and_the_same_start_hold_for_every_initialisation():
     for name in ("vit", "decoder"):
-        population = Population(lambda name=name: build(name, CHEAP[name], 5, SMALL.get(name)), 2, 0)
+        population = population_of(lambda name=name: build_model(name, CHEAP[name], 5, SMALL.get(name)), 2, 0)
         assert not torch.equal(population.X[0], population.X[1])
-        again = Population(lambda name=name: build(name, CHEAP[name], 5, SMALL.get(name)), 2, 0)
+        again = population_of(lambda name=name: build_model(name, CHEAP[name], 5, SMALL.get(name)), 2, 0)
         assert torch.equal(population.X, again.X)
 
 
 def test_without_batch_norm_vggs_start_lets_the_images_through():
     """He et al.: the signal keeps its size over eight convolutions, by chance to a factor of a few."""
     torch.manual_seed(0)
-    model = build("vgg11", CIFAR, 10).eval()
+    model = build_model("vgg11", CIFAR, 10).eval()
     convolutions = [layer for layer in model if isinstance(layer, torch.nn.Conv2d)]
     assert len(convolutions) == 8
     for layer in convolutions:
@@ -244,7 +241,7 @@ def test_without_batch_norm_vggs_start_lets_the_images_through():
 @pytest.mark.parametrize("layers", [1, 4])
 def test_the_decoders_start_is_gpt_2s(layers):
     torch.manual_seed(0)
-    model = build("decoder", TOKENS, 14, {"n_layer": layers})
+    model = build_model("decoder", TOKENS, 14, {"n_layer": layers})
     std = 0.8 / math.sqrt(128)
     for name, tensor in model.named_parameters():
         if name.endswith("bias"):
@@ -258,7 +255,7 @@ def test_the_decoders_start_is_gpt_2s(layers):
 
 def test_the_decoder_is_causal_and_its_embeddings_are_tied():
     torch.manual_seed(0)
-    model = build("decoder", TOKENS, 14, {"n_layer": 2}).double()
+    model = build_model("decoder", TOKENS, 14, {"n_layer": 2}).double()
     assert sum(p.numel() for p in model.parameters()) == decoder(2)
     x = torch.randint(14, (2, 20))
     y = x.clone()
@@ -274,7 +271,7 @@ def test_the_decoder_is_causal_and_its_embeddings_are_tied():
 
 
 def model_without(model, token):
-    other = build("decoder", TOKENS, 14, {"n_layer": 2}).double()
+    other = build_model("decoder", TOKENS, 14, {"n_layer": 2}).double()
     other.load_state_dict(model.state_dict())
     with torch.no_grad():
         other.tokens.weight[token] -= 1
@@ -283,7 +280,7 @@ def model_without(model, token):
 
 def test_a_decoders_block_equals_the_formula_written_out():
     torch.manual_seed(0)
-    model = build("decoder", (9,), 14, {"n_layer": 1}).double()
+    model = build_model("decoder", (9,), 14, {"n_layer": 1}).double()
     tokens = torch.randint(14, (9,))
     b = model.blocks[0]
     x = model.tokens.weight[tokens] + model.places.weight
@@ -306,7 +303,7 @@ def test_a_decoders_block_equals_the_formula_written_out():
 
 def test_mobilenet_adds_where_nothing_changes_shape():
     with torch.device("meta"):
-        model = build("mobilenetv2", CIFAR, 10)
+        model = build_model("mobilenetv2", CIFAR, 10)
     adds = [module.adds for module in model if hasattr(module, "adds")]
     assert len(adds) == 17
     assert sum(adds) == 1 + 2 + 3 + 2 + 2
@@ -315,7 +312,7 @@ def test_mobilenet_adds_where_nothing_changes_shape():
 @pytest.mark.parametrize(("name", "side"), [("resnet18", 4), ("mobilenetv2", 4), ("vgg11", 1), ("vgg16", 1)])
 def test_the_side_that_is_left_before_the_mean(name, side):
     with torch.device("meta"):
-        model = build(name, CIFAR, 10)
+        model = build_model(name, CIFAR, 10)
         x = torch.empty(2, *CIFAR)
         for module in model:
             if isinstance(module, torch.nn.AdaptiveAvgPool2d):

@@ -1,11 +1,12 @@
-"""The workers come from one process that has imported torch."""
+"""The workers are forked from one process that has imported torch."""
 
 from pathlib import Path
 
 import parsl
 
+from dml.parallel.owner import Heartbeat
 from dml.parallel.sites import load_site
-from dml.parallel.watch import Heartbeat, watched
+from dml.parallel.watch import watch_executors
 
 SITES = Path(__file__).parents[2] / "parsl_configs"
 
@@ -25,7 +26,7 @@ time.sleep(0.3)  # so that the other worker takes the other task
 def test_workers_are_forked_from_one_process_that_has_imported_torch(tmp_path: Path) -> None:
     config = load_site("local", SITES).config({"workers": "2"}, tmp_path / ".parsl")
     with Heartbeat(tmp_path / "beat") as heart:
-        watched(config, heart.scheduler)
+        watch_executors(config, heart.owner)
         with parsl.load(config) as kernel:
             evaluate = parsl.python_app(eval, data_flow_kernel=kernel)
             look = f"(lambda seen: (exec({LOOK!r}, seen), seen['seen'])[1])(dict())"

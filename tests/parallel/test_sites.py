@@ -1,4 +1,4 @@
-"""Sites: made and checked without their machines, and every wrong input refused by name."""
+"""Sites: found by name or path, and every wrong input refused by name."""
 
 import os
 import subprocess
@@ -9,51 +9,9 @@ import pytest
 from parsl import Config
 
 from dml.errors import InputError
-from dml.parallel.sites import affinity_for, affinity_groups, load_site, parse_options
+from dml.parallel.sites import Site, load_site, options_of
 
 FOLDER = Path(__file__).parents[2] / "parsl_configs"
-CLUSTERS = {"aurora": 12, "polaris": 4}
-ONE_TASK = """
-import sys
-from pathlib import Path
-
-import parsl
-from dml.parallel.sites import load_site
-from dml.parallel.watch import Heartbeat, watched
-
-def seen():
-    import os
-    return [os.environ[key] for key in ("ZE_AFFINITY_MASK", "ZE_FLAT_DEVICE_HIERARCHY", "TMPDIR")]
-
-options = {"address": "127.0.0.1", "affinity": "none"}
-config = load_site("aurora", Path(sys.argv[1])).config(options, Path(".parsl"))
-with Heartbeat("beat") as heart:
-    watched(config, heart.scheduler)
-    with parsl.load(config):
-        print(*parsl.python_app(seen)().result())
-"""
-ADDRESS = {"address": "10.0.0.1"}
-
-
-@pytest.fixture
-def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    nodes = tmp_path / "nodes"
-    nodes.write_text("x1000\nx1000\nx1001\nx1001\nx1002\n")
-    monkeypatch.setenv("PBS_NODEFILE", str(nodes))
-
-
-def cores(group: str) -> set[int]:
-    found: set[int] = set()
-    for text in group.split(","):
-        first, _, last = text.partition("-")
-        found |= set(range(int(first), int(last or first) + 1))
-    return found
-
-
-def refusal(name: str, options: dict[str, str], run_dir: Path) -> InputError:
-    with pytest.raises(InputError) as error:
-        load_site(name, FOLDER).config(options, run_dir)
-    return error.value
 
 
 def test_the_local_site_is_closed_to_others_and_uses_the_cores_it_may(tmp_path: Path) -> None:
@@ -75,136 +33,24 @@ def test_the_local_site_takes_more_workers_than_cores(tmp_path: Path) -> None:
     assert os.cpu_count() / executor.cores_per_worker >= many  # as Parsl's manager counts
 
 
-@pytest.mark.usefixtures("job")
-@pytest.mark.parametrize("each", [1, 2, 4])
-@pytest.mark.parametrize("name", CLUSTERS)
-def test_a_cluster_has_a_worker_for_each_group_of_cores(name: str, each: int, tmp_path: Path) -> None:
-    options = ADDRESS | {"workers_per_accelerator": str(each)}
-    config = load_site(name, FOLDER).config(options, tmp_path)
-    (executor,) = config.executors
-    workers = CLUSTERS[name] * each
-    groups = [cores(group) for group in affinity_groups(executor.cpu_affinity)]
-    assert len(groups) == len(executor.available_accelerators) == executor.max_workers_per_node == workers
-    assert len(set().union(*groups)) == sum(map(len, groups)), "no core has two workers"
-    assert {len(group) for group in groups} == {16 // each}
-    for group in groups:  # a core goes with its second thread
-        half = {"aurora": 104, "polaris": 32}[name]
-        assert {core + half for core in group if core < half} == {core for core in group if core >= half}
-    assert executor.address == "10.0.0.1"
-    assert executor.encrypted
-    assert executor.provider.nodes_per_block == 3, "hosts, not lines of the node file"
-
-
-@pytest.mark.usefixtures("job")
-def test_auroras_reserved_cores_have_no_worker(tmp_path: Path) -> None:
-    (executor,) = load_site("aurora", FOLDER).config(ADDRESS, tmp_path).executors
-    used = set().union(*map(cores, affinity_groups(executor.cpu_affinity)))
-    assert not used & {0, 52, 104, 156}
-
-
-@pytest.mark.usefixtures("job")
-@pytest.mark.parametrize(("hierarchy", "last"), [("COMPOSITE", "5.1"), ("FLAT", "11")])
-def test_auroras_tiles_are_named_in_the_hierarchy_that_the_workers_see(
-    hierarchy: str, last: str, tmp_path: Path
-) -> None:
-    options = ADDRESS | {
-        "hierarchy": hierarchy,
-        "workers_per_accelerator": "2",
-        "worker_init": "module load m",
-    }
-    (executor,) = load_site("aurora", FOLDER).config(options, tmp_path).executors
-    names = executor.available_accelerators
-    assert names[::2] == names[1::2], "neighbours share a tile, as they share its cores"
-    assert len(set(names)) == 12
-    assert names[-1] == last
-    lines = executor.provider.worker_init.splitlines()
-    assert lines[0] == "module load m"
-    assert {f"export ZE_FLAT_DEVICE_HIERARCHY={hierarchy}", "export TMPDIR=/tmp"} <= set(lines[1:])
-    assert f'export PATH={Path(sys.executable).parent}:"$PATH"' in lines
-
-
-@pytest.mark.usefixtures("job")
-@pytest.mark.parametrize("each", [1, 2, 3])
-def test_polaris_workers_get_gpus_that_exist(each: int, tmp_path: Path) -> None:
-    options = ADDRESS | {"workers_per_accelerator": str(each)}
-    (executor,) = load_site("polaris", FOLDER).config(options, tmp_path).executors
-    pool = len(executor.available_accelerators)
-    # What Parsl's process_worker_pool.py does with a name where nvidia-smi lists 4 GPUs.
-    gpus = [int(name) // (pool // 4) for name in executor.available_accelerators]
-    assert gpus == [gpu for gpu in range(4) for _ in range(each)]
-
-
-def test_a_clusters_workers_start_through_its_launcher_and_see_their_accelerator(tmp_path: Path) -> None:
-    """Aurora's site on this machine, with a stand-in for mpiexec that runs the command once, here."""
-    (tmp_path / "mpiexec").write_text('#!/bin/bash\necho "$*" > mpiexec-called\nexec "${@: -2}"\n')
-    (tmp_path / "mpiexec").chmod(0o755)
-    (tmp_path / "nodes").write_text("localhost\nlocalhost\n")
-    (tmp_path / "scheduler.py").write_text(ONE_TASK)
-    environment = os.environ | {
-        "PATH": f"{tmp_path}:{os.environ['PATH']}",
-        "PBS_NODEFILE": str(tmp_path / "nodes"),
-        "PARSL_CORES": "1",  # one worker of the 12, which is enough to see
-        "ZE_FLAT_DEVICE_HIERARCHY": "FLAT",  # as the module sets it
-    }
-    command = [sys.executable, "scheduler.py", str(FOLDER)]
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60)
-    assert done.stdout.split() == ["0.0", "COMPOSITE", "/tmp"], done.stderr
-    assert (tmp_path / "mpiexec-called").read_text().startswith("--cpu-bind none --ppn 1 -n 1 --hostfile ")
-
-
-def test_an_affinity_for_each_worker_is_left_as_it_is() -> None:
-    assert affinity_for("list:0:1:2:3", accelerators=2, each=2) == "list:0:1:2:3"
-    assert affinity_for("none", accelerators=2, each=2) == "none"
-    assert affinity_for("list:0-2:4-6", accelerators=2, each=2) == "list:0:1-2:4:5-6"
-
-
-@pytest.mark.usefixtures("job")
-@pytest.mark.parametrize(
-    ("options", "flag", "words"),
-    [
-        ({"affinity": "list:1-8:9-16"}, "site_options", "12 accelerators or 12 workers, not 2"),
-        ({"affinity": "list:1-8:x"}, "site_options", "must be list:a-b,c-d:.. or one of none"),
-        ({"affinity": "tight"}, "site_options", "must be list:a-b,c-d:.. or one of none"),
-        ({"workers_per_accelerator": "9"}, "site_options", "so few cores"),
-        ({"workers_per_accelerator": "0"}, "site_options", "whole number of at least 1"),
-        ({"workers_per_accelerator": "two"}, "site_options", "whole number of at least 1"),
-        ({"hierarchy": "flat"}, "site_options", "must be COMPOSITE or FLAT"),
-        ({"address": "", "interface": "no0"}, "parsl_config", "no network interface no0 .*there are: lo"),
-        ({"tiles": "3"}, "site_options", "aurora takes: workers_per_accelerator, hierarchy, interface"),
-    ],
-)
-def test_a_wrong_option_is_refused(options: dict[str, str], flag: str, words: str, tmp_path: Path) -> None:
-    error = refusal("aurora", ADDRESS | options, tmp_path)
-    assert error.field == flag
-    with pytest.raises(InputError, match=words):
-        raise error
-
-
-@pytest.mark.parametrize("name", CLUSTERS)
-def test_a_cluster_outside_a_job_says_what_to_do(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv("PBS_NODEFILE", raising=False)
-    error = refusal(name, ADDRESS, tmp_path)
-    assert (error.field, error.value) == ("parsl_config", name)
-    assert "$PBS_NODEFILE is not set" in error.right
-    assert "qsub" in error.right
-    monkeypatch.setenv("PBS_NODEFILE", str(tmp_path / "absent"))
-    assert "absent" in refusal(name, ADDRESS, tmp_path).right
-    (tmp_path / "absent").write_text("\n")
-    assert "names no host" in refusal(name, ADDRESS, tmp_path).right
+def test_parsls_own_files_go_where_they_are_wanted(tmp_path: Path) -> None:
+    with load_site("aurora", FOLDER).run_dir(tmp_path / "results") as run_dir:
+        assert run_dir == tmp_path / "results"
 
 
 def test_a_folder_that_parsls_scripts_cannot_read_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"out_dir .*my results: a folder without ' '"):
-        load_site("aurora", FOLDER).run_dir(tmp_path / "my results")
+    with (
+        pytest.raises(InputError, match=r"out_dir .*my results: a folder without ' '"),
+        load_site("aurora", FOLDER).run_dir(tmp_path / "my results"),
+    ):
+        pass
 
 
 def test_on_one_host_parsls_files_go_where_its_scripts_can_read_them(tmp_path: Path) -> None:
-    run_dir = load_site("local", FOLDER).run_dir(tmp_path / "my results")
-    assert " " not in str(run_dir)
-    assert run_dir.is_dir()
-    run_dir.rmdir()
+    with load_site("local", FOLDER).run_dir(tmp_path / "my results") as run_dir:
+        assert " " not in str(run_dir)
+        (run_dir / "log").touch()
+    assert not run_dir.exists()
 
 
 @pytest.mark.parametrize("name", ["mars", "../parsl_configs/local", "absent.py", "README", ""])
@@ -249,14 +95,31 @@ def test_a_users_own_site_without_options(tmp_path: Path) -> None:
         site.config({"a": "1"}, tmp_path)
 
 
+def test_the_readmes_own_site_makes_a_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    readme = (FOLDER / "README.md").read_text()
+    (tmp_path / "cluster.py").write_text(readme.partition("```python\n")[2].partition("```")[0])
+    monkeypatch.setattr("parsl.addresses.address_by_interface", lambda interface: "10.0.0.1")
+    site = load_site(str(tmp_path / "cluster.py"), FOLDER)
+    (executor,) = site.config(options_of(site, ["jobs=4"]), tmp_path / ".parsl").executors
+    assert (executor.address, executor.max_workers_per_node) == ("10.0.0.1", 4)
+    assert (executor.provider.init_blocks, executor.provider.partition) == (4, "gpu")
+
+
 def test_options_are_words_of_key_and_value() -> None:
-    assert parse_options(["workers=2", "worker_init=export A=1"]) == {
-        "workers": "2",
-        "worker_init": "export A=1",
-    }
-    for words, right in ((["workers"], "key=value"), (["=2"], "key=value"), (["a=1", "a=2"], "given twice")):
-        with pytest.raises(InputError, match=right):
-            parse_options(words)
+    site = Site("mine", {"workers": ("1", ""), "worker_init": ("", "")}, make_config=dict)
+    words = ["worker_init=export A=1", "workers=2"]
+    assert options_of(site, words) == {"worker_init": "export A=1", "workers": "2"}
+    assert options_of(site, words, workers=3) == options_of(site, words), "the longer form holds"
+    assert options_of(site, [], workers=3) == {"workers": "3"}
+    for wrong, right in (
+        (["workers"], "key=value"),
+        (["=2"], "key=value"),
+        (["workers=1", "workers=2"], "given twice"),
+        (["a=1"], "mine takes: workers, worker_init"),
+    ):
+        with pytest.raises(InputError, match=right) as error:
+            options_of(site, wrong)
+        assert error.value.field == "site_options"
 
 
 def test_a_wrong_argument_is_answered_before_parsl_or_torch_is_imported() -> None:
@@ -274,10 +137,3 @@ for name, options in (("local", {{"workers": "0"}}), ("aurora", {{}}), ("polaris
     environment = {key: value for key, value in os.environ.items() if key != "PBS_NODEFILE"}
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment)
     assert done.stdout == "local False False\naurora False False\npolaris False False\n", done.stderr
-
-
-@pytest.mark.parametrize("site", CLUSTERS)
-def test_the_job_script_is_bash(site: str) -> None:
-    script = FOLDER.parent / "scripts" / site / "bd_scheduler.pbs"
-    subprocess.run(["bash", "-n", script], check=True)
-    assert f"--parsl_config {site}" in script.read_text()

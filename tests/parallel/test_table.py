@@ -7,9 +7,8 @@ import pytest
 from scripts import Script
 
 from dml.errors import InputError
-from dml.parallel import sweep
-from dml.parallel.comparison import ALPHAS, LEARNING_RATES
-from dml.parallel.presets import PRESETS
+from dml.parallel import expansion
+from dml.parallel.flags import separated
 
 GRAPH = "topology_file: 'barabasi_albert:n=8,m=2'"
 OOD = "backdoor: true"
@@ -18,8 +17,8 @@ OOD = "backdoor: true"
 def _plans(folder: Path, text: str, **flags):
     path = folder / "mine.yaml"
     path.write_text(text)
-    made, rest = sweep.make({"sweep": str(path), **flags})
-    return sweep.experiments(made, rest)
+    made, rest = separated({"sweep": str(path), **flags})
+    return expansion.experiments(made, rest)
 
 
 def _refused(folder: Path, text: str, **flags) -> str:
@@ -115,8 +114,8 @@ def test_the_whole_file_is_checked_whatever_the_limit(tmp_path):
 
 def test_a_file_does_not_write_into_the_folder_of_a_preset():
     with pytest.raises(InputError, match="folder of the preset"):
-        sweep.make({"sweep": "elsewhere/digits.yaml"})
-    assert sweep.make({"sweep": "elsewhere/digits.yaml", "out_dir": "mine"})
+        separated({"sweep": "elsewhere/digits.yaml"})
+    assert separated({"sweep": "elsewhere/digits.yaml", "out_dir": "mine"})
 
 
 def test_a_long_value_is_not_repeated_in_full(tmp_path):
@@ -156,12 +155,12 @@ def test_flags_of_the_command_line_take_the_place_of_keys(tmp_path):
         ("eval_every: yes", "eval_every yes"),
         ("seed: 1:30", "seed 1:30"),
         ("lr: 2020-13-45", "lr 2020-13-45"),
-        ("lr: !!int foo", "is no YAML file"),
-        ("lr: !!bool maybe", "is no YAML file"),
-        ("lr: !!timestamp foo", "is no YAML file"),
+        ("lr: !!int foo", "is not a YAML file"),
+        ("lr: !!bool maybe", "is not a YAML file"),
+        ("lr: !!timestamp foo", "is not a YAML file"),
         ("scheduler: no", "no such schedule"),
         ("train_test_val: [0.8, 0.2]", "[[0.8, 0.2]]"),
-        ("limit: 3", "give --limit beside --sweep"),
+        ("limit: 3", "give --limit besides --sweep"),
         ("lr: {a: 1}", "needs a value"),
         ("lr: 0.1\nlr: 0.2", "lr: is given twice"),
         (f"{OOD}\nood_rank: 1\nbackdoor_node_idx: 3", "excludes backdoor_node_idx"),
@@ -171,7 +170,7 @@ def test_flags_of_the_command_line_take_the_place_of_keys(tmp_path):
         ("ood_rank: 1", "no experiment of this sweep reads it"),
         ("softmax_coeff: [1, 2]", "no experiment of this sweep reads it"),
         ("rounds: [10, 20]", "one value and not a list"),
-        ("out_dir: here", "give --out_dir beside"),
+        ("out_dir: here", "give --out_dir besides"),
         ("lr: [0.1, -1]", "lr -1"),
         ("lr: fast", "lr fast"),
         ("1: 2", "no such key"),
@@ -179,9 +178,9 @@ def test_flags_of_the_command_line_take_the_place_of_keys(tmp_path):
         ("[]", "keys and values"),
         ("just text", "keys and values"),
         ("- 3", "keys and values"),
-        ("a: [1", "is no YAML file"),
-        ("lr: !!python/object/apply:os.system ['true']", "is no YAML file"),
-        ("? [a, b]\n: 3", "is no YAML file"),
+        ("a: [1", "is not a YAML file"),
+        ("lr: !!python/object/apply:os.system ['true']", "is not a YAML file"),
+        ("? [a, b]\n: 3", "is not a YAML file"),
         ("dataset: nowhere", "no such data set"),
         ("aggregation_strategy: [unweighted, best]", "no such strategy"),
         ("topology_file: [star, 'star:n=1']", "star:n=1"),
@@ -203,16 +202,16 @@ def test_a_file_that_cannot_be_read_is_refused(tmp_path):
     for path, words in (
         (tmp_path / "none.yaml", "No such file"),
         (tmp_path, "directory"),
-        (binary, "is no YAML file"),
+        (binary, "is not a YAML file"),
     ):
-        made, rest = sweep.make({"sweep": str(path)})
+        made, rest = separated({"sweep": str(path)})
         with pytest.raises(InputError, match=words):
-            sweep.experiments(made, rest)
+            expansion.experiments(made, rest)
 
 
 def test_a_preset_and_a_file_exclude_each_other(tmp_path):
     with pytest.raises(InputError, match="excludes --sweep"):
-        sweep.make({"sweep": "mine.yaml", "preset": "digits"})
+        separated({"sweep": "mine.yaml", "preset": "digits"})
 
 
 def test_a_mistake_on_the_command_line_is_not_blamed_on_the_file(tmp_path):
@@ -233,16 +232,6 @@ def test_a_file_may_leave_the_data_set_to_the_command_line(tmp_path):
     assert plan.config.training.n_layer == 1
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=[pytest.mark.slow] if n == "neg_soft" else []) for n in PRESETS]
-)
-def test_presets_hold_as_many_experiments_as_they_say(name):
-    made, rest = sweep.make({"preset": name})
-    words = PRESETS[name].about.replace(",", "").split()
-    counts = {int(word) for word in words if word.isdigit()}
-    assert len(sweep.experiments(made, rest)) in counts | ({18} if name == "quickstart" else set())
-
-
 def test_a_sweep_from_a_file_runs(script: Script, tmp_path: Path):
     (tmp_path / "mine.yaml").write_text(
         f"{GRAPH}\n{OOD}\nrounds: 2\nepochs: 1\nsoftmax: true\naggregation_strategy: [unweighted, degCent]"
@@ -254,28 +243,6 @@ def test_a_sweep_from_a_file_runs(script: Script, tmp_path: Path):
     wrong = script("bd_scheduler.py", "--sweep", "mine.yaml", "--strategies", "best")
     assert wrong.returncode == 2
     assert "Traceback" not in wrong.stderr
-
-
-@pytest.mark.parametrize(
-    ("flags", "count"),
-    [
-        ({}, 333),
-        ({"algorithms": ("dpsgd", "relaysgd", "d2"), "topologies": ("cycle:n=16",)}, 54),
-        ({"topologies": ("cycle:n=16",), "label_alpha": "0.01", "seeds": (4,)}, 15),
-        ({"algorithms": ("quasi_global_momentum",)}, 27),
-    ],
-)
-def test_a_preset_of_single_cases_is_narrowed_by_flags(flags, count):
-    """Each case keeps its own learning rate, edge weight and tree."""
-    plans = sweep.experiments(*sweep.make({"preset": "relaysgd", **flags}))
-    assert len(plans) == count
-    for plan in plans:
-        key = plan.config.algorithm.algorithm, plan.config.topology.topology_file
-        without, with_momentum = LEARNING_RATES[key]
-        rates = with_momentum if plan.config.training.momentum else without
-        assert plan.config.training.lr == rates[ALPHAS.index(plan.config.data.label_alpha)]
-        if flags.get("seeds"):
-            assert plan.config.run.seed == 4
 
 
 def test_values_that_no_case_holds_replace_those_of_all(tmp_path):

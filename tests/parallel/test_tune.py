@@ -4,7 +4,8 @@ import math
 
 import pytest
 
-from dml.parallel import sweep, tune
+from dml.parallel import expansion, tune
+from dml.parallel.flags import separated
 from dml.parallel.tune import MOST_STEPS, Tuner
 from dml.results import reader
 
@@ -24,9 +25,9 @@ def searched(tmp_path, monkeypatch, score, metric="worst_test", text=SWEEP):
     """
     path = tmp_path / "mine.yaml"
     path.write_text(text)
-    own, flags = sweep.make({"sweep": str(path), "tune_lr": metric, "out_dir": str(tmp_path)})
-    sweep.experiments(own, flags)
-    tuner = Tuner(sweep.combinations(own, flags), metric)
+    own, flags = separated({"sweep": str(path), "tune_lr": metric, "out_dir": str(tmp_path)})
+    expansion.experiments(own, flags)
+    tuner = Tuner(expansion.combinations(own, flags), metric)
     scores, ran = {}, []
 
     def attributes(result):
@@ -90,7 +91,9 @@ def test_a_search_in_which_an_experiment_failed_has_not_ended(tmp_path, monkeypa
         tuner.report()[0] == "algorithm dpsgd, not ended: an experiment at lr 0.4 failed; best so far lr 0.8"
     )
     tuner.write(tmp_path / "tuned.yaml")
-    plans = sweep.experiments(*sweep.make({"sweep": str(tmp_path / "tuned.yaml"), "out_dir": str(tmp_path)}))
+    plans = expansion.experiments(
+        *separated({"sweep": str(tmp_path / "tuned.yaml"), "out_dir": str(tmp_path)})
+    )
     assert {plan.config.algorithm.algorithm for plan in plans} == {"relaysgd"}
 
 
@@ -115,7 +118,7 @@ def test_the_file_that_it_writes_is_the_sweep_with_these_learning_rates(tmp_path
     tuner, _ = searched(tmp_path, monkeypatch, hill)
     written = tmp_path / "tuned.yaml"
     tuner.write(written)
-    plans = sweep.experiments(*sweep.make({"sweep": str(written), "out_dir": str(tmp_path)}))
+    plans = expansion.experiments(*separated({"sweep": str(written), "out_dir": str(tmp_path)}))
     found = {(p.config.algorithm.algorithm, p.config.run.seed, p.config.training.lr) for p in plans}
     assert found == {("dpsgd", 0, 0.8), ("dpsgd", 1, 0.8), ("relaysgd", 0, 0.025), ("relaysgd", 1, 0.025)}
     assert all(p.config.data.train_test_val == (0.8, 0.2) for p in plans)
@@ -140,5 +143,5 @@ def test_flags_that_mean_nothing_beside_it(flag):
     from dml.errors import InputError
 
     with pytest.raises(InputError, match="excludes --tune_lr"):
-        sweep.make({"tune_lr": "worst_test", **flag})
+        separated({"tune_lr": "worst_test", **flag})
     assert tune.FACTOR == 2

@@ -1,4 +1,4 @@
-"""The workers end with the scheduler, whichever way it ends, and no process is left."""
+"""The workers end with their owner, whichever way it ends, and no process is left."""
 
 import os
 import shlex
@@ -9,7 +9,6 @@ import time
 import uuid
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,20 +17,22 @@ import pytest
 from parsl import Config
 from parsl.executors import HighThroughputExecutor
 
-from dml.parallel.watch import Heartbeat, Scheduler, SchedulerWatch, watched
+from dml.parallel.owner import Owner
+from dml.parallel.watch import watch_executors
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 1.0
 
-# A scheduler on the local site. Each task marks its start, works in short rounds, and like an experiment
-# takes SIGTERM as a wish: it goes on for longer than the second that Parsl gives, and marks its end.
+# A scheduler on the local site. Each task marks its start and works in short rounds. As in an experiment,
+# SIGTERM is a wish: the task goes on for longer than the second that Parsl gives, and marks its end.
 SCHEDULER = """
 import sys
 from pathlib import Path
 
 import parsl
 from dml.parallel.sites import load_site
-from dml.parallel.watch import Heartbeat, watched
+from dml.parallel.owner import Heartbeat
+from dml.parallel.watch import watch_executors
 
 folder, seconds, tasks = Path(sys.argv[1]), float(sys.argv[2]), int(sys.argv[3])
 
@@ -52,7 +53,7 @@ def experiment(folder, index, seconds):
 
 config = load_site("local", Path(sys.argv[4])).config({"workers": "2"}, folder / ".parsl")
 with Heartbeat(folder / "heart {beat}", period=0.2) as heart:
-    watched(config, heart.scheduler, patience=float(sys.argv[5]))
+    watch_executors(config, heart.owner, patience=float(sys.argv[5]))
     try:
         with parsl.load(config):
             app = parsl.python_app(experiment)
@@ -152,7 +153,8 @@ def test_a_scheduler_killed_while_its_workers_are_idle_leaves_none(sweep: Callab
 
 
 def test_a_scheduler_that_ends_leaves_none_and_needs_no_path(sweep: Callable[..., Sweep]) -> None:
-    run = sweep(seconds=0, tasks=4, environment={"PATH": "", "HOME": os.environ.get("HOME", "/")})
+    bare = {"PATH": "", "HOME": os.environ.get("HOME", "/"), "PYTHONPATH": os.environ.get("PYTHONPATH", "")}
+    run = sweep(seconds=0, tasks=4, environment=bare)
     assert run.process.wait(30) == 0, run.text("err")
     assert run.text("out") == "[0, 1, 2, 3]\n"
     assert wait_until(lambda: not run.left(), 3), run.left()
@@ -170,8 +172,8 @@ def test_ctrl_c_ends_all_quietly(sweep: Callable[..., Sweep]) -> None:
     assert run.saved() == 2
 
 
-def wrapper(scheduler: Scheduler, patience: float, *command: str) -> list[str]:
-    who = [scheduler.host, str(scheduler.pid), repr(scheduler.started), scheduler.heartbeat, str(patience)]
+def wrapper(owner: Owner, patience: float, *command: str) -> list[str]:
+    who = [owner.host, str(owner.pid), repr(owner.started), owner.heartbeat, str(patience)]
     return [sys.executable, "-m", "dml.parallel.watch", *who, "--", *command]
 
 
@@ -179,11 +181,11 @@ PRINT_AND_SLEEP = "import os, time; print(os.getpid(), flush=True); time.sleep(6
 
 
 @pytest.fixture
-def here(tmp_path: Path) -> Scheduler:
-    return Scheduler.here(tmp_path / "beat")
+def here(tmp_path: Path) -> Owner:
+    return Owner.here(tmp_path / "beat")
 
 
-def test_the_wrapper_hands_on_input_output_and_exit_status(here: Scheduler) -> None:
+def test_the_wrapper_hands_on_input_output_and_exit_status(here: Owner) -> None:
     program = "import sys; print(sys.stdin.read()); sys.exit(7)"
     done = subprocess.run(
         wrapper(here, 5, sys.executable, "-c", program), input="config", capture_output=True, text=True
@@ -191,14 +193,14 @@ def test_the_wrapper_hands_on_input_output_and_exit_status(here: Scheduler) -> N
     assert (done.returncode, done.stdout, done.stderr) == (7, "config\n", "")
 
 
-def test_the_wrapper_says_which_command_is_missing(here: Scheduler) -> None:
+def test_the_wrapper_says_which_command_is_missing(here: Owner) -> None:
     done = subprocess.run(wrapper(here, 5, "no-such-command"), capture_output=True, text=True)
     assert done.returncode == 127
     assert done.stderr == "no-such-command: No such file or directory\n"
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-def test_the_wrapped_command_ends_with_the_wrapper(here: Scheduler, number: int) -> None:
+def test_the_wrapped_command_ends_with_the_wrapper(here: Owner, number: int) -> None:
     with subprocess.Popen(
         wrapper(here, 5, sys.executable, "-c", PRINT_AND_SLEEP), stdout=subprocess.PIPE, text=True
     ) as outer:
@@ -209,7 +211,7 @@ def test_the_wrapped_command_ends_with_the_wrapper(here: Scheduler, number: int)
         assert wait_until(lambda: not child.is_running(), 3)
 
 
-def test_what_a_command_leaves_behind_is_ended(here: Scheduler) -> None:
+def test_what_a_command_leaves_behind_is_ended(here: Owner) -> None:
     program = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {PRINT_AND_SLEEP!r}])"
     done = subprocess.run(
         wrapper(here, 5, sys.executable, "-c", program + "; import time; time.sleep(1)"),
@@ -219,75 +221,6 @@ def test_what_a_command_leaves_behind_is_ended(here: Scheduler) -> None:
     )
     assert done.returncode == 0
     assert not psutil.pid_exists(int(done.stdout))
-
-
-def test_a_scheduler_survives_json(here: Scheduler) -> None:
-    assert Scheduler.from_dict(here.to_dict()) == here
-
-
-@pytest.fixture
-def process() -> Iterator[subprocess.Popen[bytes]]:
-    sleeping = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
-    yield sleeping
-    sleeping.kill()
-    sleeping.wait()
-
-
-def scheduler_of(process: subprocess.Popen[bytes], here: Scheduler) -> Scheduler:
-    return replace(here, pid=process.pid, started=psutil.Process(process.pid).create_time())
-
-
-def test_a_living_process_is_never_lost(process: subprocess.Popen[bytes], here: Scheduler) -> None:
-    watch = SchedulerWatch(scheduler_of(process, here), patience=0)
-    time.sleep(0.05)
-    assert not watch.lost()
-
-
-def test_a_dead_process_is_lost_after_the_patience(process: subprocess.Popen[bytes], here: Scheduler) -> None:
-    watch = SchedulerWatch(scheduler_of(process, here), patience=0.4)
-    process.kill()  # and not waited for: a zombie counts as dead
-    assert wait_until(lambda: psutil.Process(process.pid).status() == psutil.STATUS_ZOMBIE, 3)
-    assert not watch.lost()
-    time.sleep(0.5)
-    assert watch.lost()
-
-
-def test_a_later_process_of_the_same_id_is_another(here: Scheduler) -> None:
-    watch = SchedulerWatch(replace(here, started=here.started - 100), patience=0)
-    time.sleep(0.01)
-    assert watch.lost()
-
-
-def test_beats_from_another_host_count_by_content(here: Scheduler, tmp_path: Path) -> None:
-    there = replace(here, host="elsewhere")
-    beat = tmp_path / "beat"
-    beat.write_text(f"{there.signature}1\n")
-    watch = SchedulerWatch(there, patience=0.3)
-    for count in (2, 3):
-        time.sleep(0.4)  # rounds longer than the patience
-        beat.write_text(f"{there.signature}{count}\n")
-        assert not watch.lost()
-    os.utime(beat)
-    time.sleep(0.4)
-    assert watch.lost(), "a new time without a new beat is no sign of life"
-    beat.write_text(f"{there.signature}4\n")
-    assert watch.lost(), "a task that has decided to stop does not go on"
-
-
-def test_another_scheduler_in_the_same_file_is_no_sign_of_life(here: Scheduler, tmp_path: Path) -> None:
-    watch = SchedulerWatch(replace(here, host="elsewhere"), patience=0.2)
-    with Heartbeat(tmp_path / "beat", period=0.05):
-        assert wait_until(watch.lost, 2)
-
-
-def test_the_heart_beats_while_entered(here: Scheduler, tmp_path: Path) -> None:
-    path = tmp_path / "new folder" / "beat"
-    with Heartbeat(path, period=0.02) as heart:
-        assert heart.scheduler == replace(here, heartbeat=str(path))
-        first = path.read_text()
-        assert first.startswith(heart.scheduler.signature)
-        assert wait_until(lambda: path.read_text() != first, 2)
-    assert list(path.parent.iterdir()) == []
 
 
 POOL = f"{sys.executable} -P -m dml.parallel.pool"
@@ -305,15 +238,15 @@ POOL = f"{sys.executable} -P -m dml.parallel.pool"
 def test_the_managers_command_keeps_its_form(
     tmp_path: Path, command: str | None, before: str, after: str
 ) -> None:
-    scheduler = Scheduler.here(tmp_path / "a {b} 'c'" / "beat")
+    owner = Owner.here(tmp_path / "a {b} 'c'" / "beat")
     executor = HighThroughputExecutor(launch_cmd=command, address="127.0.0.1", encrypted=False)
-    watched(Config(executors=[executor]), scheduler, patience=2.5)
+    watch_executors(Config(executors=[executor]), owner, patience=2.5)
 
     fields = defaultdict(str, addresses="1.2.3.4", block_id="{block_id}")
     line = executor.launch_cmd.format_map(fields).format(block_id=7)
     assert line.startswith(before + sys.executable)
     words = shlex.split(line[len(before) :])
-    assert words[words.index("--") - 2] == scheduler.heartbeat
+    assert words[words.index("--") - 2] == owner.heartbeat
     assert words[words.index("--") - 1] == "2.5"
     assert line.split(" -- ", 1)[1].startswith(after)
     assert executor.interchange_launch_cmd[-2:] == ["--", "interchange.py"]
@@ -322,6 +255,6 @@ def test_the_managers_command_keeps_its_form(
 @pytest.mark.parametrize("pins", [{"available_accelerators": 2}, {"cpu_affinity": "block"}])
 def test_workers_that_are_pinned_start_without_torch(tmp_path: Path, pins: dict[str, Any]) -> None:
     executor = HighThroughputExecutor(address="127.0.0.1", encrypted=False, **pins)
-    watched(Config(executors=[executor]), Scheduler.here(tmp_path / "beat"))
+    watch_executors(Config(executors=[executor]), Owner.here(tmp_path / "beat"))
     assert "dml.parallel.pool" not in executor.launch_cmd
     assert " -- process_worker_pool.py" in executor.launch_cmd

@@ -3,10 +3,14 @@
 import numpy as np
 import pytest
 
-from dml.algorithms.registry import Options
+from dml.algorithms.build import build
 from dml.quadratics import table, tuning
 from dml.quadratics.problem import RandomQuadratics
 from dml.topology import make
+
+
+def cell(name, topology, problem, goal):
+    return table.cell(name, topology, problem, lambda X: build(name, topology, X), goal)
 
 
 def descent(curvatures, target, floor=0.0):
@@ -40,8 +44,8 @@ def test_the_fastest_on_one_node_of_random_quadratics():
     problem = RandomQuadratics(2, 10, 1.0, 0.25, r0=1.0)
     problem.H[1] = problem.H[0]
     problem._mean_H = problem.H[0]
-    goal = table.Goal("fastest", 1e-12, 4.0, 2000)
-    found = table.cell("allreduce", make("chain:n=2"), problem, Options(), goal).found
+    goal = tuning.Goal("fastest", 1e-12, 4.0, 2000)
+    found = cell("allreduce", make("chain:n=2"), problem, goal).found
     assert found.best.lr == pytest.approx(2 / 1.25, rel=0.1)
 
 
@@ -109,8 +113,8 @@ def test_a_run_ends_as_soon_as_it_can_be_judged():
 
 def steps(name, topology, zeta2):
     problem = RandomQuadratics(topology.n, 10, 1.0, 0.25, zeta2, 100.0)
-    goal = table.Goal("fastest", 1e-6, 4.0, 5000)
-    return table.cell(name, topology, problem, Options(), goal).found.best.steps
+    goal = tuning.Goal("fastest", 1e-6, 4.0, 5000)
+    return cell(name, topology, problem, goal).found.best.steps
 
 
 @pytest.mark.parametrize("text", ["chain:n=12", "binary_tree:n=12"])

@@ -102,7 +102,7 @@ def made_up(tmp_path: Path) -> Callable[..., Path]:
             file.attrs.update(
                 {
                     "schema_version": 1,
-                    "numbers_version": 1,
+                    "numbers_version": "{}",
                     "experiment_id": path.stem,
                     "config": json.dumps(made.flat()),
                     "reads": json.dumps(sorted(made.decides())),
@@ -124,5 +124,56 @@ def made_up(tmp_path: Path) -> Callable[..., Path]:
                 }
             )
         return path
+
+    return make
+
+
+@pytest.fixture
+def varied(made_up: Callable[..., Path]) -> list[Path]:
+    """Two settings; softmax variants with long names; means, deviations and counts of many digits."""
+    files = []
+    for seed in range(12):
+        files += [
+            made_up(strategy, seed=seed, auc=1234.5 * (seed + 1))
+            for strategy in ("unweighted", "unweighted_fl", "weighted")
+        ]
+        files += [
+            made_up("degCent", seed=seed, auc=99.9 * seed, **variant)
+            for variant in ({}, {"softmax": True}, {"softmax": True, "softmax_coeff": 0.0625})
+        ]
+    files.append(made_up("random", status="diverged", rounds_done=2))
+    files.append(made_up("unweighted", seed=99, status="diverged", rounds_done=2))
+    other = {"rounds": 400, "epochs": 3, "lr": 0.1, "momentum": 0.9, "weight_decay": 0.001, "init": "same"}
+    long = "stochastic_block:blocks=3,size=11,p_in=0.512345678901,p_out=0.05123456789012345"
+    files.append(made_up("weighted", topology=long, participation=0.5, **other))
+    return files
+
+
+@pytest.fixture
+def with_controls(made_up: Callable[..., Path]) -> list[Path]:
+    """Two strategies on three OOD nodes, and each once without OOD data."""
+    files = [made_up("unweighted", ood_node=node, auc=40 + node) for node in range(3)]
+    files += [made_up("degCent", ood_node=node, auc=50 + node) for node in range(3)]
+    files.append(made_up("unweighted", ood_node=None, auc=8, worst=0.1))
+    files.append(made_up("degCent", ood_node=None, auc=12, worst=0.2))
+    return files
+
+
+@pytest.fixture
+def algorithm_run(made_up: Callable[..., Path]) -> Callable[..., Path]:
+    """A file of one algorithm at one concentration of the labels."""
+
+    def make(
+        algorithm: str,
+        alpha: float,
+        worst: float,
+        *,
+        lr: float = 0.1,
+        seed: int = 0,
+        topology: str = "cycle:n=4",
+        **flags: object,
+    ) -> Path:
+        flags |= {"algorithm": algorithm, "label_alpha": alpha, "lr": lr, "partition": "equal"}
+        return made_up(None, seed, None, topology=topology, attributes={"worst_test": worst}, **flags)
 
     return make

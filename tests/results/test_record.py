@@ -5,6 +5,8 @@ import dataclasses
 import numpy as np
 import pytest
 
+from dml.exchange.traffic import Traffic
+from dml.execution.execution import Interval, LocalTraining
 from dml.results.record import FINAL, METRICS, Record
 from dml.training.evaluate import Scores
 
@@ -20,11 +22,16 @@ def _record(rows: list[tuple[int, int]], rounds: int) -> Record:
     """A record with these rows, whose values are their numbers 0, 1, .. and rounds that sent 100 t."""
     record = Record(edge_bytes=np.zeros((2, 2), np.int64))
     for number, (round_, epoch) in enumerate(rows):
-        train = np.full(N, number, np.float32)
-        record.add(round_, epoch, train, train, _scores(number))
+        record.add(round_, _trained(epoch, number), _scores(number))
     for number in range(rounds):
-        record.add_round(np.full(N, 100 * number), np.full((2, 2), number), float(number))
+        sent = Traffic(np.full(N, 100 * number), np.full((2, 2), number), np.array([number, 2 * number]))
+        record.add_round(Interval(sent, np.full(N, number), seconds=number / 2), float(number))
     return record
+
+
+def _trained(epoch: int, value: float) -> LocalTraining:
+    of_each = np.full(N, value, np.float32)
+    return LocalTraining(epoch, of_each, of_each, np.ones(N, bool), updates=0)
 
 
 def _rows(record: Record) -> list[tuple[int, int]]:
@@ -33,36 +40,39 @@ def _rows(record: Record) -> list[tuple[int, int]]:
 
 def test_the_row_after_the_last_aggregation_is_dropped():
     record = _record([(0, 0), (0, 1), (1, 0), (1, 1), (1, FINAL)], rounds=2)
-    record.keep(2, None, record.edge_bytes)
+    record.keep(2, None, record.edge_bytes, 9)
     assert _rows(record) == [(0, 0), (0, 1), (1, 0), (1, 1)]
     assert record.rounds == 2
 
 
 def test_rows_and_rounds_beyond_the_checkpoint_are_dropped():
     record = _record([(0, 0), (0, 1), (1, 0), (1, 1), (2, 0)], rounds=3)
-    record.keep(1, None, np.array([[5, 6], [7, 8]]))
+    record.keep(1, None, np.array([[5, 6], [7, 8]]), updates=4)
     assert _rows(record) == [(0, 0), (0, 1)]
     assert record.round_s == [0.0]
     assert [int(sent[0]) for sent in record.bytes_sent] == [0]
     assert record.edge_bytes.tolist() == [[5, 6], [7, 8]]
+    assert [sent.tolist() for sent in record.server_bytes] == [[0, 0]]
+    assert record.simulated_s == [0.0]
+    assert record.updates == 4
 
 
 def test_the_last_asked_round_is_dropped_where_it_is_off_the_grid():
     """Every 3rd of 7 rounds: 2 and 5, and 6 only because it was the last."""
     record = _record([(2, 4), (5, 4), (6, 4), (6, FINAL)], rounds=7)
-    record.keep(7, 3, record.edge_bytes)
+    record.keep(7, 3, record.edge_bytes, 9)
     assert _rows(record) == [(2, 4), (5, 4)]
 
 
 def test_the_last_asked_round_stays_where_it_is_on_the_grid():
     record = _record([(2, 4), (5, 4), (5, FINAL)], rounds=6)
-    record.keep(6, 3, record.edge_bytes)
+    record.keep(6, 3, record.edge_bytes, 9)
     assert _rows(record) == [(2, 4), (5, 4)]
 
 
 def test_values_stay_with_their_rows():
     record = _record([(0, 0), (1, 0), (1, FINAL), (2, 0)], rounds=3)
-    record.keep(3, None, record.edge_bytes)
+    record.keep(3, None, record.edge_bytes, 9)
     for name in METRICS:
         assert [float(row[0]) for row in record.metrics[name]] == [0, 1, 3]
     for name in ("tp", "support", "predicted"):
@@ -95,7 +105,7 @@ def test_an_auc_of_nothing_is_zero():
 def test_rows_from_before_a_metric_was_there_are_not_measured():
     record = _record([(0, 0), (1, 0)], rounds=2)
     later = dataclasses.replace(_scores(7), more={"consensus_distance": np.array([3, 0, 0], np.float32)})
-    record.add(2, 0, later.test_loss, later.test_acc, later)
+    record.add(2, _trained(0, 0), later)
     values = np.array(record.metrics["consensus_distance"])
     assert np.isnan(values[:2]).all()
     assert values[2].tolist() == [3, 0, 0]
@@ -104,17 +114,28 @@ def test_rows_from_before_a_metric_was_there_are_not_measured():
 
 def test_the_mean_model_is_kept_with_its_rows_and_not_measured_before_it_was_there():
     record = _record([(0, 0), (1, 0)], rounds=2)
-    assert record.mean_model == {}
+    assert record.singles == {}
     for number in (2, 3):
-        later = dataclasses.replace(_scores(1), mean_model={"test_acc": number / 10})
-        record.add(number, 0, later.test_loss, later.test_acc, later)
-    np.testing.assert_array_equal(record.mean_model["test_acc"], [np.nan, np.nan, 0.2, 0.3])
-    record.keep(3, None, record.edge_bytes)
-    np.testing.assert_array_equal(record.mean_model["test_acc"], [np.nan, np.nan, 0.2])
+        later = dataclasses.replace(_scores(1), singles={"mean_model": {"test_acc": number / 10}})
+        record.add(number, _trained(0, 0), later)
+    np.testing.assert_array_equal(record.singles["mean_model"]["test_acc"], [np.nan, np.nan, 0.2, 0.3])
+    record.keep(3, None, record.edge_bytes, 9)
+    np.testing.assert_array_equal(record.singles["mean_model"]["test_acc"], [np.nan, np.nan, 0.2])
 
 
 @pytest.mark.parametrize(("loss", "expected"), [(0.5, 0.75), (np.inf, np.nan), (np.nan, np.nan)])
 def test_an_accuracy_of_the_mean_model_counts_where_its_loss_is_finite(loss, expected):
     record = _record([(0, 0)], rounds=1)
-    record.mean_model = {"test_acc": [0.75], "test_loss": [loss]}
-    np.testing.assert_equal(record.final_mean_model("test"), expected)
+    record.singles = {"mean_model": {"test_acc": [0.75], "test_loss": [loss]}}
+    np.testing.assert_equal(record.final_single("mean_model", "test"), expected)
+
+
+def test_a_row_holds_what_was_spent_until_then():
+    """Bytes over nodes and servers, simulated seconds and updates; those of the open round by its epochs."""
+    record = _record([(0, 0)], rounds=3)
+    record.add(3, LocalTraining(0, *np.zeros((2, N), np.float32), np.ones(N, bool), updates=2), _scores(0))
+    sent = sum(100 * number * N + 3 * number for number in range(3))
+    assert [series[-1] for series in (record.series["bytes"], record.series["updates"])] == [sent, 3 * N + 2]
+    np.testing.assert_array_equal(record.series["simulated_s"], [np.nan, 1.5])
+    record.keep(3, None, record.edge_bytes, record.updates)
+    assert record.series["bytes"] == [0]

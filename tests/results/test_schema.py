@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from dml.results import load
-from dml.results.summary import summary
+from dml.results.run_text import run_text
 from dml.training.evaluate import Scores
 
 N, EDGES, ROUNDS, EPOCHS, LABELS = 3, 2, 2, 2, 10
@@ -32,6 +32,8 @@ ARRAYS = {
         for name in ("train_loss", "train_acc", "test_loss", "test_acc", "ood_loss", "ood_acc", "ood_asr")
     },
     "metrics/consensus_distance": ((ROWS, N), "float32"),
+    "metrics/updates": ((ROWS,), "float64"),
+    "metrics/bytes": ((ROWS,), "float64"),
     **{f"metrics/per_class/{k}": ((ROWS, N, LABELS), "int32") for k in ("tp", "support", "predicted")},
     **{
         f"mean_model/{name}": ((ROWS,), "float32")
@@ -66,7 +68,8 @@ def test_root_attributes(tiny):
     a = load(tiny).attributes
     expected = {
         "schema_version": 1,
-        "numbers_version": 1,
+        "row_kind": "node",
+        "judged_by": "nodes",
         "status": "complete",
         "rounds_done": ROUNDS,
         "auc_points": ROUNDS * EPOCHS,
@@ -100,6 +103,22 @@ def test_a_start_leaves_one_segment_that_says_where_and_with_what(tiny):
     assert (segment["threads"], segment["engine"], segment["from_round"]) == (1, "batched", 0)
     started, finished = (datetime.fromisoformat(segment[key]) for key in ("started", "finished"))
     assert started <= finished
+
+
+def test_the_versions_of_the_parts_are_told(tiny):
+    versions = json.loads(load(tiny).attributes["numbers_version"])
+    parts = {"model mlp", "algorithm decentralized", "strategy unweighted", "engine loop", "engine batched"}
+    assert versions.keys() >= parts
+    assert all(version >= 1 for version in versions.values())
+
+
+def test_series_say_what_was_spent_until_each_row(tiny):
+    """A round's updates count at its last epoch, its bytes after its end."""
+    result = load(tiny)
+    assert result.series("updates").tolist() == [0, N, N, 2 * N, 2 * N]
+    model = 4 * 4 * 4810
+    assert result.series("bytes").tolist() == [0, 0, model, model, 2 * model]
+    assert np.isnan(result.series("simulated_s")).all()
 
 
 def test_attributes_are_what_the_arrays_say(tiny):
@@ -179,7 +198,7 @@ def test_the_mean_model_at_the_end(tiny):
     # The average of nodes that share data is no worse than guessing, and finite in each row.
     assert result.attributes["final_mean_model_test"] > 0.1
     assert np.isfinite(result.arrays["mean_model/test_loss"]).all()
-    (line,) = (line for line in summary(result).splitlines() if line.startswith("mean model"))
+    (line,) = (line for line in run_text(result).splitlines() if line.startswith("mean model"))
     assert f"IID {result.attributes['final_mean_model_test']:.3f}" in line
     assert f"OOD {result.attributes['final_mean_model_ood']:.3f}" in line
     assert len(line) <= 80
@@ -206,7 +225,8 @@ def test_the_table_has_a_row_for_each_measurement_and_node(tiny):
     result = load(tiny)
     table, arrays = result.table, result.arrays
     metrics = [name.split("/")[1] for name in ARRAYS if ARRAYS[name][0] == (ROWS, N)]
-    assert list(table.columns) == ["round", "epoch", "node", *metrics]
+    assert list(table.columns) == ["round", "epoch", "node", "simulated_s", "updates", "bytes", *metrics]
+    assert set(result.metrics) == set(metrics)
     assert len(table) == ROWS * N
     for row in range(ROWS):
         for node in range(N):
@@ -226,7 +246,8 @@ def test_the_record_of_a_file_is_what_was_written(tiny):
     assert len(record.metrics["test_acc"]) == ROWS
     # Every measure of an evaluation finds its way into the file.
     stored = set(record.metrics) | set(record.per_class)
-    assert set(Scores.__dataclass_fields__) - {"more", "mean_model"} <= stored
+    assert set(Scores.__dataclass_fields__) - {"more", "singles"} <= stored
+    assert record.singles.keys() == {"mean_model"}
 
 
 def test_attributes_are_json_a_reader_elsewhere_can_use(tiny):

@@ -1,13 +1,17 @@
-"""Tables of many experiments against sums done by hand."""
+"""Summaries of many experiments against sums done by hand."""
 
 import json
 import math
 import statistics
 
 import h5py
+import numpy as np
+import pandas as pd
 import pytest
 
-from dml.results import load, tables
+from dml.results import load
+from dml.results.runs import VALUES, read_runs
+from dml.results.tables import forecast_agreement, summarise, write_csv, write_hdf5
 
 
 def _row(table, **where):
@@ -20,7 +24,7 @@ def _row(table, **where):
 
 def test_means_and_deviations_are_over_runs(made_up):
     aucs = [3.0, 5.0, 10.0]
-    table = tables.summarise(tables.collect([made_up(seed=s, auc=a) for s, a in enumerate(aucs)]))
+    table = summarise(read_runs([made_up(seed=s, auc=a) for s, a in enumerate(aucs)]))
     row = _row(table, strategy="unweighted")
     assert row["runs"] == 3
     assert row["auc_ood"] == pytest.approx(6)
@@ -31,7 +35,7 @@ def test_means_and_deviations_are_over_runs(made_up):
 
 
 def test_one_run_has_no_deviation(made_up):
-    row = _row(tables.summarise(tables.collect([made_up()])), strategy="unweighted")
+    row = _row(summarise(read_runs([made_up()])), strategy="unweighted")
     assert math.isnan(row["auc_ood_std"])
 
 
@@ -46,7 +50,7 @@ def test_pairs_share_topology_seed_and_ood_node(made_up):
         made_up("degCent", seed=1, ood_node=0, auc=37),
         made_up("degCent", seed=1, ood_node=1, auc=1000),
     ]
-    table = tables.summarise(tables.collect(files))
+    table = summarise(read_runs(files))
     row = _row(table, strategy="degCent")
     assert row["runs"] == 4
     assert (row["pairs"], row["pairs_above"]) == (3, 2)
@@ -57,20 +61,20 @@ def test_pairs_share_topology_seed_and_ood_node(made_up):
 def test_a_partner_on_another_graph_of_the_family_is_none(made_up):
     """The seed of a random graph is that of the run, so that a pair shares the graph."""
     files = [made_up("unweighted", seed=0, auc=1), made_up("weighted", seed=1, auc=2)]
-    row = _row(tables.summarise(tables.collect(files)), strategy="weighted")
+    row = _row(summarise(read_runs(files)), strategy="weighted")
     assert math.isnan(row["over_unweighted"])
 
 
 def test_fl_on_the_first_ood_node_is_paired_there(made_up):
     files = [made_up("unweighted", ood_node=node, auc=10 * (node + 1)) for node in range(3)]
     files.append(made_up("unweighted_fl", ood_node=0, auc=4))
-    row = _row(tables.summarise(tables.collect(files)), strategy="unweighted_fl")
+    row = _row(summarise(read_runs(files)), strategy="unweighted_fl")
     assert (row["pairs"], row["pairs_above"], row["over_unweighted"]) == (1, 0, -6)
 
 
 def test_a_draw_is_not_above(made_up):
     files = [made_up("unweighted", auc=5), made_up("weighted", auc=5)]
-    row = _row(tables.summarise(tables.collect(files)), strategy="weighted")
+    row = _row(summarise(read_runs(files)), strategy="weighted")
     assert (row["pairs"], row["pairs_above"]) == (1, 0)
 
 
@@ -86,7 +90,7 @@ def test_different_experiments_are_never_mixed(made_up, other):
         made_up("unweighted", auc=100, **other),
         made_up("weighted", auc=2, **other),
     ]
-    table = tables.summarise(tables.collect(files))
+    table = summarise(read_runs(files))
     assert len(table) == 3
     assert sorted(table["auc_ood"]) == [1, 2, 100]
     assert table["settings"].nunique() == 2
@@ -95,14 +99,7 @@ def test_different_experiments_are_never_mixed(made_up, other):
 
 def test_flags_of_place_and_speed_do_not_split_a_table(made_up):
     files = [made_up(seed=0), made_up(seed=1, threads=4, out_dir="/elsewhere", checkpoint_every=3)]
-    assert _row(tables.summarise(tables.collect(files)), strategy="unweighted")["runs"] == 2
-
-
-def test_variants_of_a_strategy_are_labelled_where_there_are_several(made_up):
-    soft = {"softmax": True, "softmax_coeff": 5.0}
-    files = [made_up("degCent"), made_up("degCent", **soft), made_up("random", **soft), made_up("weighted")]
-    table = tables.summarise(tables.collect(files))
-    assert sorted(table["strategy"]) == ["degCent s=5", "degCent sum", "random", "weighted"]
+    assert _row(summarise(read_runs(files)), strategy="unweighted")["runs"] == 2
 
 
 def test_the_floor_is_the_control_of_the_same_strategy_graph_and_seed(made_up):
@@ -113,7 +110,7 @@ def test_the_floor_is_the_control_of_the_same_strategy_graph_and_seed(made_up):
         made_up("degCent", 2, None, 900),
     ]
     files += [made_up("unweighted", 0, 0, 30), made_up("unweighted", 1, None, 500)]
-    table = tables.summarise(tables.collect(files))
+    table = summarise(read_runs(files))
     row = _row(table[table["runs"] == 3], strategy="degCent", auc_ood=200 / 3)
     assert row["floor_ood"] == pytest.approx((10 + 10 + 40) / 3)
     assert row["floor_asr"] == pytest.approx((10 + 10 + 40) / 3 / 2)
@@ -125,7 +122,7 @@ def test_the_floor_is_the_control_of_the_same_strategy_graph_and_seed(made_up):
 
 def test_runs_without_a_control_are_not_compared_with_the_floor_of_others(made_up):
     files = [made_up(seed=0, auc=50), made_up(seed=1, auc=1000), made_up(seed=0, ood_node=None, auc=10)]
-    table = tables.summarise(tables.collect(files))
+    table = summarise(read_runs(files))
     row = _row(table, runs=2)
     assert (row["auc_ood"], row["floor_ood"], row["over_floor"]) == (525, 10, 40)
 
@@ -133,7 +130,7 @@ def test_runs_without_a_control_are_not_compared_with_the_floor_of_others(made_u
 def test_one_control_is_the_floor_of_every_ood_share_but_of_no_other_settings(made_up):
     shares = {share: made_up(auc=100 * share, backdoor_proportion=share) for share in (0.25, 0.5)}
     files = [*shares.values(), made_up(auc=7, lr=0.3), made_up(ood_node=None, auc=5)]
-    floors = tables.summarise(tables.collect(files)).set_index("auc_ood")["floor_ood"]
+    floors = summarise(read_runs(files)).set_index("auc_ood")["floor_ood"]
     assert floors[[25, 50]].to_list() == [5, 5]
     assert floors[[5, 7]].isna().all()
 
@@ -143,7 +140,7 @@ def test_variants_have_the_floor_of_their_own_control_and_its_name(made_up):
     soft = {"softmax": True, "softmax_coeff": 5.0}
     files = [made_up("degCent", auc=50), made_up("degCent", auc=70, **soft)]
     files.append(made_up("degCent", ood_node=None, auc=10, **soft))
-    table = tables.summarise(tables.collect(files)).set_index("auc_ood")
+    table = summarise(read_runs(files)).set_index("auc_ood")
     assert table["strategy"].to_dict() == {50: "degCent sum", 70: "degCent s=5", 10: "degCent s=5"}
     assert table.loc[70, "floor_ood"] == 10
     assert math.isnan(table.loc[50, "floor_ood"])
@@ -151,7 +148,7 @@ def test_variants_have_the_floor_of_their_own_control_and_its_name(made_up):
 
 def test_a_control_that_diverged_is_no_floor(made_up):
     files = [made_up(auc=50), made_up(ood_node=None, auc=10, status="diverged", rounds_done=1)]
-    row = _row(tables.summarise(tables.collect(files)), runs=1)
+    row = _row(summarise(read_runs(files)), runs=1)
     assert math.isnan(row["floor_ood"])
 
 
@@ -160,22 +157,12 @@ def test_schedules_are_variants_that_share_the_baseline(made_up):
     annealed = {**soft, "scheduler": "CA", "T_0": 8}
     files = [made_up("unweighted", auc=3), made_up("degCent", auc=4, **soft)]
     files += [made_up("degCent", auc=5, **annealed), made_up("degCent", auc=6, **annealed, eta_min=-5.0)]
-    table = tables.summarise(tables.collect(files)).set_index("strategy")
+    table = summarise(read_runs(files)).set_index("strategy")
     assert table["over_unweighted"].drop("unweighted").to_dict() == {
         "degCent s=10": 1,
         "degCent s=10 CA eta_min=1 T_0=8 T_mult=1": 2,
         "degCent s=10 CA eta_min=-5 T_0=8 T_mult=1": 3,
     }
-
-
-def test_a_file_from_before_a_field_was_added_stands_among_new_ones(made_up):
-    old, new = (made_up("degCent", seed=seed, softmax=True) for seed in (0, 1))
-    with h5py.File(old, "r+") as file:
-        config = json.loads(file.attrs["config"])
-        del config["scheduler"], config["self_weight"]
-        file.attrs["config"] = json.dumps(config)
-        assert not {"scheduler", "self_weight"} & set(json.loads(file.attrs["reads"]))
-    assert _row(tables.summarise(tables.collect([old, new])), strategy="degCent")["runs"] == 2
 
 
 def test_diverged_runs_are_counted_and_not_averaged(made_up):
@@ -185,64 +172,37 @@ def test_diverged_runs_are_counted_and_not_averaged(made_up):
         made_up(seed=1, auc=6),
         made_up(seed=2, auc=900, status="diverged", rounds_done=3),
     ]
-    row = _row(tables.summarise(tables.collect(files)), strategy="unweighted")
+    row = _row(summarise(read_runs(files)), strategy="unweighted")
     assert (row["runs"], row["diverged"], row["auc_ood"]) == (2, 1, 5)
 
 
 def test_a_strategy_of_which_every_run_diverged_still_has_its_row(made_up):
     files = [made_up("unweighted"), made_up("scale_agg", status="diverged", rounds_done=0)]
-    row = _row(tables.summarise(tables.collect(files)), strategy="scale_agg")
+    row = _row(summarise(read_runs(files)), strategy="scale_agg")
     assert (row["runs"], row["diverged"]) == (0, 1)
     assert math.isnan(row["auc_ood"])
 
 
-def test_running_ones_are_named_and_left_out(made_up):
-    done, running = made_up(seed=0), made_up(seed=1, status="running", rounds_done=3)
-    runs = tables.collect([done, running])
-    assert runs.running == [running]
-    assert len(runs.table) == 1
-
-
-def test_damaged_ones_are_named_and_the_others_go_on(made_up, tmp_path):
-    good, bad, half = made_up(), tmp_path / "bad.h5", made_up(seed=1)
-    bad.write_text("not a file of ours")
-    with h5py.File(half, "r+") as file:
-        del file.attrs["reads"]
-    runs = tables.collect([good, bad, half])
-    assert len(runs.table) == 1
-    assert len(runs.damaged) == 2
-    assert str(bad) in runs.damaged[0]
-    assert str(half) in runs.damaged[1]
-
-
-def test_links_to_nothing_and_files_that_have_gone_are_named(made_up, tmp_path):
-    good, link = made_up(), tmp_path / "link.h5"
-    link.symlink_to(tmp_path / "nowhere.h5")
-    runs = tables.collect([good, link, tmp_path / "gone.h5"])
-    assert len(runs.table) == 1
-    assert [str(link) in runs.damaged[0], "gone.h5" in runs.damaged[1]] == [True, True]
-
-
 def test_a_mean_over_fewer_than_all_runs_is_none(made_up):
-    """As of the F1, which files from before it was measured lack."""
+    """Such as the mean F1 of three runs, one of which has none."""
     files = [made_up(seed=seed) for seed in range(3)]
     for path in files[1:]:
         with h5py.File(path, "r+") as file:
             file.attrs["final_f1"] = 0.5
-    row = _row(tables.summarise(tables.collect(files)), strategy="unweighted")
+    row = _row(summarise(read_runs(files)), strategy="unweighted")
     assert math.isnan(row["final_f1"])
     assert math.isnan(row["final_f1_std"])
-    row = _row(tables.summarise(tables.collect(files[1:])), strategy="unweighted")
+    row = _row(summarise(read_runs(files[1:])), strategy="unweighted")
     assert (row["runs"], row["final_f1"], row["final_f1_std"]) == (2, 0.5, 0)
 
 
 def test_nothing_gives_an_empty_table():
-    assert tables.summarise(tables.collect([])).empty
+    assert summarise(read_runs([])).empty
 
 
 def test_baselines_come_first(made_up):
     names = ["degCent", "betCent", "random", "weighted", "unweighted", "unweighted_fl"]
-    table = tables.summarise(tables.collect([made_up(name) for name in names]))
+    table = summarise(read_runs([made_up(name) for name in names]))
     assert list(table["strategy"]) == [
         "unweighted_fl",
         "unweighted",
@@ -253,28 +213,43 @@ def test_baselines_come_first(made_up):
     ]
 
 
-def test_result_files_are_neither_summaries_nor_half_written_nor_checkpoints(tmp_path):
-    for name in ("a.h5", ".b.h5.tmp", ".c.h5", "summary.h5", "d.ckpt", "summary.csv"):
-        (tmp_path / name).touch()
-    assert tables.result_files(tmp_path) == [tmp_path / "a.h5"]
-
-
 def test_a_real_file_gives_the_numbers_it_holds(tiny):
-    row = _row(tables.summarise(tables.collect([tiny])), strategy="unweighted")
+    row = _row(summarise(read_runs([tiny])), strategy="unweighted")
     a = load(tiny).attributes
     assert row["topology"] == "chain:n=3"
-    assert {value: row[value] for value in tables.VALUES} == {value: a[value] for value in tables.VALUES}
+    assert {value: row[value] for value in VALUES} == {value: a[value] for value in VALUES}
 
 
-def test_two_graphs_of_one_file_name_are_two_topologies(made_up):
-    """As A/g.txt and B/g.txt, whose names are all that is known of them."""
+def test_agreement_is_the_rank_correlation_of_forecast_and_auc(made_up):
+    pairs = [(0.1, 5.0), (0.2, 4.0), (0.3, 9.0), (0.4, 7.0)]
     files = [
-        made_up("unweighted", auc=1, topology="cycle:n=4"),
-        made_up("unweighted", auc=9, topology="cycle:n=4"),
+        made_up(seed=s, auc=auc, attributes={"forecast_ood": share}) for s, (share, auc) in enumerate(pairs)
     ]
-    for path, graph in zip(files, ("aaaaaaa", "bbbbbbb"), strict=True):
-        with h5py.File(path, "a") as file:
-            file.attrs.update({"topology_source": "g", "topology_family": "g", "graph_id": graph})
-    table = tables.summarise(tables.collect(files))
-    assert sorted(table["topology"]) == ["g [aaaaaa]", "g [bbbbbb]"]
-    assert sorted(table["auc_ood"]) == [1, 9]
+    rho, count = forecast_agreement(read_runs([*files, made_up(seed=9)]))
+    assert count == 4
+    # Ranks 1 2 3 4 against 2 1 4 3: 1 - 6 x 4 / (4 x 15).
+    assert rho == pytest.approx(0.6)
+    assert forecast_agreement(read_runs(files[:2])) is None
+
+
+def test_csv_holds_the_table(varied, tmp_path):
+    table = summarise(read_runs(varied))
+    write_csv(table, tmp_path / "summary.csv")
+    back = pd.read_csv(tmp_path / "summary.csv")
+    pd.testing.assert_frame_equal(back, table.reset_index(drop=True), check_dtype=False)
+    assert [p.name for p in tmp_path.glob("*summary*")] == ["summary.csv"]
+
+
+def test_hdf5_holds_the_table_column_by_column(varied, tmp_path):
+    table = summarise(read_runs(varied))
+    write_hdf5(table, tmp_path / "summary.h5")
+    with h5py.File(tmp_path / "summary.h5") as file:
+        columns = json.loads(file.attrs["columns"])
+        assert columns == list(table.columns)
+        for column in columns:
+            values = file[column][()]
+            if values.dtype.kind == "O":
+                assert [v.decode() for v in values] == list(table[column])
+            else:
+                np.testing.assert_array_equal(values, table[column].to_numpy(float))
+        assert {c for c in columns if file[c].dtype.kind == "O"} == {"settings", "topology", "strategy"}

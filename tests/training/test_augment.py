@@ -4,13 +4,14 @@ import numpy as np
 import pytest
 import torch
 from image_files import parquet_folder
+from populations import ByRound, population_of
 from torch import nn
 
 from dml import experiment, randomness, results
-from dml.data import fetch, images
-from dml.data.load import load
+from dml.data.config import DataConfig
+from dml.data.fetch import fetch_dataset
+from dml.data.load import load_dataset
 from dml.data.ood import NodeData
-from dml.population import Population
 from dml.training.augment import Augmentation
 from dml.training.config import TrainingConfig
 from dml.training.loop import LoopEngine
@@ -82,9 +83,11 @@ def test_what_a_model_sees_depends_on_image_and_pass_alone(batch):
     data = NodeData(
         [x[i] for i in index], [y[i] for i in index], np.zeros((2, 2), int), np.zeros(2, int), index
     )
-    population = Population(Seen, 2, 0)
+    population = population_of(Seen, 2, 0)
     augmentation = Augmentation(index, np.zeros(2, int), BLACK, 0)
-    engine = LoopEngine(population, data, TrainingConfig(batch_size=batch), True, 0, None, augmentation)
+    engine = ByRound(
+        LoopEngine, population, data, TrainingConfig(batch_size=batch), augmentation=augmentation
+    )
     engine.begin_round()
     for number in range(3):
         engine.epoch(np.arange(2))
@@ -98,8 +101,9 @@ def test_what_a_model_sees_depends_on_image_and_pass_alone(batch):
 
 def test_an_experiment_with_augmentation_goes_on_as_if_it_had_never_stopped(small, tmp_path):
     source = parquet_folder(tmp_path / "c", 60, 20, side=32, channels=3)
-    images.write(tmp_path / "data" / "cifar10", fetch.from_source("cifar10", source), "test")
-    black = load("cifar10", tmp_path / "data", 0, augmented=True).black
+    fetch_dataset("cifar10", tmp_path / "data", source)
+    made = DataConfig(dataset="cifar10", data_dir=tmp_path / "data", augment=True)
+    black = load_dataset(made, 0).black
     np.testing.assert_allclose(black, [-0.4914 / 0.2023, -0.4822 / 0.1994, -0.4465 / 0.2010], rtol=1e-6)
     flags = {"dataset": "cifar10_augment", "model": "mlp", "data_dir": tmp_path / "data", "backdoor": True}
     whole = experiment.run(small(**flags, rounds=3, out_dir=tmp_path / "whole"))

@@ -2,10 +2,10 @@
 
 import pytest
 import torch
+from populations import population_of
 from torch import nn
 
-from dml.models.registry import build
-from dml.population import Population
+from dml.models.registry import build_model
 from dml.training import backward
 from dml.training.tensors import computing
 
@@ -21,18 +21,18 @@ def deep():
 
 
 def small():
-    return build("mlp", (3, 2, 2), 5)
+    return build_model("mlp", (3, 2, 2), 5)
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("make", [deep, small])
 @pytest.mark.parametrize("b", [16, 5, 1])
 def test_the_formulas_give_the_bits_of_autograd(make, precision, b):
-    population = Population(make, 2, 0)
+    population = population_of(make, 2, 0)
     torch.manual_seed(0)
     formulas = backward.of(population.modules[0], precision, CPU)
     assert isinstance(formulas, backward._Perceptron)
-    autograd = backward._Autograd(computing(precision, CPU), lambda x: x)
+    autograd = backward.Backward(computing(precision, CPU), lambda x: x)
     # One after the other in the same memory, as nodes train.
     for node in (0, 1, 0):
         x, y = torch.randn(b, 3, 2, 2), torch.randint(5, (b,))
@@ -50,9 +50,9 @@ def test_the_formulas_give_the_bits_of_autograd(make, precision, b):
 def test_a_frozen_perceptron_and_any_other_model_are_left_to_autograd():
     frozen = small()
     frozen[1].bias.requires_grad_(False)
-    assert isinstance(backward.of(frozen, "fp32", CPU), backward._Autograd)
+    assert isinstance(backward.of(frozen, "fp32", CPU), backward.Backward)
     tanh = nn.Sequential(nn.Flatten(), nn.Linear(12, 5), nn.Tanh(), nn.Linear(5, 5))
-    assert isinstance(backward.of(tanh, "fp32", CPU), backward._Autograd)
+    assert isinstance(backward.of(tanh, "fp32", CPU), backward.Backward)
 
 
 def test_autograd_holds_no_gradients_once_released():

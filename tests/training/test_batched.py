@@ -6,16 +6,16 @@ The loop engine itself is held against torch.optim in test_loop.
 import numpy as np
 import pytest
 import torch
+from populations import ByRound, population_of
 from torch import nn
 
 from dml import config, experiment, results
-from dml.data.load import load
+from dml.data.load import load_dataset
 from dml.data.ood import NodeData
 from dml.errors import InputError
 from dml.models import vit
 from dml.models.dropout import Dropout
-from dml.models.registry import MODELS, build
-from dml.population import Population
+from dml.models.registry import MODELS, build_model
 from dml.training import engines, gradients
 from dml.training.batched import BatchedEngine
 from dml.training.config import TrainingConfig
@@ -57,13 +57,13 @@ def models_and_measured(kind, build, data, training, epochs, dtype=torch.float64
     Args:
         epochs: the nodes of each epoch of a round.
     """
-    population = Population(build, len(data.x), 0, dtype=dtype)
-    engine, measured = kind(population, data, training, True, 0), []
+    population = population_of(build, len(data.x), 0, dtype=dtype)
+    engine, measured = ByRound(kind, population, data, training), []
     for _ in range(5):
         engine.begin_round()
         measured += [engine.epoch(np.array(nodes)) for nodes in epochs]
     population.check_views()
-    return population, np.array(measured), engine.passes
+    return population, np.array(measured), engine.orders.passes
 
 
 def assert_equal_engines(build, data, training, epochs=(range(5), range(5))):
@@ -74,7 +74,7 @@ def assert_equal_engines(build, data, training, epochs=(range(5), range(5))):
     np.testing.assert_array_equal(measured[:, 1], expected[:, 1])
     assert counted.tolist() == passes.tolist()
     # It went somewhere: the engines do not agree on standing still.
-    assert (loop.X - Population(build, len(data.x), 0, dtype=torch.float64).X).abs().max() > 1e-3
+    assert (loop.X - population_of(build, len(data.x), 0, dtype=torch.float64).X).abs().max() > 1e-3
     x = torch.from_numpy(data.x[-1])
     x = x.double() if x.is_floating_point() else x
     for a, b in zip(ours.modules, loop.modules, strict=True):
@@ -94,7 +94,7 @@ TRAININGS = {
 
 
 def mlp():
-    return build("mlp", (1, 2, 3), LABELS)
+    return build_model("mlp", (1, 2, 3), LABELS)
 
 
 def convolution():
@@ -124,7 +124,7 @@ def test_deep_perceptrons_have_the_numbers_of_the_loop():
 
 def test_the_formulas_of_a_perceptron_give_what_torch_derives():
     assert gradients.is_perceptron(mlp())
-    population = Population(mlp, 3, 0, dtype=torch.float64)
+    population = population_of(mlp, 3, 0, dtype=torch.float64)
     torch.manual_seed(0)
     x, y = torch.randn(3, 4, 1, 2, 3, dtype=torch.float64), torch.randint(LABELS, (3, 4))
     weights = torch.rand(3, 4, dtype=torch.float64)
@@ -154,15 +154,15 @@ def test_what_only_resembles_a_perceptron_is_not_taken_for_one(layers):
 
 
 def cnn():
-    return build("cnn", (1, 8, 8), LABELS)
+    return build_model("cnn", (1, 8, 8), LABELS)
 
 
 def decoder():
-    return build("decoder", (6,), LABELS, {"n_layer": 1})
+    return build_model("decoder", (6,), LABELS, {"n_layer": 1})
 
 
 def transformer():
-    return build("vit", (1, 8, 8), LABELS)
+    return build_model("vit", (1, 8, 8), LABELS)
 
 
 @pytest.mark.parametrize(
@@ -185,7 +185,7 @@ def test_every_kind_of_model_has_the_numbers_of_the_loop(model, data, flags, mon
 
 @pytest.mark.parametrize("rows", [1, 2, 4])
 def test_blocks_of_nodes_change_no_number(monkeypatch, rows):
-    monkeypatch.setitem(gradients.BLOCK, "cpu", rows * Population(mlp, 1, 0).X.shape[1] * 8)
+    monkeypatch.setitem(gradients.BLOCK, "cpu", rows * population_of(mlp, 1, 0).X.shape[1] * 8)
     training = TrainingConfig(batch_size=4, optimizer="adam", lr=0.01)
     assert_equal_engines(mlp, image_data((1, 2, 3)), training, ([0, 1, 2, 3, 4], [4, 2, 1]))
 
@@ -194,37 +194,38 @@ def test_without_shuffling_the_samples_come_in_their_order():
     data = image_data((1, 2, 3))
     rows = []
     for kind in (LoopEngine, BatchedEngine):
-        population = Population(mlp, 5, 0, dtype=torch.float64)
-        kind(population, data, TrainingConfig(batch_size=4, lr=0.3), False, 0).epoch(np.arange(5))
+        population = population_of(mlp, 5, 0, dtype=torch.float64)
+        training = TrainingConfig(batch_size=4, lr=0.3)
+        ByRound(kind, population, data, training, shuffle=False).epoch(np.arange(5))
         rows.append(population.X)
     torch.testing.assert_close(rows[0], rows[1], rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("name", ["momentum and weight decay", "adamw"])
 def test_who_does_not_train_keeps_every_bit(name):
-    population = Population(mlp, 5, 0)
+    population = population_of(mlp, 5, 0)
     training = TrainingConfig(batch_size=4, **TRAININGS[name])
-    engine = BatchedEngine(population, image_data((1, 2, 3)), training, True, 0)
+    engine = ByRound(BatchedEngine, population, image_data((1, 2, 3)), training)
     engine.epoch(np.arange(5))
     before = population.X.clone()
     loss, accuracy = engine.epoch(np.array([1, 3]))
     assert torch.equal(population.X[[0, 2, 4]], before[[0, 2, 4]])
     assert not torch.equal(population.X[[1, 3]], before[[1, 3]])
     assert np.isnan(loss).tolist() == np.isnan(accuracy).tolist() == [True, False, True, False, True]
-    assert engine.passes.tolist() == [1, 2, 1, 2, 1]
+    assert engine.orders.passes.tolist() == [1, 2, 1, 2, 1]
     nobody, _ = engine.epoch(np.array([], np.int64))
     assert np.isnan(nobody).all()
 
 
 def test_an_engine_that_starts_at_a_pass_goes_on_bit_for_bit_as_one_that_made_those_before():
     data, training = image_data((1, 2, 3)), TrainingConfig(batch_size=4, lr=0.01, optimizer="adam")
-    first, second = (Population(mlp, 5, 0) for _ in range(2))
-    went_on = BatchedEngine(first, data, training, True, 0)
+    first, second = (population_of(mlp, 5, 0) for _ in range(2))
+    went_on = ByRound(BatchedEngine, first, data, training)
     went_on.epoch(np.arange(5))
     went_on.epoch(np.array([1, 2]))
-    resumed = BatchedEngine(second, data, training, True, 0)
+    resumed = ByRound(BatchedEngine, second, data, training)
     second.X.copy_(first.X)
-    resumed.passes[:] = went_on.passes
+    resumed.orders.passes[:] = went_on.orders.passes
     for engine in (went_on, resumed):
         engine.begin_round()
     for nodes in (np.arange(5), np.array([0, 4])):
@@ -235,7 +236,7 @@ def test_an_engine_that_starts_at_a_pass_goes_on_bit_for_bit_as_one_that_made_th
 
 @pytest.mark.parametrize("flags", [{"lr": 0.2}, {"lr": 1e-3, "optimizer": "adam"}])
 def test_on_digits_in_single_precision_models_answer_alike(flags):
-    digits = load("digits", config.make({}).data.data_dir, 0)
+    digits = load_dataset(config.make({}).data, 0)
     sizes = np.array([43, 60, 100, 15, 330])
     parts = np.split(np.arange(sizes.sum()), np.cumsum(sizes)[:-1])
     data = NodeData(
@@ -249,7 +250,7 @@ def test_on_digits_in_single_precision_models_answer_alike(flags):
     for kind in (LoopEngine, BatchedEngine):
         population, _, _ = models_and_measured(
             kind,
-            lambda: build("mlp", (1, 8, 8), 10),
+            lambda: build_model("mlp", (1, 8, 8), 10),
             data,
             TrainingConfig(batch_size=16, **flags),
             [range(5)] * 5,
@@ -269,7 +270,7 @@ def test_models_that_cannot_be_batched_are_those_with_buffers_or_dropout():
     for name, spec in MODELS.items():
         with torch.device("meta"):
             settings = dict.fromkeys(spec.reads, 1)
-            module = build(name, shapes.get(name, (3, 32, 32)), 10, settings)
+            module = build_model(name, shapes.get(name, (3, 32, 32)), 10, settings)
         single = [*module.buffers(), *(m for m in module.modules() if isinstance(m, Dropout))]
         assert bool(spec.single) == bool(single), name
 

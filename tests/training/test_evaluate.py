@@ -5,6 +5,7 @@ import functools
 import numpy as np
 import pytest
 import torch
+from populations import population_of
 from scipy.special import log_softmax
 from sklearn.metrics import accuracy_score, classification_report, confusion_matrix
 from torch import nn
@@ -12,8 +13,7 @@ from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from dml.data.ood import TestSets
-from dml.models.registry import build as make_model
-from dml.population import Population
+from dml.models.registry import build_model
 from dml.training import evaluate, gradients
 from dml.training.evaluate import Evaluator
 
@@ -41,7 +41,7 @@ def sets(clean=53, ood=22, many_to_one=True):
 
 
 def population(dtype=torch.float64):
-    result = Population(build, NODES, 0, dtype=dtype)
+    result = population_of(build, NODES, 0, dtype=dtype)
     with torch.no_grad():
         # Large weights, so that nodes differ and some never predict some class.
         result.X[:, : result.size] *= 3
@@ -99,7 +99,7 @@ def test_tokens_are_counted_one_by_one_whatever_fits_into_memory(monkeypatch, ch
     own = y[17:].copy()
     y[17:, 4:] = 2
     test = TestSets(x[:17], y[:17], x[17:], y[17:], own)
-    models = Population(lambda: nn.Sequential(nn.Embedding(6, 6)), 3, 0, dtype=torch.float64)
+    models = population_of(lambda: nn.Sequential(nn.Embedding(6, 6)), 3, 0, dtype=torch.float64)
     for module in models.modules:
         # nn.Embedding takes no uint8, as the decoder does.
         module[0].register_forward_pre_hook(lambda _, args: (args[0].long(),))
@@ -141,7 +141,7 @@ def test_tokens_are_counted_one_by_one_whatever_fits_into_memory(monkeypatch, ch
 def test_no_more_logits_than_the_budget_are_held(monkeypatch):
     """A node's own logits alone would be 22 x 8 x 6 numbers; only two sequences' worth is allowed."""
     test = TestSets(*(np.zeros((k, 8), np.uint8) for k in (17, 17, 5, 5, 5)))
-    models = Population(lambda: nn.Embedding(6, 6), 3, 0)
+    models = population_of(lambda: nn.Embedding(6, 6), 3, 0)
     monkeypatch.setattr(evaluate, "BUDGET", 2 * 8 * 6 * 4)
     held = []
     stack = torch.stack
@@ -192,7 +192,7 @@ def test_the_attack_rate_leaves_out_images_whose_own_label_is_the_target():
 
     own = np.array([0, 0, 0, 1, 2, 3, 1, 2])
     x = np.eye(LABELS, dtype=np.float32)[own].reshape(-1, 1, 1, LABELS)
-    scores = Evaluator(Population(reader, 2, 0), TestSets(x, own, x, np.zeros(8, int), own), LABELS)()
+    scores = Evaluator(population_of(reader, 2, 0), TestSets(x, own, x, np.zeros(8, int), own), LABELS)()
     assert scores.test_acc.tolist() == [1, 1]
     assert scores.ood_acc.tolist() == [3 / 8, 3 / 8]
     assert scores.ood_asr.tolist() == [0, 0]
@@ -240,15 +240,15 @@ def test_all_models_at_once_measure_the_same(monkeypatch, name, block_bytes):
     monkeypatch.setattr(evaluate, "CHUNK", 40)
     rng = np.random.default_rng(0)
     if name == "mlp":
-        build = functools.partial(make_model, "mlp", (1, 2, 3), LABELS, {})
+        build = functools.partial(build_model, "mlp", (1, 2, 3), LABELS, {})
         test_sets, classes = sets(), LABELS
     else:
         tokens = rng.integers(14, size=(20, 7)).astype(np.uint8)
-        build = functools.partial(make_model, "decoder", (6,), 14, {"n_layer": 1})
+        build = functools.partial(build_model, "decoder", (6,), 14, {"n_layer": 1})
         x, y, own = tokens[:, :6], tokens[:, 1:], rng.integers(14, size=(8, 6)).astype(np.uint8)
         test_sets = TestSets(x[:12], y[:12], x[12:], y[12:], own)
         classes = 14
-    models = Population(build, NODES, 0, dtype=torch.float64)
+    models = population_of(build, NODES, 0, dtype=torch.float64)
     one, all_ = (Evaluator(models, test_sets, classes, batched=batched)() for batched in (False, True))
     for score in ("test_loss", "ood_loss"):
         np.testing.assert_allclose(getattr(one, score), getattr(all_, score), rtol=1e-6)
@@ -273,7 +273,7 @@ class Counting(nn.Module):
 def test_the_mean_model_is_the_average_of_all_models_and_node_0s_counters(monkeypatch, budget):
     """Held against a model made from the averages of all nodes' tensors."""
     monkeypatch.setattr(evaluate, "BUDGET", budget)
-    models, test = Population(Counting, NODES, 0, dtype=torch.float64), sets()
+    models, test = population_of(Counting, NODES, 0, dtype=torch.float64), sets()
     generator = torch.Generator().manual_seed(0)
     mean = Counting().double()
     with torch.no_grad():
@@ -291,7 +291,7 @@ def test_the_mean_model_is_the_average_of_all_models_and_node_0s_counters(monkey
     assert mean.favourite == 1
     scores = Evaluator(models, test, LABELS)()
     clean, ood = logits(mean, test.x), logits(mean, test.ood_x)
-    found = scores.mean_model
+    found = scores.singles["mean_model"]
     assert found["test_acc"] == np.float32(accuracy_score(test.y, clean.argmax(1)))
     assert found["ood_acc"] == np.float32(accuracy_score(test.ood_y, ood.argmax(1)))
     telling = test.ood_own != test.ood_y
@@ -304,17 +304,17 @@ def test_the_mean_model_is_the_average_of_all_models_and_node_0s_counters(monkey
 
 @pytest.mark.parametrize("batched", [False, True])
 def test_where_all_nodes_hold_one_model_the_mean_model_is_that(batched):
-    build = functools.partial(make_model, "mlp", (1, 2, 3), LABELS, {})
-    models = Population(build, 4, 0, same=True)
+    build = functools.partial(build_model, "mlp", (1, 2, 3), LABELS, {})
+    models = population_of(build, 4, 0, same=True)
     scores = Evaluator(models, sets(), LABELS, batched=batched)()
-    for name, value in scores.mean_model.items():
+    for name, value in scores.singles["mean_model"].items():
         np.testing.assert_allclose(getattr(scores, name), value, rtol=1e-6)
 
 
 def test_without_an_ood_sample_the_mean_model_has_no_ood_accuracy_either():
     test = sets()
     none = TestSets(test.x, test.y, test.ood_x[:0], test.ood_y[:0], test.ood_own[:0])
-    found = Evaluator(population(), none, LABELS)().mean_model
+    found = Evaluator(population(), none, LABELS)().singles["mean_model"]
     assert np.isnan([found["ood_loss"], found["ood_acc"], found["ood_asr"]]).all()
     assert np.isfinite(found["test_acc"])
 
@@ -335,13 +335,13 @@ class LargeTensors(TorchDispatchMode):
 
 
 def test_the_mean_model_takes_one_row_of_memory():
-    models = Population(
+    models = population_of(
         lambda: nn.Sequential(nn.Flatten(), nn.Linear(6, 2000), nn.Linear(2000, LABELS)), 5, 0
     )
     evaluator, x = Evaluator(models, sets(), LABELS), torch.zeros(2, 1, 2, 3)
     before = models.X.clone()
     with torch.no_grad(), LargeTensors(4 * models.X.shape[1] // 2) as watch:
-        evaluator._mean_model()(x)
+        evaluator._single(models.X.mean(0))(x)
     assert len(watch.made - {models.X.untyped_storage().data_ptr()}) == 1
     assert torch.equal(models.X, before)
     models.check_views()

@@ -5,13 +5,13 @@ import itertools
 import numpy as np
 import pytest
 import torch
+from populations import ByRound, population_of
 from torch import nn
 from torch.nn import functional
 
 from dml import randomness
 from dml.data.ood import NodeData
 from dml.models.dropout import Dropout
-from dml.population import Population
 from dml.training import loop
 from dml.training.config import TrainingConfig
 from dml.training.loop import LoopEngine
@@ -36,8 +36,8 @@ def node_data(sizes=SIZES):
 
 
 def engine(training, *, shuffle=True, seed=0, dtype=torch.float64):
-    population = Population(build, len(SIZES), seed, dtype=dtype)
-    return LoopEngine(population, node_data(), training, shuffle, seed), population
+    population = population_of(build, len(SIZES), seed, dtype=dtype)
+    return ByRound(LoopEngine, population, node_data(), training, shuffle, seed), population
 
 
 TRAININGS = {
@@ -115,7 +115,7 @@ def test_training_equals_a_plain_loop_of_torch(name, shuffle):
         loss, accuracy = np.array(measured)[:, :, node].T
         np.testing.assert_allclose(loss, numbers[:, 0], rtol=1e-6)
         assert accuracy.tolist() == numbers[:, 1].astype(np.float32).tolist()
-    assert trainer.passes.tolist() == [rounds * epochs] * len(SIZES)
+    assert trainer.orders.passes.tolist() == [rounds * epochs] * len(SIZES)
     population.check_views()
 
 
@@ -135,7 +135,7 @@ def test_a_nodes_training_does_not_depend_on_who_else_trains(name):
         assert np.isnan(lone_accuracy[[0, 2, 3]]).all()
     assert torch.equal(one.X[1], everyone.X[1])
     assert torch.equal(one.X[[0, 2, 3]], engine(config)[1].X[[0, 2, 3]])
-    assert alone.passes.tolist() == [0, 2, 0, 0]
+    assert alone.orders.passes.tolist() == [0, 2, 0, 0]
 
 
 def test_the_batch_order_is_keyed_by_seed_node_and_the_nodes_own_pass():
@@ -145,7 +145,7 @@ def test_the_batch_order_is_keyed_by_seed_node_and_the_nodes_own_pass():
     for _ in range(3):
         went_on.epoch(np.array([0]))
     begun, other = engine(config)
-    begun.passes[0] = 3
+    begun.orders.passes[0] = 3
     other.X.copy_(population.X)
     went_on.epoch(np.array([0]))
     begun.epoch(np.array([0]))
@@ -154,7 +154,7 @@ def test_the_batch_order_is_keyed_by_seed_node_and_the_nodes_own_pass():
     # From the same model, another pass or another seed's order leads elsewhere.
     anew, third = engine(config)
     third.X.copy_(engine(config)[1].X)
-    anew.passes[0] = 1
+    anew.orders.passes[0] = 1
     anew.epoch(np.array([0]))
     first, fourth = engine(config)
     first.epoch(np.array([0]))
@@ -174,9 +174,9 @@ def test_training_uses_dropout_and_moves_batch_statistics():
     def regularised():
         return nn.Sequential(nn.Flatten(), nn.Linear(6, 8), nn.BatchNorm1d(8), nn.Dropout(), nn.Linear(8, 3))
 
-    population = Population(regularised, 1, 0)
+    population = population_of(regularised, 1, 0)
     data = node_data((12,))
-    trainer = LoopEngine(population, data, TrainingConfig(batch_size=4), True, 0)
+    trainer = ByRound(LoopEngine, population, data, TrainingConfig(batch_size=4))
     # As an evaluation leaves them.
     population.modules[0].eval()
     mean = population.modules[0][2].running_mean.clone()
@@ -194,11 +194,12 @@ def with_dropout():
 
 
 def of_batch_size(size, *, shuffle=True, numbers=None):
-    population = Population(with_dropout, 1, 0, dtype=torch.float64)
+    population = population_of(with_dropout, 1, 0, dtype=torch.float64)
     data = node_data((12,))
     if numbers is not None:
         data.index[0] = numbers
-    return LoopEngine(population, data, TrainingConfig(batch_size=size, lr=1e-12), shuffle, 0), population
+    training = TrainingConfig(batch_size=size, lr=1e-12)
+    return ByRound(LoopEngine, population, data, training, shuffle), population
 
 
 def test_a_samples_dropout_mask_does_not_depend_on_batch_and_order():
@@ -217,7 +218,7 @@ def test_every_pass_has_masks_of_its_own_and_a_resumed_one_goes_on_with_them():
     first, second = (went_on.epoch(np.array([0]))[0][0] for _ in range(2))
     assert abs(first - second) > 1e-3
     resumed, other = of_batch_size(12, shuffle=False)
-    resumed.passes[0] = 2
+    resumed.orders.passes[0] = 2
     other.X.copy_(population.X)
     assert resumed.epoch(np.array([0]))[0][0] == went_on.epoch(np.array([0]))[0][0]
     assert torch.equal(other.X, population.X)
@@ -247,9 +248,9 @@ def test_next_tokens_are_learnt_at_all_places(monkeypatch, kept):
         np.zeros(2, np.int64),
         [np.arange(7), np.arange(4)],
     )
-    population = Population(Bigrams, 2, 0, dtype=torch.float64)
+    population = population_of(Bigrams, 2, 0, dtype=torch.float64)
     start = population.X[0].clone()
-    trainer = LoopEngine(population, data, TrainingConfig(batch_size=4, lr=0.5), False, 0)
+    trainer = ByRound(LoopEngine, population, data, TrainingConfig(batch_size=4, lr=0.5), shuffle=False)
     loss, accuracy = trainer.epoch(np.array([0, 1]))
 
     table = start[:36].view(6, 6).clone().requires_grad_()
@@ -275,6 +276,6 @@ class _Idle(nn.Sequential):
 
 
 def test_a_parameter_without_a_gradient_is_refused_not_paired_with_anothers():
-    population = Population(_Idle, len(SIZES), 0)
+    population = population_of(_Idle, len(SIZES), 0)
     with pytest.raises(RuntimeError, match="takes no part"):
-        LoopEngine(population, node_data(), TrainingConfig(), True, 0).epoch(np.array([0]))
+        ByRound(LoopEngine, population, node_data(), TrainingConfig()).epoch(np.array([0]))

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 import torch
+from populations import ByRound, population_of
 
 from dml import config, experiment
 from dml.data.ood import NodeData
-from dml.models.registry import build
-from dml.population import Population
+from dml.models.registry import build_model
 from dml.results import load
 from dml.training import gradients
 from dml.training.batched import BatchedEngine
@@ -19,7 +19,7 @@ NODES = 3
 
 
 def _population():
-    return Population(lambda: build("mlp", (1, 4, 4), 3), NODES, 0)
+    return population_of(lambda: build_model("mlp", (1, 4, 4), 3), NODES, 0)
 
 
 def _data():
@@ -38,7 +38,8 @@ def _data():
 def _trained(engine, precision, epochs=3, **training):
     models = _population()
     start = models.X.clone()
-    made = engine(models, _data(), TrainingConfig(precision=precision, batch_size=8, **training), True, 0)
+    chosen = TrainingConfig(precision=precision, batch_size=8, **training)
+    made = ByRound(engine, models, _data(), chosen)
     made.begin_round()
     losses = [made.epoch(np.arange(NODES))[0] for _ in range(epochs)]
     return models.X - start, np.array(losses)
@@ -98,7 +99,7 @@ def test_bf16_resumes_bit_for_bit(small, tmp_path):
 @pytest.mark.parametrize("shape", [(3, 8, 8), (1, 8, 8)])
 def test_convolutions_take_channels_last_and_answer_the_same(shape):
     torch.manual_seed(0)
-    model, cpu = build("cnn", shape, 5), torch.device("cpu")
+    model, cpu = build_model("cnn", shape, 5), torch.device("cpu")
     x = torch.randn(6, *shape)
     arranged = arranging(model, "bf16", cpu)(x)
     assert torch.equal(arranged, x)
@@ -109,7 +110,7 @@ def test_convolutions_take_channels_last_and_answer_the_same(shape):
     assert model[0](arranged).is_contiguous(memory_format=torch.channels_last)
     # fp32 keeps its bits, and a model without convolutions has no channels.
     assert arranging(model, "fp32", cpu)(x) is x
-    assert arranging(build("mlp", shape, 5), "bf16", cpu)(x) is x
+    assert arranging(build_model("mlp", shape, 5), "bf16", cpu)(x) is x
 
 
 @pytest.mark.slow

@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 import torch
+from populations import ByRound, population_of
 from torch import nn
 from torch.nn import functional
 
 from dml import experiment, randomness, results
-from dml.algorithms.decentralized import neighbours
+from dml.algorithms.in_experiment import neighbours
 from dml.data.ood import NodeData
-from dml.population import Population
 from dml.topology import make
 from dml.training.config import TrainingConfig
 from dml.training.loop import LoopEngine
@@ -65,10 +65,11 @@ def plain_round(starts, node, near, data, config, epochs, passes):
 @pytest.mark.parametrize("complete", [False, True])
 def test_training_equals_autograd_of_the_loss(same, complete):
     config = TrainingConfig(batch_size=4, lr=0.1, momentum=0.5, prox_coeff=0.3)
-    population = Population(smooth, 4, 0, same=same, dtype=torch.float64)
+    population = population_of(smooth, 4, 0, same=same, dtype=torch.float64)
     near = neighbours(GRAPH, complete)
     data = node_data()
-    engine = LoopEngine(population, data, config, True, 0, Proximal(population, near, config.prox_coeff))
+    term = Proximal(population, near, config.prox_coeff)
+    engine = ByRound(LoopEngine, population, data, config, proximal=term)
     for number in range(2):
         starts = [[p.detach().clone() for p in population.parameters(i)] for i in range(4)]
         engine.begin_round()
@@ -85,7 +86,7 @@ def test_who_is_near_whom():
 
 
 def test_the_pull_is_bounded_and_buffers_are_left_out():
-    population = Population(build, 4, 0, dtype=torch.float64)
+    population = population_of(build, 4, 0, dtype=torch.float64)
     term = Proximal(population, neighbours(GRAPH, complete=False), 2.0)
     with torch.no_grad():
         population.X[1:] += 1000.0

@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 import torch
+from populations import ByRound, population_of
 from torch import nn
 from torch.nn import functional
 
 from dml import randomness
 from dml.data.ood import NodeData
 from dml.models.dropout import Dropout
-from dml.models.registry import build
-from dml.population import Population
+from dml.models.registry import build_model
 from dml.training.augment import Augmentation
 from dml.training.batched import BatchedEngine
 from dml.training.config import TrainingConfig
@@ -33,7 +33,7 @@ TRAININGS = {
 
 
 def mlp():
-    return build("mlp", (1, 2, 3), LABELS)
+    return build_model("mlp", (1, 2, 3), LABELS)
 
 
 def node_data(sizes=SIZES):
@@ -48,9 +48,9 @@ def node_data(sizes=SIZES):
 
 
 def made(kind, name="sgd", *, keep=False, dtype=torch.float64, sizes=SIZES, shuffle=True, make=mlp):
-    population = Population(make, len(sizes), 0, dtype=dtype)
+    population = population_of(make, len(sizes), 0, dtype=dtype)
     training = TrainingConfig(batch_size=4, **TRAININGS[name])
-    return kind(population, node_data(sizes), training, shuffle, 3, keep_optimizers=keep), population
+    return ByRound(kind, population, node_data(sizes), training, shuffle, 3, keep), population
 
 
 def of_torch(parameters, name):
@@ -67,7 +67,7 @@ def plain(name, node, rounds, count, keep, momentum=None):
     Args:
         momentum: what SGD's momentum starts each round from, or None.
     """
-    model = Population(mlp, len(SIZES), 0, dtype=torch.float64).modules[node]
+    model = population_of(mlp, len(SIZES), 0, dtype=torch.float64).modules[node]
     data = node_data()
     x, y = torch.from_numpy(data.x[node]).double(), torch.from_numpy(data.y[node])
     batches = (
@@ -113,9 +113,11 @@ def test_steps_over_rounds_are_those_of_a_plain_loop_of_torch(kind, name, rounds
         loss, accuracy = np.array(measured)[:, :, node].T
         np.testing.assert_allclose(loss, numbers[:, 0], rtol=1e-6)
         assert accuracy.tolist() == numbers[:, 1].astype(np.float32).tolist()
-    assert engine.batches.tolist() == [2, 3, 1, 1, 9]
-    assert (engine.passes * engine.batches + engine.taken).tolist() == [rounds * count] * 5
-    assert (engine.taken < engine.batches).all()
+    assert engine.orders.batches.tolist() == [2, 3, 1, 1, 9]
+    assert (engine.orders.passes * engine.orders.batches + engine.orders.taken).tolist() == [
+        rounds * count
+    ] * 5
+    assert (engine.orders.taken < engine.orders.batches).all()
     population.check_views()
 
 
@@ -143,8 +145,9 @@ def test_a_round_can_start_from_a_given_momentum(kind, name, keep):
 @pytest.mark.parametrize("name", ["sgd", "adam"])
 def test_only_an_optimiser_with_momentum_starts_from_one(kind, name):
     engine, population = made(kind, name)
+    engine.begin_round(population.X)
     with pytest.raises(ValueError, match="momentum"):
-        engine.begin_round(population.X)
+        engine.steps(np.arange(len(population.X)), 1)
 
 
 @pytest.mark.parametrize("kind", ENGINES)
@@ -158,8 +161,8 @@ def test_one_step_a_round_is_many_steps_in_one_where_optimisers_are_kept(kind, n
     once.begin_round()
     once.steps(EVERYONE, 11)
     torch.testing.assert_close(population.X, other.X, rtol=0, atol=1e-12)
-    assert often.passes.tolist() == once.passes.tolist()
-    assert often.taken.tolist() == once.taken.tolist()
+    assert often.orders.passes.tolist() == once.orders.passes.tolist()
+    assert often.orders.taken.tolist() == once.orders.taken.tolist()
 
 
 @pytest.mark.parametrize("kind", ENGINES)
@@ -174,8 +177,8 @@ def test_a_passs_number_of_steps_is_an_epoch_bit_for_bit(kind, shuffle):
     # And an epoch goes on where steps have ended.
     steps.steps(np.array([1]), 1)
     steps.epoch(np.array([1]))
-    assert steps.passes.tolist() == [2, 2, 2]
-    assert steps.taken.tolist() == [0, 1, 0]
+    assert steps.orders.passes.tolist() == [2, 2, 2]
+    assert steps.orders.taken.tolist() == [0, 1, 0]
 
 
 @pytest.mark.parametrize("name", TRAININGS)
@@ -188,7 +191,7 @@ def test_the_engines_agree_whoever_takes_part(name):
         np.testing.assert_allclose(a, b, rtol=1e-6)
         assert np.isnan(a[0]).tolist() == [node not in nodes for node in EVERYONE]
     torch.testing.assert_close(one.X, other.X, rtol=0, atol=1e-11)
-    assert loop.taken.tolist() == batched.taken.tolist()
+    assert loop.orders.taken.tolist() == batched.orders.taken.tolist()
 
 
 def through_a_file(state):
@@ -264,7 +267,7 @@ def test_a_state_that_does_not_fit_is_refused(kind):
     # Of a file without steps none have been taken.
     engine.steps(EVERYONE, 5)
     engine.load_state(good)
-    assert engine.taken.tolist() == [0] * 5
+    assert engine.orders.taken.tolist() == [0] * 5
 
 
 def with_dropout():
@@ -274,15 +277,15 @@ def with_dropout():
 def test_masks_crops_and_flips_of_a_sample_are_those_of_its_pass():
     engines = []
     for _ in range(2):
-        population = Population(with_dropout, 1, 0)
+        population = population_of(with_dropout, 1, 0)
         data = node_data((10,))
         changes = Augmentation(data.index, np.array([3]), np.zeros(1, np.float32), 0)
         training = TrainingConfig(batch_size=4, lr=0.1)
-        engines.append((LoopEngine(population, data, training, True, 0, None, changes), population))
+        engines.append((ByRound(LoopEngine, population, data, training, augmentation=changes), population))
     (epochs, one), (steps, other) = engines
     for _ in range(2):
         epochs.epoch(np.array([0]))
     for count in (1, 3, 2):
         steps.steps(np.array([0]), count)
     torch.testing.assert_close(one.X, other.X, rtol=0, atol=1e-6)
-    assert steps.passes.tolist() == [2]
+    assert steps.orders.passes.tolist() == [2]

@@ -1,53 +1,44 @@
-"""The part of an experiment's configuration that says how a round ends: the algorithm and its options."""
+"""The part of an experiment's configuration that says how a round ends: the algorithm, and its messages."""
 
 from collections.abc import Collection
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import Field, field_validator
 
-from dml.algorithms import living, registry
-from dml.algorithms.registry import AVERAGING, EXPERIMENTS, GOSSIP_RULES, MODEL_RULES, Options
-from dml.section import MAX_COUNT, Section, one_of
-from dml.topology import Topology, trees
-
-DEFAULTS: dict[str, Any] = {"init": "same", "keep_optimizer": True, "local_steps": 1}
-"""Defaults of all algorithms but ``decentralized``: one common start, one step a round, one optimiser."""
-
-OWN_DEFAULTS: dict[str, dict[str, Any]] = {
-    "dpsgd": {"aggregation_strategy": "metropolis_hastings"},
-    "quasi_global_momentum": {"momentum": 0.9, "nesterov": True},
-}
-"""Those of one algorithm beside."""
+from dml.algorithms import node_failures
+from dml.algorithms.algorithm import Algorithm
+from dml.algorithms.registry import ALGORITHMS, DEFAULT, check_loss_rule
+from dml.section import Section, one_of
 
 STEP_DEFAULTS: dict[str, Any] = {"rounds": 500, "eval_every": 10, "checkpoint_every": 500}
-"""Defaults where a round is a few steps: there are more rounds, and not each is measured."""
+"""Defaults if a round is a few steps: there are more rounds, and not every one is measured."""
 
-_LOSS_RULES = tuple(dict.fromkeys((*GOSSIP_RULES, *MODEL_RULES, *registry.UPDATE_RULES)))
+_LOSS_RULES = tuple(dict.fromkeys(rule for entry in ALGORITHMS.values() for rule in entry.loss_rules))
 
 
 def defaults(name: str, given: Collection[str]) -> dict[str, Any]:
-    """What flags are with an algorithm where they are not given.
+    """The values of flags that are not given, as far as the algorithm decides them.
 
     Args:
         name: of the algorithm.
-        given: the flags that are.
+        given: the flags that are given.
     """
-    values = {} if name == registry.DECENTRALIZED or name not in EXPERIMENTS else dict(DEFAULTS)
+    values = dict(ALGORITHMS[name].defaults) if name in ALGORITHMS else {}
     if "epochs" in given:
         values.pop("local_steps", None)
     if "local_steps" in {*values, *given}:
         values |= STEP_DEFAULTS
-    return values | OWN_DEFAULTS.get(name, {})
+    return values
 
 
 class AlgorithmConfig(Section):
-    """Which algorithm, over which messages."""
+    """Which algorithm, and over which messages."""
 
-    algorithm: Annotated[str, one_of(EXPERIMENTS, "algorithm")] = Field(
-        registry.DECENTRALIZED, description="what makes the next models: " + ", ".join(EXPERIMENTS)
+    algorithm: Annotated[str, one_of(ALGORITHMS, "algorithm")] = Field(
+        DEFAULT, description="what makes the next models: " + ", ".join(ALGORITHMS)
     )
     drop_probability: float = Field(
-        0.0, ge=0, lt=1, description="that a message is lost, beside what its edge's weight says"
+        0.0, ge=0, lt=1, description="probability that a message is lost, besides what its edge's weight says"
     )
     loss_rule: Annotated[str, one_of(_LOSS_RULES, "loss rule")] | None = Field(
         None,
@@ -55,29 +46,8 @@ class AlgorithmConfig(Section):
         + ", ".join(_LOSS_RULES),
     )
     failing_nodes: tuple[str, ...] = Field(
-        (), description="nodes that fail for good, each from the start of a round on, from 0, as NODE@ROUND"
-    )
-    edge_weight: float | None = Field(
-        None, gt=0, le=1, description="weight of every edge in place of Metropolis-Hastings weights"
-    )
-    tree: Annotated[str, one_of(trees.CHOICES, "tree")] = Field(
-        "auto", description="over which tree sums are relayed: " + ", ".join(trees.CHOICES)
-    )
-    tree_root: int | None = Field(
-        None, ge=0, le=MAX_COUNT, description="root of --tree bfs (default: the node of highest degree)"
-    )
-    tree_slices: Literal["strided", "contiguous"] = Field(
-        "strided", description="how several trees share a model's numbers"
-    )
-    overlap: bool = Field(False, description="relayed sums travel while the next round computes")
-    consensus_strength: float = Field(
-        0.5, gt=0, le=1, description="c of relay_mix: how much models are drawn together, 1 as in relaysgd"
-    )
-    exchanges: int = Field(1, ge=1, le=MAX_COUNT, description="exchanges a round of one_peer_exponential")
-    lr_correction: Literal["auto", "off"] | Annotated[float, Field(gt=0)] = Field(
-        "auto",
-        description="factor on --lr for averages over old models, which move slower: auto (kappa of the "
-        "tree), off or a number",
+        (),
+        description="nodes that fail for good, as NODE@ROUND: from the start of that round on, from 0",
     )
 
     @field_validator("failing_nodes", mode="before")
@@ -89,40 +59,21 @@ class AlgorithmConfig(Section):
     @field_validator("failing_nodes")
     @classmethod
     def _ordered(cls, given: tuple[str, ...]) -> tuple[str, ...]:
-        rounds = living.read(given)
+        rounds = node_failures.parse(given)
         order = sorted(rounds, key=lambda node: (rounds[node], node))
         return tuple(f"{node}@{rounds[node]}" for node in order)
 
     @property
-    def averages(self) -> bool:
-        """Whether the next models are the averages of an aggregation strategy."""
-        return self.algorithm in AVERAGING
+    def described(self) -> Algorithm:
+        """What the algorithm says about itself."""
+        return ALGORITHMS[self.algorithm]
+
+    @property
+    def chosen_loss_rule(self) -> str:
+        """The loss rule, or the algorithm's default; empty if none of its messages can be lost."""
+        return check_loss_rule(self.described, self.loss_rule)
 
     def reads(self) -> set[str]:
         """The fields that change this experiment's numbers."""
-        own = set() if self.averages else set(EXPERIMENTS[self.algorithm].reads) - {"momentum"}
-        if "tree" in own:
-            own |= {"lr_correction"}
-            own -= set() if self.tree == "bfs" else {"tree_root"}
-            own -= set() if self.tree in ("two_chains", "double_binary_trees") else {"tree_slices"}
-        return {"algorithm", "drop_probability", "loss_rule", "failing_nodes"} | own
-
-    def unread(self) -> set[str]:
-        """The fields of other sections that mean nothing under this algorithm."""
-        fields = set() if self.averages else {"prox_coeff"}
-        return fields | ({"keep_optimizer"} if self.algorithm == "quasi_global_momentum" else set())
-
-    def options(self, seed: int, momentum: float) -> Options:
-        """What the algorithm's rule reads.
-
-        Args:
-            seed: the experiment's seed.
-            momentum: of the local optimiser.
-        """
-        shared = Options.__dataclass_fields__.keys() & type(self).model_fields.keys()
-        return Options(seed=seed, momentum=momentum, **{flag: getattr(self, flag) for flag in shared})
-
-    def check(self, topology: Topology, options: Options) -> None:
-        """Raises InputError where the algorithm does not run on a graph."""
-        if not self.averages:
-            registry.check(self.algorithm, topology, options)
+        messages = {"drop_probability", "loss_rule"} if self.described.loss_rules else set()
+        return {"algorithm", "failing_nodes"} | messages

@@ -7,7 +7,10 @@ All eigenvalues of W' are positive, so it runs on every graph, where D2 does not
 
 from typing import TYPE_CHECKING
 
-from dml.algorithms.d2 import D2
+from dml.algorithms import d2, weights
+from dml.algorithms.algorithm import STEPPING, Algorithm, Setup
+from dml.algorithms.options import EdgeWeight
+from dml.algorithms.rule import Rule
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -20,5 +23,21 @@ def lazy(W: "csr_array") -> "csr_array":
     return ((W + eye_array(W.shape[0])) / 2).tocsr()
 
 
-class ExactDiffusion(D2):
-    """D2 whose mixing was made of :func:`lazy` coefficients."""
+def make(setup: Setup) -> Rule:
+    """D2 with the lazy W of the graph."""
+    average = setup.exchange.average(lazy(weights.matrix(setup)), setup.loss_rule)
+    return d2.D2(setup.exchange, average, setup.X)
+
+
+ALGORITHM = Algorithm(
+    name="exact_diffusion",
+    about="D2 with half the weights, on every graph",
+    make=make,
+    options=EdgeWeight,
+    loss_rules=weights.GOSSIP_RULES,
+    convex=False,
+    memory=d2.memory,
+    admits=weights.admits,
+    defaults=STEPPING,
+    unread=frozenset({"prox_coeff"}),
+)

@@ -10,51 +10,91 @@ y tends to the mean direction over all nodes, on every node. Divided by lr, c st
 rate changes. Each neighbour gets two vectors.
 """
 
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
-from dml.algorithms.links import Links
-from dml.algorithms.lossy import Mixing
-from dml.algorithms.rule import Kept, Rule, prefixed
-from dml.algorithms.traffic import Traffic
+import numpy as np
+from numpy.typing import NDArray
+
+from dml.algorithms import weights
+from dml.algorithms.algorithm import STEPPING, Algorithm, Setup
+from dml.algorithms.options import EdgeWeight
+from dml.algorithms.rule import RoundStart, Rule, prefixed
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from dml.exchange.exchange import Averages, Exchange
 
 
 class GradientTracking(Rule):
     """Models and trackers, both averaged.
 
     Args:
-        models: W over the links.
-        trackers: another of the same; a lost message loses both its vectors.
-        links: the messages.
+        exchange: over which both go.
+        models: the average by W.
+        trackers: another one by the same W; a lost message loses both its vectors.
         X: x(0), [n, P].
     """
 
-    def __init__(self, models: Mixing, trackers: Mixing, links: Links, X: Tensor) -> None:
-        self._models, self._trackers, self._links = models, trackers, links
-        self._kept, self._correction = Kept(X), torch.zeros_like(X)
+    def __init__(self, exchange: "Exchange", models: "Averages", trackers: "Averages", X: "Tensor") -> None:
+        super().__init__(exchange)
+        self._models, self._trackers = models, trackers
+        self._start, self._correction = RoundStart(X), X.new_zeros(X.shape)
 
-    def before(self, X: Tensor, t: int) -> None:
+    def before(self, X: "Tensor", t: int, taking_part: NDArray[np.bool_]) -> None:
         """Keeps x(t)."""
-        self._kept.keep(X)
+        self._start.take(X)
 
-    def after(self, X: Tensor, t: int, lr: float) -> Traffic:
+    def models_changed(self) -> None:
+        """x(t) is not what the last round left."""
+        self._start.current = False
+
+    def after(self, X: "Tensor", t: int, lr: float) -> None:
         """X <- W (H + lr c), then c."""
-        for part, _ in zip(self._models.exchange(t), self._trackers.exchange(t), strict=True):
-            h, x, c = X[:, part], self._kept.x[:, part], self._correction[:, part]
-            # Before the learning rate has left 0, nothing has moved and there is nothing to track.
+        import torch
+
+        for part, _ in zip(self._models.chunks(t), self._trackers.chunks(t), strict=True):
+            h, x, c = X[:, part], self._start.x[:, part], self._correction[:, part]
+            # Without a learning rate nothing has moved, and there is nothing to track.
             d = (h - x).div_(lr) if lr else torch.zeros_like(h)
             torch.add(h, c, alpha=lr, out=self._models.space(part))
             torch.add(c, d, out=self._trackers.space(part))
             x.copy_(self._models.mixed(part))
             h.copy_(x)
             torch.sub(self._trackers.mixed(part), d, out=c)
-        self._kept.written(X)
-        return self._links.traffic(2 * X.shape[1])
+        self._start.current = True
 
-    def memory(self) -> dict[str, Tensor]:
+    def memory(self) -> dict[str, "Tensor"]:
         """c [n, P], and the last messages that arrived."""
         return {
             "correction": self._correction,
             **prefixed("models_", self._models.memory()),
             **prefixed("trackers_", self._trackers.memory()),
         }
+
+
+def make(setup: Setup) -> Rule:
+    """Gradient tracking with W of the graph."""
+    W, exchange = weights.matrix(setup), setup.exchange
+    models, trackers = (exchange.average(W, setup.loss_rule) for _ in range(2))
+    return GradientTracking(exchange, models, trackers, setup.X)
+
+
+def memory(n: int, m: int, lossy: bool) -> int:
+    """Models' worth of memory: x(t), the corrections, and the last messages, which hold two vectors."""
+    return 2 * n + 2 * weights.last_messages(n, m, lossy)
+
+
+ALGORITHM = Algorithm(
+    name="gradient_tracking",
+    about="averages models and trackers of the mean gradient",
+    make=make,
+    options=EdgeWeight,
+    loss_rules=weights.GOSSIP_RULES,
+    convex=False,
+    vectors=2,
+    memory=memory,
+    admits=weights.admits,
+    defaults=STEPPING,
+    unread=frozenset({"prox_coeff"}),
+)

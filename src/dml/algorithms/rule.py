@@ -1,56 +1,80 @@
-"""What every synchronous algorithm is: a rule that ends a round on the population matrix.
+"""What every synchronous algorithm is: a rule that ends a round on the matrix of the models.
 
 One round t, on X [n, P]:
 
-    rule.before(X, t)                X holds x_i(t)
+    rule.before(X, t, taking_part)   X holds x_i(t)
     x_i(t) becomes h_i(t)            any local optimiser, any number of steps: the half step
     rule.after(X, t, lr)             X holds h_i(t) on entry, x_i(t + 1) on exit
 
-X may be a view that leaves padding columns out.
+X may be a view that leaves out padding columns. Nothing here imports torch when it is imported, so that the
+algorithms can describe themselves to a command line at once.
 """
 
 from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from dml.algorithms.traffic import Traffic
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from dml.exchange.exchange import Exchange
+    from dml.exchange.traffic import Traffic
 
 
 class Rule(ABC):
     """One algorithm with its memory on nodes and edges.
 
+    Args:
+        exchange: by which it learns about other nodes.
+
     Attributes:
-        lr_factor: by how much the algorithm moves slower than all-reduce at the same learning rate, since
-            it averages models that are old; the learning rate may be this much higher.
+        lr_factor: how many times slower the algorithm moves than all-reduce at the same learning rate, since
+            it averages old models; the learning rate may be higher by this factor.
     """
 
     lr_factor: float = 1.0
 
-    def before(self, X: Tensor, t: int) -> None:  # noqa: B027  (most keep nothing)
-        """Keeps what the rule needs of x(t), [n, P]."""
+    def __init__(self, exchange: "Exchange") -> None:
+        self.exchange = exchange
+
+    def before(self, X: "Tensor", t: int, taking_part: NDArray[np.bool_]) -> None:  # noqa: B027
+        """Keeps what the rule needs of x(t); most rules need nothing.
+
+        Args:
+            X: [n, P].
+            t: the round, counted from 0.
+            taking_part: the nodes that train in this round, and that listen to others, [n].
+        """
 
     @abstractmethod
-    def after(self, X: Tensor, t: int, lr: float) -> Traffic:
+    def after(self, X: "Tensor", t: int, lr: float) -> None:
         """Turns the half steps h(t) into x(t + 1), in place.
 
         Args:
             X: [n, P].
             t: the round, counted from 0.
-            lr: the sum of the learning rates of the round's local steps (K lr after K steps).
+            lr: the sum of the learning rates of the round's local steps (K lr after K equal steps); 0 if
+                nothing was learned.
         """
 
-    def momentum(self) -> Tensor | None:
-        """The momentum buffers, [n, P], from which local SGD starts in this round; None: its own."""
+    def models_changed(self) -> None:  # noqa: B027
+        """Must be called when somebody changes X between ``after`` and the next ``before``."""
+
+    def traffic(self) -> "Traffic":
+        """The bytes that were sent since they were last asked for."""
+        return self.exchange.take_traffic()
+
+    def momentum(self) -> "Tensor | None":
+        """The momentum buffers, [n, P], from which local SGD starts in this round; None for its own."""
         return None
 
     def measures(self) -> dict[str, NDArray[np.float32]]:
-        """What is to be known of the last round beside the models, by the metric's name, [n] each."""
+        """What there is to know about the last round besides the models, by the metric's name, [n] each."""
         return {}
 
-    def memory(self) -> dict[str, Tensor]:
+    def memory(self) -> dict[str, "Tensor"]:
         """What the rule remembers from round to round, by name; the tensors themselves."""
         return {}
 
@@ -58,27 +82,29 @@ class Rule(ABC):
         """A copy of the memory, for a checkpoint."""
         return {name: tensor.cpu().numpy().copy() for name, tensor in self.memory().items()}
 
-    @torch.no_grad()
     def load_state(self, state: dict[str, NDArray[np.generic]]) -> None:
-        """Goes on from what :meth:`state` returned.
+        """Continues from what :meth:`state` returned.
 
         Raises:
             KeyError: something is missing.
             ValueError: something has another shape.
         """
-        for name, tensor in self.memory().items():
-            value = torch.from_numpy(np.asarray(state[name]))
-            if value.shape != tensor.shape:
-                # Copying it could spread one row over all nodes.
-                raise ValueError(f"{name} has the shape {tuple(value.shape)}")
-            tensor.copy_(value)
+        import torch
+
+        self.models_changed()
+        with torch.no_grad():
+            for name, tensor in self.memory().items():
+                value = torch.from_numpy(np.asarray(state[name]))
+                if value.shape != tensor.shape:
+                    # Copying it could spread one row over all nodes.
+                    raise ValueError(f"{name} has the shape {tuple(value.shape)}")
+                tensor.copy_(value)
 
 
-class Kept:
-    """x(t) for a rule that writes x(t + 1) here too: X is then copied only where something else changed it.
+class RoundStart:
+    """x(t), the models at the start of a round, for a rule that writes x(t + 1) here as well as into X.
 
-    Local steps do so between ``before`` and ``after``, unseen by torch's count of changes, as modules'
-    parameters are. Whatever changes X between ``after`` and ``before`` must not be unseen.
+    Such a rule need not copy x(t) again before the next round, unless somebody has changed X in between.
 
     Args:
         X: x(0), [n, P].
@@ -87,20 +113,32 @@ class Kept:
         x: [n, P].
     """
 
-    def __init__(self, X: Tensor) -> None:
+    _PROBES = 8
+    """Columns that are compared to find out whether somebody has changed X without saying so."""
+
+    def __init__(self, X: "Tensor") -> None:
         self.x = X.clone()
-        self._written: tuple[int, int] | None = None
+        self.current = False
+        """Whether x holds what X held after the last round."""
 
-    def keep(self, X: Tensor) -> None:
-        """Before the local steps."""
-        if self._written != (X.data_ptr(), X._version):
+    def take(self, X: "Tensor") -> None:
+        """Holds x(t), before the local steps.
+
+        Raises:
+            RuntimeError: X has changed since the last round, and nobody has called ``models_changed``.
+        """
+        if not self.current:
             self.x.copy_(X)
+        elif not self._unchanged(X):
+            raise RuntimeError("the models were changed between two rounds without rule.models_changed()")
+        self.current = False
 
-    def written(self, X: Tensor) -> None:
-        """After a round whose x(t + 1) was written to both."""
-        self._written = X.data_ptr(), X._version
+    def _unchanged(self, X: "Tensor") -> bool:
+        step = max(1, X.shape[1] // self._PROBES)
+        ours, theirs = self.x[:, ::step], X[:, ::step]
+        return bool(((ours == theirs) | (ours != ours)).all())
 
 
-def prefixed(prefix: str, memory: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The memory of one of several parts."""
+def prefixed(prefix: str, memory: dict[str, "Tensor"]) -> dict[str, "Tensor"]:
+    """The memory of one of several parts, with a prefix before each name."""
     return {f"{prefix}{name}": tensor for name, tensor in memory.items()}

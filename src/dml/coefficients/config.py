@@ -5,12 +5,12 @@ from typing import Annotated
 from pydantic import Field, model_validator
 
 from dml.coefficients.schedules import SCHEDULES
-from dml.coefficients.strategies import STRATEGIES
+from dml.coefficients.strategies import STRATEGIES, Strategy
 from dml.section import Section, one_of
 
 
 class StrategyConfig(Section):
-    """Which coefficients an aggregation uses, and who takes part."""
+    """Which coefficients an aggregation uses."""
 
     aggregation_strategy: Annotated[str, one_of(STRATEGIES, "strategy")] = Field(
         "unweighted", description="coefficients of the aggregation: " + ", ".join(STRATEGIES)
@@ -37,22 +37,26 @@ class StrategyConfig(Section):
         lt=1,
         description="weight of a node's own model, the others' scaled to the rest (default: the strategy's)",
     )
-    participation: float = Field(1.0, gt=0, le=1, description="share of the nodes that take part in a round")
 
     @model_validator(mode="after")
     def _has_softmax(self) -> "StrategyConfig":
-        if STRATEGIES[self.aggregation_strategy].needs_softmax and not self.softmax:
+        if self.described.needs_softmax and not self.softmax:
             raise ValueError(
                 f"--aggregation_strategy {self.aggregation_strategy} needs --softmax, to whose s it gives "
                 "a sign"
             )
         return self
 
+    @property
+    def described(self) -> Strategy:
+        """What the strategy says about itself."""
+        return STRATEGIES[self.aggregation_strategy]
+
     def reads(self) -> set[str]:
         """The fields that change this experiment's numbers."""
-        strategy = STRATEGIES[self.aggregation_strategy]
-        fields = {"aggregation_strategy", "participation"} | strategy.reads
-        fields |= {"self_weight"} if strategy.exchanges else set()
+        strategy = self.described
+        fields = {"aggregation_strategy"} | strategy.reads
+        fields |= {"self_weight"} if strategy.exchanges and strategy.coefficients else set()
         if self.softmax and "softmax" in fields:
             fields |= {"softmax_coeff", "scheduler"}
             fields |= SCHEDULES[self.scheduler].reads if self.scheduler else set()
@@ -61,7 +65,7 @@ class StrategyConfig(Section):
     @property
     def steady(self) -> bool:
         """Whether the coefficients are the same in every round in which all links work."""
-        return STRATEGIES[self.aggregation_strategy].steady and not (self.softmax and self.scheduler)
+        return self.described.steady and not (self.softmax and self.scheduler)
 
     def softmax_at(self, number: int) -> float | None:
         """s of a round, or None to divide by the sum of the scores."""

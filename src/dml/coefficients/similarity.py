@@ -11,7 +11,7 @@ is the dot product of u_i and u_j, all entries as one vector, divided by the num
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -24,42 +24,40 @@ CHUNK_BYTES = 4 << 20
 
 @torch.no_grad()
 def cosine_similarity(
-    X: Tensor,
+    models: Callable[[slice], Tensor],
     tensors: Sequence[tuple[int, torch.Size]],
-    receiver: NDArray[np.int64],
-    sender: NDArray[np.int64],
+    first: NDArray[np.int64],
+    second: NDArray[np.int64],
 ) -> NDArray[np.float64]:
-    """The similarity of the models of each pair of nodes, in double precision.
+    """The similarity of each pair of models, in double precision.
 
     Args:
-        X: the models, [n, P].
+        models: some columns of all models, [rows, columns].
         tensors: first column and shape of each parameter tensor, as ``Population.tensors``.
-        receiver: one node of each pair, [k].
-        sender: the other, [k].
+        first: the row of one model of each pair, [k].
+        second: the row of the other, [k].
 
     Returns:
-        Values in [-1, 1], [k]; NaN where a model is not finite.
+        Values in [-1, 1], [k]; NaN if a model is not finite.
     """
-    n = len(X)
+    n, device = models(slice(0, 1)).shape[0], models(slice(0, 1)).device
     # Similarity has no direction: a pair that comes both ways is computed once.
-    pairs, back = np.unique(
-        np.minimum(receiver, sender) * n + np.maximum(receiver, sender), return_inverse=True
-    )
-    i, j = (torch.from_numpy(nodes).to(X.device) for nodes in np.divmod(pairs, n))
-    result = torch.zeros(len(pairs), dtype=torch.float64, device=X.device)
+    pairs, back = np.unique(np.minimum(first, second) * n + np.maximum(first, second), return_inverse=True)
+    i, j = (torch.from_numpy(rows).to(device) for rows in np.divmod(pairs, n))
+    result = torch.zeros(len(pairs), dtype=torch.float64, device=device)
     filled = [(start, shape) for start, shape in tensors if shape.numel()]
     for start, shape in filled:
         rows, width, rest = _as_rows(shape)
         row = width * rest
         share = 1 / (rows * rest * len(filled))
         step = max(1, CHUNK_BYTES // (8 * n * row))
-        for first in range(0, rows, step):
-            count = min(step, rows - first)
-            columns = X[:, start + first * row : start + (first + count) * row]
+        for top in range(0, rows, step):
+            count = min(step, rows - top)
+            columns = models(slice(start + top * row, start + (top + count) * row))
             w = columns.double().reshape(n, count, width, rest)
             length = torch.linalg.vector_norm(w, dim=2, keepdim=True)
             u = torch.where(length == 0, 0.0, w / length).reshape(n, -1)
-            for part in torch.split(torch.arange(len(pairs), device=X.device), _at_once(u)):
+            for part in torch.split(torch.arange(len(pairs), device=device), _at_once(u)):
                 result[part] += (u[i[part]] * u[j[part]]).sum(1) * share
     return result.cpu().numpy()[back]
 

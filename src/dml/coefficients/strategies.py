@@ -11,7 +11,7 @@ strategies give s a sign of its own in each row i, by the neighbour whose model 
 A new strategy is one function and one line of ``STRATEGIES``.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
@@ -20,11 +20,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dml import randomness
-from dml.coefficients.centrality import CENTRALITIES, centrality
-from dml.coefficients.centrality import check as check_centrality
+from dml.topology import averaging
+from dml.topology.centrality import CENTRALITIES, centrality, check_centrality
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
+    from torch import Tensor
 
     from dml.topology import Topology
 
@@ -45,7 +46,8 @@ class Context:
         indptr: row i's neighbourhood is ``indices[indptr[i]:indptr[i + 1]]``, [n + 1].
         indices: the working neighbourhoods, each with the node itself, ascending.
         round: counted from 0.
-        samples: training samples a node, [n].
+        headers: scalars that come with the nodes' models, by name, [n] each: ``samples``, the number of
+            training samples, and more.
         softmax: s of the softmax over scores in this round, or None to divide by the sum.
         seed: the experiment's seed.
         similarity: of models as they are now; computed when it is called.
@@ -55,7 +57,7 @@ class Context:
     indptr: NDArray[np.int64]
     indices: NDArray[np.int64]
     round: int
-    samples: NDArray[np.int64]
+    headers: Mapping[str, NDArray[np.float64]]
     softmax: float | None
     seed: int
     similarity: Similarity
@@ -93,7 +95,7 @@ def unweighted(ctx: Context) -> "csr_array":
 
 def weighted(ctx: Context) -> "csr_array":
     """C_ij in proportion to the training samples of node j."""
-    return by_score(ctx, ctx.samples.astype(np.float64), None)
+    return by_score(ctx, ctx.headers["samples"], None)
 
 
 def random(ctx: Context) -> "csr_array":
@@ -113,7 +115,7 @@ def betweenness_centrality(ctx: Context) -> "csr_array":
 
 
 def by_centrality(ctx: Context, name: str) -> "csr_array":
-    """Scores are a centrality of :mod:`dml.coefficients.centrality`."""
+    """Scores are a centrality of :mod:`dml.topology.centrality`."""
     return by_score(ctx, centrality(ctx.topology, name), ctx.softmax)
 
 
@@ -156,15 +158,13 @@ def metropolis_hastings(ctx: Context) -> "csr_array":
     Symmetric and doubly stochastic, so it keeps the mean of all models (Xiao, Boyd, Lall 2005). For that a
     link counts, in the degrees d as in W, only in a round in which it works in both directions.
     """
-    from scipy.sparse import csr_array, diags_array
+    from scipy.sparse import csr_array
 
     n = ctx.topology.n
     heard = csr_array((np.ones(len(ctx.indices)), ctx.indices, ctx.indptr), shape=(n, n))
     both = heard.multiply(heard.T).tocoo()
-    i, j = both.row[both.row != both.col], both.col[both.row != both.col]
-    d = np.bincount(i, minlength=n)
-    W = csr_array((1 / (1 + np.maximum(d[i], d[j])), (i, j)), shape=(n, n))
-    return (W + diags_array(1 - W.sum(axis=1))).tocsr()
+    others = both.row != both.col
+    return averaging.metropolis_hastings(n, both.row[others], both.col[others])
 
 
 def with_self_weight(C: "csr_array", w: float) -> "csr_array":
@@ -200,27 +200,43 @@ def shrink(ctx: Context) -> "csr_array":
     return C
 
 
+Reduction = Callable[["Tensor", NDArray[np.int64]], "Tensor"]
+"""What nodes make of the vectors of their neighbourhoods, for nodes that have equally many: (vectors [g, d,
+columns] by ascending node, the place of the node's own vector [g]) -> new vectors [g, columns]. It sees some
+columns at a time, so it must work column by column, as a median does."""
+
+
 @dataclass(frozen=True)
 class Strategy:
-    """One strategy of the registry.
+    """One strategy of the registry, which is one of two kinds: coefficients, or a reduction.
 
     Args:
-        coefficients: the function.
+        coefficients: makes the matrix C of one round.
+        reduction: makes a node's new model out of those of its neighbourhood.
         reads: flags of the strategy section that it reads.
         complete: it replaces the graph by the complete graph (the FL baseline).
         exchanges: nodes use each other's models, so models are sent.
-        needs_softmax: it is defined with --softmax alone.
+        needs_softmax: it is defined with --softmax alone, and looks at models.
         steady: its scores are the same in every round.
+        needs_betweenness: it computes the betweenness of all nodes.
         check: raises InputError if it is not defined on a graph.
+        version: raised when a change moves its numbers; part of the id of the experiments that use it.
     """
 
-    coefficients: Callable[[Context], "csr_array"]
+    coefficients: Callable[[Context], "csr_array"] | None = None
     reads: frozenset[str] = field(default=frozenset())
     complete: bool = False
     exchanges: bool = True
     needs_softmax: bool = False
     steady: bool = True
+    needs_betweenness: bool = False
     check: Callable[["Topology"], None] = lambda topology: None
+    reduction: Reduction | None = None
+    version: int = 1
+
+    def __post_init__(self) -> None:
+        if (self.coefficients is None) == (self.reduction is None):
+            raise ValueError("a strategy has either coefficients or a reduction")
 
 
 _SOFTMAX = frozenset({"softmax"})
@@ -231,13 +247,17 @@ STRATEGIES: dict[str, Strategy] = {
     "weighted": Strategy(weighted),
     "random": Strategy(random, _SOFTMAX, steady=False),
     "degCent": Strategy(degree_centrality, _SOFTMAX),
-    "betCent": Strategy(betweenness_centrality, _SOFTMAX),
+    "betCent": Strategy(betweenness_centrality, _SOFTMAX, needs_betweenness=True),
     "metropolis_hastings": Strategy(metropolis_hastings),
     "degCent_sim": Strategy(degree_similarity, _SOFTMAX, needs_softmax=True, steady=False),
-    "betCent_sim": Strategy(betweenness_similarity, _SOFTMAX, needs_softmax=True, steady=False),
+    "betCent_sim": Strategy(
+        betweenness_similarity, _SOFTMAX, needs_softmax=True, steady=False, needs_betweenness=True
+    ),
     **{
         name: Strategy(
-            partial(by_centrality, name=name), _SOFTMAX, check=partial(check_centrality, name=name)
+            partial(by_centrality, name=name),
+            _SOFTMAX,
+            check=partial(check_centrality, name=name, field="aggregation_strategy"),
         )
         for name in CENTRALITIES
     },

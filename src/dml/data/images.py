@@ -1,29 +1,22 @@
 """Image data sets on disk: four arrays that are memory-mapped, so that many processes share one copy.
 
-``<data_dir>/<name>/`` holds ``train_x.npy``, ``test_x.npy`` (uint8, [N, channels, height, width]),
-``train_y.npy``, ``test_y.npy`` (int64) and ``meta.json``. It is written beside and renamed.
-A folder of the user's own is converted at its first use, into ``<data_dir>/folders/<its name>-<digest>/``.
-Nothing here touches the network: :mod:`dml.data.fetch` does, when it is asked to.
+A folder holds ``train_x.npy``, ``test_x.npy`` (uint8, [N, channels, height, width]), ``train_y.npy``,
+``test_y.npy`` (int64) and ``meta.json``. It is written under another name and then renamed.
 """
 
 import hashlib
 import json
-import logging
-import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
-from functools import lru_cache
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dml.data.config import DATASETS, FOLDER, PRESETS, DatasetSpec, default_data_dir, known
+from dml.data.dataset import Dataset
 from dml.errors import InputError
-
-_log = logging.getLogger(__name__)
 
 FORMAT = 1
 PARTS = ("train_x", "train_y", "test_x", "test_y")
@@ -35,8 +28,8 @@ class Images:
 
     Args:
         train_x, test_x: pixels, uint8, [N, channels, height, width].
-        train_y, test_y: labels 0 .. L - 1, int64, [N].
-        classes: the names of the labels; made up where the source has none.
+        train_y, test_y: labels 0 to L - 1, int64, [N].
+        classes: the names of the labels; numbers if the source has no names.
     """
 
     train_x: NDArray[np.uint8]
@@ -46,7 +39,7 @@ class Images:
     classes: tuple[str, ...]
 
     def fingerprint(self) -> str:
-        """A hash of the content: the same whatever kind of files it came from."""
+        """A hash of the content, whatever kind of files it came from."""
         digest = hashlib.sha256(str((self.train_x.shape, self.test_x.shape, len(self.classes))).encode())
         for part in PARTS:
             array: NDArray[np.uint8] = np.ascontiguousarray(getattr(self, part)).view(np.uint8)
@@ -54,105 +47,104 @@ class Images:
         return digest.hexdigest()[:16]
 
 
-def spec_of(name: str, data_dir: Path) -> DatasetSpec:
-    """What is known of a data set before its data are loaded; a user's folder is converted if need be.
+@dataclass(frozen=True)
+class Meta:
+    """The small file beside the arrays.
 
-    Where a named set is there with other sizes than usual (a part of it, say), the spec has its fingerprint.
-
-    Raises:
-        InputError: the folder cannot be used, or the files of the data set are damaged.
+    Args:
+        shape: of an image: channels, height, width.
+        classes: the names of the labels.
+        sizes: the numbers of training and test images.
+        fingerprint: of the content.
     """
-    if name in DATASETS:
-        spec = DATASETS[name]
-        if not spec.images or not (place_of(name, data_dir) / "meta.json").exists():
-            return spec
-        meta = _meta(name, place_of(name, data_dir))
-        if meta.sizes == spec.sizes:
-            return spec
-        return replace(spec, sizes=meta.sizes, fingerprint=meta.fingerprint)
-    path = Path(name).expanduser().absolute()
-    meta = _meta(name, _converted(path, name, data_dir.absolute(), _state(path, name)))
-    return replace(
-        FOLDER, shape=meta.shape, labels=meta.labels, sizes=meta.sizes, fingerprint=meta.fingerprint
-    )
+
+    shape: tuple[int, ...]
+    classes: tuple[str, ...]
+    sizes: tuple[int, int]
+    fingerprint: str
 
 
-def load(name: str, data_dir: Path) -> Images:
-    """The arrays of a data set, memory-mapped.
+@dataclass(frozen=True)
+class KeptImages:
+    """A data set of images in its folder.
 
-    Raises:
-        InputError: it is not there, or its files are damaged.
+    Args:
+        path: the folder.
+        name: the data set as the user named it.
+        remedy: what to do after its damaged files have been removed, as the end of a sentence.
     """
-    if name in DATASETS:
-        check_there([name], data_dir)
-        path = place_of(name, data_dir)
-    else:
-        source = Path(name).expanduser().absolute()
-        path = _converted(source, name, data_dir.absolute(), _state(source, name))
-    meta = _meta(name, path)
-    try:
-        arrays = {part: np.load(path / f"{part}.npy", mmap_mode="r", allow_pickle=False) for part in PARTS}
-    except (OSError, ValueError, EOFError) as error:
-        raise _damaged(name, path, error) from None
-    images = Images(
-        arrays["train_x"],
-        np.array(arrays["train_y"]),
-        arrays["test_x"],
-        np.array(arrays["test_y"]),
-        meta.classes,
-    )
-    for x, y, size in zip(
-        (images.train_x, images.test_x), (images.train_y, images.test_y), meta.sizes, strict=True
-    ):
-        fits = x.shape == (size, *meta.shape) and x.dtype == np.uint8 and y.shape == (size,)
-        if not (fits and y.dtype == np.int64 and y.min() >= 0 and y.max() < meta.labels):
-            raise _damaged(name, path, ValueError("the arrays are not those that meta.json names"))
-    return images
+
+    path: Path
+    name: str
+    remedy: str
+
+    def meta(self) -> Meta:
+        """What is known without opening the arrays.
+
+        Raises:
+            InputError: the file is damaged.
+        """
+        try:
+            found = json.loads((self.path / "meta.json").read_text(encoding="utf-8"))
+            if found["format"] != FORMAT:
+                raise ValueError(f"format {found['format']}, not {FORMAT}")
+            train, test = found["sizes"]
+            return Meta(tuple(found["shape"]), tuple(found["classes"]), (train, test), found["fingerprint"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise self.damaged(error) from None
+
+    def load(self) -> Dataset:
+        """The arrays; the images are mapped from their files.
+
+        Raises:
+            InputError: the files are damaged.
+        """
+        meta = self.meta()
+        try:
+            arrays = _open(self.path)
+        except (OSError, ValueError, EOFError) as error:
+            raise self.damaged(error) from None
+        train_y, test_y = np.array(arrays["train_y"]), np.array(arrays["test_y"])
+        for x, y, size in zip(
+            (arrays["train_x"], arrays["test_x"]), (train_y, test_y), meta.sizes, strict=True
+        ):
+            fits = x.shape == (size, *meta.shape) and x.dtype == np.uint8 and y.shape == (size,)
+            if not (fits and y.dtype == np.int64 and y.min() >= 0 and y.max() < len(meta.classes)):
+                raise self.damaged("the arrays are not those that meta.json describes")
+        return Dataset(arrays["train_x"], train_y, arrays["test_x"], test_y, len(meta.classes))
+
+    def damaged(self, why: Exception | str) -> InputError:
+        """The error that names the data set, its folder, the first line of the reason, and the remedy."""
+        reason = (str(why).splitlines() or [""])[0] or type(why).__name__
+        right = f"its files in {self.path} are damaged ({reason}); remove them and {self.remedy}"
+        return InputError("dataset", self.name, right)
 
 
-def place_of(name: str, data_dir: Path) -> Path:
-    """Where a named data set is kept."""
-    return data_dir / name
+def is_kept(path: Path) -> bool:
+    """Whether a folder holds a data set."""
+    return (path / "meta.json").exists()
 
 
-def lacking(names: Iterable[str], data_dir: Path) -> list[str]:
-    """Those of the data sets that must be fetched first, each once."""
-    kept = [name for name in dict.fromkeys(names) if name in DATASETS and DATASETS[name].images]
-    return [name for name in kept if not (place_of(name, data_dir) / "meta.json").exists()]
+def write_images(path: Path, images: Images, source: str) -> None:
+    """Keeps a data set as the folder ``path``, which appears complete; a different one there is replaced.
 
-
-def fetch_command(names: Sequence[str], data_dir: Path) -> str:
-    """What the user types to get data sets."""
-    default = default_data_dir()
-    where = "" if data_dir == default else f" --data_dir {data_dir}"
-    return f"python src/experiments/fetch_data.py {' '.join(names)}{where}"
-
-
-def check_there(names: Iterable[str], data_dir: Path) -> None:
-    """Refuses data sets that are not there, with the command that fetches them.
-
-    Raises:
-        InputError: naming them.
-    """
-    missing = lacking(names, data_dir)
-    if missing:
-        command, where = fetch_command(missing, data_dir), data_dir
-        raise InputError("dataset", missing, f"not in {where}; where there is a network, run: {command}")
-
-
-def write(path: Path, images: Images, source: str) -> None:
-    """Keeps a data set at ``path``, all at once; what is there is replaced.
+    Args:
+        path: the folder.
+        images: the data set.
+        source: where it came from, as a note.
 
     Raises:
         OSError: the folder cannot be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    shutil.rmtree(beside, ignore_errors=True)
-    beside.mkdir()
-    try:
+    with tempfile.TemporaryDirectory(
+        prefix=f".{path.name}-", dir=path.parent, ignore_cleanup_errors=True
+    ) as scratch:
+        # A folder inside, as the outer one can be read by its owner only.
+        new = Path(scratch) / "new"
+        new.mkdir()
         for part in PARTS:
-            np.save(beside / f"{part}.npy", getattr(images, part))
+            np.save(new / f"{part}.npy", getattr(images, part))
         meta = {
             "format": FORMAT,
             "shape": images.train_x.shape[1:],
@@ -161,23 +153,21 @@ def write(path: Path, images: Images, source: str) -> None:
             "fingerprint": images.fingerprint(),
             "source": source,
         }
-        (beside / "meta.json").write_text(json.dumps(meta, indent=1) + "\n", encoding="utf-8")
-        _replace(beside, path, meta["fingerprint"])
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
+        (new / "meta.json").write_text(json.dumps(meta, indent=1) + "\n", encoding="utf-8")
+        _replace(new, path)
 
 
-def _replace(new: Path, path: Path, fingerprint: object) -> None:
-    """A folder cannot be renamed onto one that holds files: other data are moved away first."""
-    for _ in range(10):
+def _replace(new: Path, path: Path) -> None:
+    """Renames a folder; a folder that holds files cannot be renamed onto, so it is moved away first."""
+    for attempt in range(10):
         try:
             new.rename(path)
             return
         except OSError:
-            # Another process may have made the same meanwhile, and read it already: it stays.
-            if _fingerprint(path) == fingerprint:
+            # Another process may have made the same data meanwhile, and somebody may read them: they stay.
+            if _content(path) == _content(new):
                 return
-            old = path.with_name(f".{path.name}.{os.getpid()}.old")
+            old = new.with_name(f"old-{attempt}")
             try:
                 path.rename(old)
             except FileNotFoundError:
@@ -186,100 +176,15 @@ def _replace(new: Path, path: Path, fingerprint: object) -> None:
     raise OSError(f"{path} cannot be replaced")
 
 
-def _fingerprint(path: Path) -> object:
-    """Of the data at a place, whatever their meta.json says; None if they cannot be opened."""
+def _content(path: Path) -> tuple[dict[str, Any], str] | None:
+    """What a folder's meta.json says, but for the note, and a hash of its arrays; None if it is damaged."""
     try:
-        classes = json.loads((path / "meta.json").read_text(encoding="utf-8"))["classes"]
-        arrays = {part: np.load(path / f"{part}.npy", mmap_mode="r", allow_pickle=False) for part in PARTS}
-        return Images(**arrays, classes=tuple(classes)).fingerprint()
-    except (OSError, ValueError, KeyError, TypeError, EOFError):
+        meta = json.loads((path / "meta.json").read_text(encoding="utf-8"))
+        meta.pop("source")
+        return meta, Images(**_open(path), classes=tuple(meta["classes"])).fingerprint()
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError):
         return None
 
 
-@dataclass(frozen=True)
-class _Meta:
-    shape: tuple[int, ...]
-    classes: tuple[str, ...]
-    sizes: tuple[int, int]
-    fingerprint: str
-
-    @property
-    def labels(self) -> int:
-        return len(self.classes)
-
-
-def _meta(name: str, path: Path) -> _Meta:
-    try:
-        found = json.loads((path / "meta.json").read_text(encoding="utf-8"))
-        if found["format"] != FORMAT:
-            raise ValueError(f"format {found['format']}, not {FORMAT}")
-        train, test = found["sizes"]
-        meta = _Meta(tuple(found["shape"]), tuple(found["classes"]), (train, test), found["fingerprint"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise _damaged(name, path, error) from None
-    spec = known(name)
-    if spec and spec.shape and (meta.shape, meta.labels) != (spec.shape, spec.labels):
-        raise _damaged(name, path, ValueError(f"images of {meta.shape} in {meta.labels} classes"))
-    return meta
-
-
-def _damaged(name: str, path: Path, error: Exception) -> InputError:
-    again = f"run: {fetch_command([name], path.parent)}" if name in DATASETS else "call again"
-    why = (str(error).splitlines() or [""])[0] or type(error).__name__
-    return InputError("dataset", name, f"its files in {path} are damaged ({why}); remove them and {again}")
-
-
-def _state(path: Path, name: str) -> tuple[tuple[str, int, int], ...]:
-    """Name, size and time of all that lies near the top of a folder: cheap, and another when it changes."""
-    if not path.is_dir():
-        if path.exists():
-            raise InputError("dataset", name, "is a file; give the folder that holds it")
-        names = ", ".join([*DATASETS, *PRESETS])
-        raise InputError("dataset", name, f"no such folder; give one of images, or one of: {names}")
-    near = [path, *path.glob("*"), *path.glob("*/*")]
-    return tuple(sorted(_stamp(p, path, name) for p in near if not p.name.startswith(".")))
-
-
-def _stamp(path: Path, root: Path, name: str) -> tuple[str, int, int]:
-    try:
-        # Of a link to nothing its own: only where it should be an image it does harm.
-        found = path.stat() if path.exists() else path.lstat()
-    except OSError as error:
-        raise _unreadable(name, path, error) from None
-    return str(path.relative_to(root)), found.st_size if path.is_file() else 0, found.st_mtime_ns
-
-
-def _unreadable(name: str, path: Path, error: OSError) -> InputError:
-    return InputError("dataset", name, f"{error.filename or path} cannot be read ({error.strerror or error})")
-
-
-@lru_cache(maxsize=16)
-def _converted(path: Path, name: str, data_dir: Path, state: tuple[tuple[str, int, int], ...]) -> Path:
-    """Where the converted form of a user's folder is kept; it is made if it is not there."""
-    files = [p for p in path.rglob("*") if p.is_file() and not p.name.startswith(".")]
-    digest = hashlib.sha256(json.dumps([str(path), sorted(_stamp(p, path, name) for p in files)]).encode())
-    target = data_dir / "folders" / f"{path.name}-{digest.hexdigest()[:12]}"
-    if (target / "meta.json").exists():
-        return target
-    from dml.data.fetch import from_folder
-
-    _log.info(f"{name}: converting its images, once, into {target}")
-    try:
-        data_dir.mkdir(parents=True, exist_ok=True)
-        scratch = tempfile.TemporaryDirectory(prefix=".convert-", dir=data_dir)
-    except OSError as error:
-        raise _unwritable(data_dir, error) from None
-    with scratch:
-        try:
-            images = from_folder(path, name, scratch=Path(scratch.name))
-        except OSError as error:
-            raise _unreadable(name, path, error) from None
-    try:
-        write(target, images, str(path))
-    except OSError as error:
-        raise _unwritable(data_dir, error) from None
-    return target
-
-
-def _unwritable(data_dir: Path, error: OSError) -> InputError:
-    return InputError("data_dir", data_dir, f"cannot be written ({error.strerror or error})")
+def _open(path: Path) -> dict[str, NDArray[Any]]:
+    return {part: np.load(path / f"{part}.npy", mmap_mode="r", allow_pickle=False) for part in PARTS}

@@ -1,5 +1,6 @@
-"""Which node holds which samples: the partition, each part's place, and a class that OOD nodes alone hold."""
+"""Which node holds which samples: the partition, the place of its parts, and a held-out class."""
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -7,10 +8,10 @@ from numpy.typing import NDArray
 
 from dml import randomness
 from dml.data.config import DataConfig
-from dml.data.equal_partition import equal_partition
-from dml.data.load import Dataset
-from dml.data.partition import partition
+from dml.data.dataset import Dataset
+from dml.data.partition import PARTITIONS
 from dml.errors import InputError
+from dml.topology.centrality import Centrality, closeness_centrality, harmonic_sum, pagerank, scores
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,101 +31,127 @@ def share_out(
 
     Args:
         data: the data set.
-        topology: the graph, whose centralities decide where the parts lie.
-        config: Dirichlet concentrations, placement, a held-out class.
-        ood_nodes: nodes that hold OOD data.
+        topology: the graph, on which the placement depends.
+        config: the partition with its options, the placement, a held-out class.
+        ood_nodes: the nodes that hold OOD data.
         seed: the experiment's seed.
-        least: samples that every node gets at least.
+        least: the fewest samples of a node.
 
     Raises:
-        InputError: there are too few samples, or none of the held-out class.
+        InputError: there are too few samples, or too few of the held-out class.
     """
-    held = np.zeros(len(data.train_y), bool)
+    held_out = np.zeros(len(data.train_y), bool)
     if config.ood_kind == "heldout_class":
-        held = data.train_y == config.ood_class
-    pool = np.flatnonzero(~held)
+        held_out = data.train_y == config.ood_class
+    pool = np.flatnonzero(~held_out)
     if topology.n * least > len(pool):
-        raise InputError(
-            "topology_file",
-            topology.source,
-            f"has {topology.n} nodes for {len(pool)} training samples"
-            + (f", and each needs {least}" if least > 1 else ""),
-        )
-    labels, alpha = data.train_y[pool], config.label_alpha
-    if config.partition == "equal":
-        dealt = equal_partition(labels, topology.n, data.labels, alpha, seed)
-    else:
-        dealt = partition(labels, topology.n, data.labels, config.sample_alpha, alpha, seed, least)
-    if config.label_placement != "drawn":
-        counts = np.array([np.bincount(labels[part], minlength=data.labels) for part in dealt])
-        dealt = [
-            dealt[part] for part in by_labels(counts, topology, alike=config.label_placement == "clustered")
-        ]
-    parts = arranged([pool[part] for part in dealt], topology, config)
+        right = f"has {topology.n} nodes for {len(pool)} training samples"
+        more = f", and each needs {least}" if least > 1 else ""
+        raise InputError("topology_file", topology.source, right + more)
+    parts = _placed(_dealt(data, pool, topology.n, config, seed, least), data, topology, config)
     if config.ood_kind == "heldout_class" and ood_nodes:
-        if held.sum() < len(ood_nodes):
-            raise InputError(
-                "ood_class",
-                config.ood_class,
-                f"has {held.sum()} training samples for {len(ood_nodes)} OOD nodes; choose another",
+        if held_out.sum() < len(ood_nodes):
+            right = (
+                f"has {held_out.sum()} training samples for {len(ood_nodes)} OOD nodes; choose another class"
             )
-        order = randomness.generator(seed, "held-out class").permutation(np.flatnonzero(held))
-        for node, more in zip(ood_nodes, np.array_split(order, len(ood_nodes)), strict=True):
-            parts[node] = np.sort(np.concatenate([parts[node], more]))
+            raise InputError("ood_class", config.ood_class, right)
+        order = randomness.generator(seed, "held-out class").permutation(np.flatnonzero(held_out))
+        for node, more_samples in zip(ood_nodes, np.array_split(order, len(ood_nodes)), strict=True):
+            parts[node] = np.sort(np.concatenate([parts[node], more_samples]))
     return parts
 
 
-def arranged(
+def _dealt(
+    data: Dataset, pool: NDArray[np.int64], n: int, config: DataConfig, seed: int, least: int
+) -> list[NDArray[np.int64]]:
+    """The samples of the pool in n parts, as the partition draws them."""
+    deal = PARTITIONS[config.partition].deal
+    parts = deal(data.train_y[pool], n, data.labels, config.partition_options(), seed, least)
+    return [pool[part] for part in parts]
+
+
+def _placed(
+    parts: list[NDArray[np.int64]], data: Dataset, topology: "Topology", config: DataConfig
+) -> list[NDArray[np.int64]]:
+    """The parts by node, where the configuration wants them."""
+    if config.label_placement != "drawn":
+        counts = np.array([np.bincount(data.train_y[part], minlength=data.labels) for part in parts])
+        chosen = by_labels(counts, topology, alike=config.label_placement == "clustered")
+        parts = [parts[part] for part in chosen]
+    return parts if config.random_data_placement else by_size(parts, topology, config)
+
+
+def by_size(
     parts: list[NDArray[np.int64]], topology: "Topology", config: DataConfig
 ) -> list[NDArray[np.int64]]:
-    """The parts by node: as they were drawn, or the largest on the most central node.
+    """The parts by node, with the largest on the most central node.
 
-    Nodes by centrality and parts by size, both ascending with ties by lower index, are matched in order; an
-    offset k moves each part k nodes up, and the k largest to the least central ones.
+    Nodes by centrality and parts by size are matched in order, both ascending with ties by lower index. An
+    offset k moves each part k nodes up, and the k largest ones to the least central nodes.
+
+    Args:
+        parts: the samples of each node, as they were drawn.
+        topology: the graph.
+        config: the centrality and the offset.
     """
-    if config.random_data_placement:
-        return parts
-    # Centralities that are equal but for rounding are ties.
-    score = np.round(centrality(topology, config.centrality_metric_data_placement), 12)
+    # Centralities that differ by rounding alone are ties.
+    score = np.round(placement_scores(topology, config.centrality_metric_data_placement), 12)
     nodes = np.argsort(score, kind="stable")
-    by_size = np.argsort([len(part) for part in parts], kind="stable")
+    ascending = np.argsort([len(part) for part in parts], kind="stable")
     result = list(parts)
-    for node, part in zip(nodes, np.roll(by_size, config.offset_clients_data_placement), strict=True):
+    for node, part in zip(nodes, np.roll(ascending, config.offset_clients_data_placement), strict=True):
         result[node] = parts[part]
     return result
 
 
-def by_labels(counts: NDArray[np.int64], topology: "Topology", *, alike: bool) -> NDArray[np.int64]:
-    """The part that each node holds, so that neighbours' labels are alike or unlike, [n].
+def placement_scores(topology: "Topology", metric: str) -> NDArray[np.float64]:
+    """The centrality of each node that the placement by size goes by, [n].
 
-    The nodes choose in the order of a breadth-first search, from the one of highest degree, whose part is the
-    first: each takes, of the parts that are left, the one whose shares of labels are the nearest to, or the
-    farthest from, the mean of its neighbours' that have chosen; ties by lower index.
+    As published, pagerank stops at networkx's own tolerance, and the harmonic centrality is a sum.
+    """
+    if metric == "degree":
+        return topology.degree.astype(np.float64)
+    if metric == "betweenness":
+        return topology.betweenness
+    functions: dict[str, Centrality] = {
+        "closeness": closeness_centrality,
+        "harmonic": harmonic_sum,
+        "pagerank": partial(pagerank, tolerance=1e-6),
+    }
+    return scores(topology, functions[metric])
+
+
+def by_labels(counts: NDArray[np.int64], topology: "Topology", *, alike: bool) -> NDArray[np.int64]:
+    """The part that each node holds, such that neighbours' labels are alike or unlike, [n].
+
+    The nodes choose in the order of a breadth-first search from the node of highest degree, which takes part
+    0. Each node takes, of the remaining parts, the one whose shares of labels are nearest to (or farthest
+    from) the mean of its neighbours that have chosen; ties go to the lower index.
 
     Args:
         counts: samples of each label in each part, [n, L].
-        topology: the graph; a component of its own begins with the first part that is left.
+        topology: the graph; each further component begins with the first remaining part.
         alike: whether neighbours are to be alike.
     """
     shares = counts / counts.sum(1, keepdims=True)
     chosen = np.full(topology.n, -1)
-    left = np.arange(topology.n)
+    remaining = np.arange(topology.n)
     links = topology.neighbours()
     for node in _breadth_first(topology):
         near = chosen[links.indices[links.indptr[node] : links.indptr[node + 1]]]
         near = near[near >= 0]
         at = 0
         if len(near):
-            # Distances that are equal but for rounding are ties.
-            distance = np.round(((shares[left] - shares[near].mean(0)) ** 2).sum(1), 12)
+            # Distances that differ by rounding alone are ties.
+            distance = np.round(((shares[remaining] - shares[near].mean(0)) ** 2).sum(1), 12)
             at = int(distance.argmin() if alike else distance.argmax())
-        chosen[node] = left[at]
-        left = np.delete(left, at)
+        chosen[node] = remaining[at]
+        remaining = np.delete(remaining, at)
     return chosen
 
 
 def _breadth_first(topology: "Topology") -> NDArray[np.int64]:
-    """The nodes by hops from the one of highest degree, component by component, ties by index, [n]."""
+    """The nodes by distance from the node of highest degree, component by component, ties by index, [n]."""
     order: list[NDArray[np.int64]] = []
     seen = np.zeros(topology.n, bool)
     for start in topology.most_connected(topology.n):
@@ -134,23 +161,3 @@ def _breadth_first(topology: "Topology") -> NDArray[np.int64]:
             order.append(reached[np.argsort(hops[reached], kind="stable")])
             seen[reached] = True
     return np.concatenate(order)
-
-
-def centrality(topology: "Topology", metric: str) -> NDArray[np.float64]:
-    """A centrality of each node, [n]."""
-    if metric == "degree":
-        return topology.degree.astype(np.float64)
-    if metric == "betweenness":
-        return topology.betweenness
-    import networkx as nx
-
-    functions = {
-        "closeness": nx.closeness_centrality,
-        "harmonic": nx.harmonic_centrality,
-        "pagerank": nx.pagerank,
-    }
-    # Distances are in hops; a link's probability is no weight.
-    graph = nx.Graph(list(map(tuple, topology.edges.tolist())))
-    graph.add_nodes_from(range(topology.n))
-    found = functions[metric](graph)
-    return np.array([found[node] for node in range(topology.n)], np.float64)

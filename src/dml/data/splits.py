@@ -1,4 +1,4 @@
-"""A node's own training, validation and test data (``--train_test_val``), cut by label."""
+"""The cut of each node's own data into training, validation and test data, label by label."""
 
 from collections.abc import Sequence
 
@@ -6,22 +6,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dml import randomness
-from dml.data.partition import largest_remainder
+from dml.data.apportionment import largest_remainder
 
 NAMES = {2: ("train", "test"), 3: ("train", "val", "test")}
-"""What the fractions are for: the last one for tests, the middle one for validation (as published)."""
+"""The splits that two or three fractions are for; the last one is the test share, as published."""
 
 
 def quotas(counts: NDArray[np.int64], fractions: Sequence[float]) -> NDArray[np.int64]:
     """How many samples of each label go to each split, [L, splits].
 
-    By label, largest remainder of fraction x count, ties to the earlier split; a label that is too scarce for
-    all splits goes to the training data first. An empty split takes a sample from the largest one, of the
-    label that has most there.
+    For each label, this is the largest remainder of fraction x count, with ties to the earlier split; a label
+    that is too scarce for all splits goes to the training data first. A split that would be empty takes a
+    sample from the largest one, of the label with most samples there.
 
     Args:
-        counts: samples of each label on the node, as many as there are splits or more, [L].
-        fractions: of the splits, the training data's first.
+        counts: samples of each label on the node; there are at least as many as splits, [L].
+        fractions: of the splits, that of the training data first.
     """
     share = np.array(fractions, np.float64)
     result = np.array([largest_remainder(share, int(count)) for count in counts], np.int64)
@@ -43,17 +43,17 @@ def split(
     fractions: Sequence[float],
     seed: int,
 ) -> dict[str, list[NDArray[np.int64]]]:
-    """Cuts each node's samples; which of a label's go where is keyed by (seed, node).
+    """Cuts each node's samples; the choice within a label is keyed by (seed, node).
 
     Args:
         parts: samples of each node, n arrays.
-        y: labels of all training samples.
-        labels: number of classes L.
+        y: labels of all training samples, [N].
+        labels: the number of labels L.
         fractions: of the training, (validation) and test data.
         seed: the experiment's seed.
 
     Returns:
-        By the names of ``NAMES``, the samples of each node, ascending.
+        For each name in ``NAMES``, the samples of each node, ascending.
     """
     names = NAMES[len(fractions)]
     result: dict[str, list[NDArray[np.int64]]] = {name: [] for name in names}

@@ -1,4 +1,4 @@
-"""What a model costs: its numbers, and the operations of a forward pass, counted without computing them."""
+"""What a model costs: its size and the operations of a forward pass, counted without computing them."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -8,19 +8,19 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from dml.models.registry import build
+from dml.models.registry import build_model
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one model and one sample.
+    """The cost of one model for one sample.
 
     Args:
-        size: parameters and buffers, tied ones once.
+        size: numbers in parameters and buffers; tied ones count once.
         operations: of the matrix products, convolutions and attention of a forward pass; a multiplication
-            and the addition after it are two.
-        written: numbers that the layers of a forward pass give out. Where a layer does little with each, as
-            a batch norm does, they are what takes the time, and training keeps them for the gradients.
+            and the addition that follows count as two.
+        written: numbers in the outputs of all layers of a forward pass. They take most of the time of layers
+            that do little with each number, as batch norm does; training keeps them for the gradients.
     """
 
     size: int
@@ -29,19 +29,19 @@ class Cost:
 
 
 def size_of(model: nn.Module) -> int:
-    """Numbers in a model: parameters and buffers, tied ones once."""
+    """Number of parameters and buffers of a model; tied ones count once."""
     return sum(t.numel() for t in [*model.parameters(), *model.buffers()])
 
 
 @cache
 def cost_of(name: str, shape: tuple[int, ...], labels: int, settings: tuple[tuple[str, Any], ...]) -> Cost:
-    """The cost of a model of the registry; it is built without memory for its numbers.
+    """The cost of a model of the registry, which is built without memory for its parameters.
 
     Args:
-        name: of the model.
-        shape: of one input; of one that is a sequence of tokens its length.
+        name: a name of :data:`dml.models.registry.MODELS`.
+        shape: of one input: (channels, height, width) of an image, (length,) of a sequence of tokens.
         labels: width of the output.
-        settings: the flags that the model reads, with their values.
+        settings: the model's own options and their values.
     """
     written = 0
 
@@ -50,8 +50,8 @@ def cost_of(name: str, shape: tuple[int, ...], labels: int, settings: tuple[tupl
         written += output.numel()
 
     with torch.device("meta"):
-        # Not in training mode: batch norm would refuse a single sample.
-        model = build(name, shape, labels, dict(settings)).eval()
+        # In training mode batch norm would refuse a single sample.
+        model = build_model(name, shape, labels, dict(settings)).eval()
         sample = torch.empty((1, *shape), dtype=torch.uint8 if len(shape) == 1 else torch.float32)
     for layer in model.modules():
         if next(layer.children(), None) is None:

@@ -3,8 +3,8 @@
     y = x m / (1 - p),    m = 1 with probability 1 - p, else 0, for each number of each sample
 
 m is a hash of (seed, the layer's name, the node's pass over its data, the sample's number in the training
-set), drawn on the host. So a sample has the same mask in whatever batch it stands, on any accelerator, in any
-engine, and after a stop and resume; two nodes never hold the same sample, so theirs differ.
+set), computed on the host. So a sample has the same mask in any batch, on any accelerator, with any engine,
+and after a stop and resume. Two nodes never hold the same sample, so their masks differ.
 """
 
 from dataclasses import dataclass
@@ -16,16 +16,16 @@ from torch import Tensor, nn
 from dml import accelerators, randomness
 
 _STEPS = 1 << 16
-"""A mask takes 16 random bits a number: p is rounded to a multiple of 2^-16, and the scale follows it."""
+"""A mask takes 16 random bits per number, so p and its scale are rounded to multiples of 2^-16."""
 
 
 @dataclass
 class Batch:
-    """What the layers of one model know of the batch that it trains on.
+    """The batch that a model trains on, as its dropout layers see it.
 
     Args:
         seed: the experiment's seed.
-        passes: how often the node has gone through its data before.
+        passes: the number of passes that the node has made over its data.
         samples: the numbers of the batch's samples in the training set, [b].
     """
 
@@ -35,10 +35,10 @@ class Batch:
 
 
 class Dropout(nn.Module):
-    """One layer; where it stands twice in a model, these are two layers with a name each.
+    """A dropout layer. Each place in a model needs a layer of its own, whose name is part of the key.
 
     Args:
-        p: share of the numbers that are set to 0, in [0, 1).
+        p: the share of numbers that are set to 0, in [0, 1).
     """
 
     def __init__(self, p: float) -> None:
@@ -48,14 +48,14 @@ class Dropout(nn.Module):
         self._batch: Batch | None = None
 
     def attach(self, name: str, batch: Batch) -> None:
-        """From now on the masks are those of the samples that ``batch`` holds at the time."""
+        """Makes the masks from now on those of the samples that ``batch`` holds at the time."""
         self._purpose, self._batch = f"dropout {name}", batch
 
     def forward(self, x: Tensor) -> Tensor:
         """Drops in training mode; the identity otherwise.
 
         Args:
-            x: [b, ..], one row a sample of the batch.
+            x: [b, ...], one row per sample of the batch.
         """
         if not self.training or not self._dropped:
             return x
@@ -68,17 +68,17 @@ class Dropout(nn.Module):
         return x * mask * (_STEPS / (_STEPS - self._dropped))
 
     def extra_repr(self) -> str:
-        """The share that is dropped."""
+        """The share of dropped numbers, as torch prints it."""
         return f"p={self._dropped / _STEPS:g}"
 
 
-def attach(module: nn.Module, seed: int) -> Batch | None:
-    """Gives all dropout layers of a model one batch to look at; None where it has no such layer.
+def attach(module: nn.Module) -> Batch | None:
+    """Gives all dropout layers of a model one batch to look at; None if it has no such layer.
 
-    Whoever trains the model writes the pass and the samples into it before each batch.
+    Whoever trains the model writes the seed, the pass and the samples into it before each batch.
     """
     layers = [(name, layer) for name, layer in module.named_modules() if isinstance(layer, Dropout)]
-    batch = Batch(seed, 0, np.empty(0, np.int64))
+    batch = Batch(0, 0, np.empty(0, np.int64))
     for name, layer in layers:
         layer.attach(name, batch)
     return batch if layers else None

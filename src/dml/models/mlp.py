@@ -1,22 +1,32 @@
 """Multi-layer perceptrons with ReLU between the layers."""
 
 import math
+from typing import TYPE_CHECKING
 
-from torch import nn
+from dml.models.spec import ModelSpec, Shape, images
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
-def _mlp(widths: list[int]) -> nn.Sequential:
+def small(shape: Shape, labels: int) -> "nn.Sequential":
+    """One hidden layer of 64: 64-64-10 on digits, 4,810 parameters."""
+    return _perceptron([math.prod(shape), 64, labels])
+
+
+def mnist(shape: Shape, labels: int) -> "nn.Sequential":
+    """784-3136-784-196-10, 5,076,998 parameters: the MNIST model of arXiv 2505.11760."""
+    return _perceptron([math.prod(shape), 3136, 784, 196, labels])
+
+
+def _perceptron(widths: list[int]) -> "nn.Sequential":
+    from torch import nn
+
     layers: list[nn.Module] = [nn.Flatten()]
     for k in range(len(widths) - 1):
         layers += [nn.Linear(widths[k], widths[k + 1]), nn.ReLU()]
     return nn.Sequential(*layers[:-1])
 
 
-def small(shape: tuple[int, ...], labels: int) -> nn.Sequential:
-    """One hidden layer of 64: 64-64-10 on digits, 4,810 parameters."""
-    return _mlp([math.prod(shape), 64, labels])
-
-
-def mnist(shape: tuple[int, ...], labels: int) -> nn.Sequential:
-    """784-3136-784-196-10, 5,076,998 parameters: the MNIST model of arXiv 2505.11760."""
-    return _mlp([math.prod(shape), 3136, 784, 196, labels])
+MLP = ModelSpec(small, takes="images of any shape", fits=images(1))
+MNIST_MLP = ModelSpec(mnist, takes="images of 1 x 28 x 28", fits=lambda shape: tuple(shape) == (1, 28, 28))

@@ -1,11 +1,14 @@
-"""The block that the vision transformer and the decoder share: attention and a perceptron, norms first.
+"""The decoder and the vision transformer, and the block that they share: attention and a perceptron.
 
     x <- x + attention(norm(x));    x <- x + perceptron(norm(x))
 
-With queries, keys and values q, k, v [b, heads, T, d]: attention = softmax(q k^T / sqrt(d)) v, where a causal
-one looks at no later place (Vaswani et al., arXiv 1706.03762).
+With queries, keys and values q, k, v [b, heads, T, d]: attention = softmax(q k^T / sqrt(d)) v. In a causal
+one, no position sees a later one (Vaswani et al., arXiv 1706.03762).
 """
 
+import math
+
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -14,9 +17,9 @@ class Attention(nn.Module):
     """Self-attention of several heads.
 
     Args:
-        width: of a place.
-        heads: must divide it.
-        causal: a place sees itself and earlier ones only.
+        width: numbers per position.
+        heads: must divide the width.
+        causal: each position sees only itself and earlier positions.
     """
 
     def __init__(self, width: int, heads: int, causal: bool) -> None:
@@ -26,7 +29,7 @@ class Attention(nn.Module):
         self.writes = nn.Linear(width, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[b, T, width] -> the same."""
+        """[b, T, width] -> [b, T, width]."""
         b, places, width = x.shape
         q, k, v = self.reads(x).view(b, places, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
         seen = functional.scaled_dot_product_attention(q, k, v, is_causal=self.causal)
@@ -35,12 +38,12 @@ class Attention(nn.Module):
 
 
 class Perceptron(nn.Module):
-    """Two layers, place by place.
+    """Two layers, applied to each position.
 
     Args:
-        width: of a place.
-        inner: of the layer between.
-        activation: after the first.
+        width: numbers per position.
+        inner: width between the layers.
+        activation: after the first layer.
     """
 
     def __init__(self, width: int, inner: int, activation: nn.Module) -> None:
@@ -50,31 +53,107 @@ class Perceptron(nn.Module):
         self.writes = nn.Linear(inner, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[.., width] -> the same."""
+        """[..., width] -> [..., width]."""
         y: Tensor = self.writes(self.activation(self.reads(x)))
         return y
 
 
 class Block(nn.Module):
-    """Attention and perceptron, each on what a norm leaves, each added to x.
+    """Attention and a perceptron of four times the width, each after a norm, each added to x.
 
     Args:
-        width: of a place.
+        width: numbers per position.
         heads: of the attention.
-        inner: width within the perceptron.
         activation: of the perceptron.
-        causal: whether later places are hidden.
+        causal: each position sees only itself and earlier positions.
     """
 
-    def __init__(self, width: int, heads: int, inner: int, activation: nn.Module, causal: bool) -> None:
+    def __init__(self, width: int, heads: int, activation: nn.Module, causal: bool) -> None:
         super().__init__()
         self.before_attention = nn.LayerNorm(width)
         self.attention = Attention(width, heads, causal)
         self.before_perceptron = nn.LayerNorm(width)
-        self.perceptron = Perceptron(width, inner, activation)
+        self.perceptron = Perceptron(width, 4 * width, activation)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[b, T, width] -> the same."""
+        """[b, T, width] -> [b, T, width]."""
         x = x + self.attention(self.before_attention(x))
         y: Tensor = x + self.perceptron(self.before_perceptron(x))
+        return y
+
+
+class Decoder(nn.Module):
+    """Embeddings of tokens and positions, causal blocks with ReLU, a norm, and logits by the token embedding.
+
+    The token embedding E serves twice (it is tied): logits = norm(x) E^T, [T, width] x [width, V]. There is
+    no dropout, and padding is a token like all others.
+
+    Weights and embeddings ~ N(0, s^2) with s = 0.8 / sqrt(width), biases 0. The two layers of a block that
+    write into x ~ N(0, (s / sqrt(2 layers))^2): there are 2 x layers of them, so that x, their sum, keeps its
+    size whatever the depth.
+
+    Args:
+        tokens: number of different tokens, V.
+        length: of the longest sequence.
+        width: numbers per position.
+        heads: of the attention.
+        layers: number of blocks.
+    """
+
+    def __init__(self, tokens: int, length: int, width: int, heads: int, layers: int) -> None:
+        super().__init__()
+        self.tokens = nn.Embedding(tokens, width)
+        self.places = nn.Embedding(length, width)
+        self.blocks = nn.Sequential(*(Block(width, heads, nn.ReLU(), causal=True) for _ in range(layers)))
+        self.norm = nn.LayerNorm(width)
+        std = 0.8 / math.sqrt(width)
+        for module in self.modules():
+            if isinstance(module, nn.Linear | nn.Embedding):
+                nn.init.normal_(module.weight, std=std)
+            if isinstance(module, nn.Linear):
+                nn.init.zeros_(module.bias)
+        for module in self.modules():
+            if isinstance(module, Attention | Perceptron):
+                nn.init.normal_(module.writes.weight, std=std / math.sqrt(2 * layers))
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Integers [b, T] -> logits of the token after each position, [b, T, V]."""
+        tokens = tokens.long()
+        places = torch.arange(tokens.shape[1], device=tokens.device)
+        x = self.norm(self.blocks(self.tokens(tokens) + self.places(places)))
+        return functional.linear(x, self.tokens.weight)
+
+
+class VisionTransformer(nn.Module):
+    """Embedded patches, a learned first token that the label is read from, blocks with GELU; no dropout.
+
+    Args:
+        shape: of an image: channels, height, width.
+        labels: outputs.
+        patch: side of a patch; it must divide the sides of the image.
+        width: numbers per patch.
+        heads: of the attention.
+        layers: number of blocks.
+    """
+
+    def __init__(
+        self, shape: tuple[int, ...], labels: int, patch: int, width: int, heads: int, layers: int
+    ) -> None:
+        super().__init__()
+        channels, rows, columns = shape
+        patches = (rows // patch) * (columns // patch)
+        self.patches = nn.Conv2d(channels, width, patch, patch)
+        self.token = nn.Parameter(torch.empty(1, 1, width))
+        self.places = nn.Parameter(torch.empty(1, patches + 1, width))
+        self.blocks = nn.Sequential(*(Block(width, heads, nn.GELU(), causal=False) for _ in range(layers)))
+        self.norm = nn.LayerNorm(width)
+        self.head = nn.Linear(width, labels)
+        for tensor in (self.token, self.places):
+            nn.init.normal_(tensor, std=0.02)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[b, channels, h, w] -> logits [b, L]."""
+        words = self.patches(x).flatten(2).transpose(1, 2)
+        words = torch.cat([self.token.expand(len(x), -1, -1), words], 1) + self.places
+        y: Tensor = self.head(self.norm(self.blocks(words)[:, 0]))
         return y

@@ -1,24 +1,30 @@
-"""VGG (Simonyan, Zisserman, arXiv 1409.1556) for small images: with batch norm, and without."""
+"""VGG (Simonyan, Zisserman, arXiv 1409.1556) for small images: without and with batch norm."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from torch import nn
+from dml.models.spec import BATCH_NORM, DROPOUT, ModelSpec, Shape, images
 
-from dml.models.dropout import Dropout
+if TYPE_CHECKING:
+    from torch import nn
 
 _ELEVEN = ((64,), (128,), (256, 256), (512, 512), (512, 512))
 _SIXTEEN = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
 """Configurations A and D: the channels of the convolutions between the max-pools."""
 
 
-def vgg11(shape: tuple[int, ...], labels: int) -> nn.Sequential:
+def vgg11(shape: Shape, labels: int) -> "nn.Sequential":
     """Eight 3 x 3 convolutions in five stages without batch norm, and three linear layers with dropout.
 
-    As in the experiments of RelaySGD (Vogels et al., arXiv 2110.04175) on [3, 32, 32], where nothing is left
-    to average: dropout 0.5, 512-512, dropout 0.5, 512-512-L; 9,750,922 parameters with L = 10. The
-    convolutions start as of He et al. (arXiv 1502.01852, eq. 14): without batch norm, torch's own start lets
-    what the images tell fade out on its way through them.
+    As in the experiments of RelaySGD (Vogels et al., arXiv 2110.04175) on [3, 32, 32], where the stages end
+    at side 1: dropout 0.5, 512-512, dropout 0.5, 512-512-L; 9,750,922 parameters with L = 10. The
+    convolutions are initialised as in He et al. (arXiv 1502.01852, eq. 14): with torch's own initialisation,
+    and no batch norm, the signal fades on its way through them.
     """
+    from torch import nn
+
+    from dml.models.dropout import Dropout
+
     features = _stages(shape[0], _ELEVEN, normed=False)
     for layer in features:
         if isinstance(layer, nn.Conv2d):
@@ -28,17 +34,21 @@ def vgg11(shape: tuple[int, ...], labels: int) -> nn.Sequential:
     return nn.Sequential(*features, nn.AdaptiveAvgPool2d(1), nn.Flatten(), *hidden, nn.Linear(512, labels))
 
 
-def vgg16(shape: tuple[int, ...], labels: int) -> nn.Sequential:
-    """Thirteen 3 x 3 convolutions in five stages, each halving the side; then the mean over what is left.
+def vgg16(shape: Shape, labels: int) -> "nn.Sequential":
+    """Thirteen 3 x 3 convolutions in five stages, each halving the side; then the mean over the image.
 
-    On [3, 32, 32] nothing is left to average: 512 numbers go to 512-L, one linear layer in place of three;
+    On [3, 32, 32] the stages end at side 1, and one linear layer 512-L replaces the three of the paper;
     14,728,266 parameters with L = 10, and 8,448 batch statistics.
     """
+    from torch import nn
+
     features = _stages(shape[0], _SIXTEEN, normed=True)
     return nn.Sequential(*features, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(512, labels))
 
 
-def _stages(channels: int, stages: Sequence[Sequence[int]], *, normed: bool) -> list[nn.Module]:
+def _stages(channels: int, stages: Sequence[Sequence[int]], *, normed: bool) -> list["nn.Module"]:
+    from torch import nn
+
     layers: list[nn.Module] = []
     for stage in stages:
         for width in stage:
@@ -47,3 +57,9 @@ def _stages(channels: int, stages: Sequence[Sequence[int]], *, normed: bool) -> 
             channels = width
         layers.append(nn.MaxPool2d(2))
     return layers
+
+
+_TAKES = "images with sides of 32 or more"
+
+VGG11 = ModelSpec(vgg11, takes=_TAKES, fits=images(32), single=DROPOUT)
+VGG16 = ModelSpec(vgg16, takes=_TAKES, fits=images(32), single=BATCH_NORM)

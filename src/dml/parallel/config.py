@@ -1,69 +1,71 @@
-"""The scheduler's own flags, beside those of the experiments that it starts."""
+"""The configuration of a sweep: its factors, and where it runs."""
 
-from typing import Annotated, Literal
+from pathlib import Path
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
-from dml.algorithms.registry import EXPERIMENTS
+from dml.algorithms.registry import ALGORITHMS
 from dml.coefficients.strategies import STRATEGIES
-from dml.data.config import DATASETS
-from dml.data.config import PRESETS as DATASET_PRESETS
-from dml.data.config import known as known_dataset
-from dml.parallel.presets import PRESETS
+from dml.data.catalogue import DATASET_ALIASES, dataset_names, is_dataset
+from dml.errors import InputError
+from dml.parallel.presets.sweeps import SWEEPS
 from dml.section import MAX_COUNT, Section, UserPath, one_of
 
 
 class SweepConfig(Section):
     """A sweep: every combination of its factors, and where it runs."""
 
-    preset: Annotated[str, one_of(PRESETS, "preset")] = Field(
+    preset: Annotated[str, one_of(SWEEPS, "preset")] = Field(
         "digits",
-        description="the table of experiments: " + "; ".join(f"{p} = {v.about}" for p, v in PRESETS.items()),
+        description="the table of experiments: " + "; ".join(f"{p} = {v.about}" for p, v in SWEEPS.items()),
     )
     sweep: UserPath | None = Field(
         None,
-        description="a YAML file in place of a preset: flags and their values, lists of which are crossed",
+        description="a YAML file instead of a preset: flags and their values; lists are crossed",
     )
-    datasets: tuple[str, ...] = Field((), description="data sets, in place of the preset's")
-    seeds: tuple[int, ...] = Field((), description="seeds, in place of the preset's")
-    topologies: tuple[str, ...] = Field((), description="files or generators, in place of the preset's")
+    datasets: tuple[str, ...] = Field((), description="data sets, instead of the preset's")
+    seeds: tuple[int, ...] = Field((), description="seeds, instead of the preset's")
+    topologies: tuple[str, ...] = Field((), description="files or generators, instead of the preset's")
     strategies: tuple[Annotated[str, one_of(STRATEGIES, "strategy")], ...] = Field(
-        (), description="aggregation strategies, in place of the preset's"
+        (), description="aggregation strategies, instead of the preset's"
     )
-    algorithms: tuple[Annotated[str, one_of(EXPERIMENTS, "algorithm")], ...] = Field(
-        (), description="algorithms, in place of the preset's"
+    algorithms: tuple[Annotated[str, one_of(ALGORITHMS, "algorithm")], ...] = Field(
+        (), description="algorithms, instead of the preset's"
     )
     ood_ranks: tuple[Annotated[int, Field(ge=1, le=MAX_COUNT)], ...] = Field(
         (),
-        description="OOD data on the node of highest degree (1), of second highest (2) .., one experiment "
-        "each, in place of the preset's",
+        description="OOD data on the node of highest degree (1), of second highest (2), ..., one experiment "
+        "each, instead of the preset's",
     )
     control: bool = Field(False, description="also run every combination without OOD data")
     tune_lr: Literal["worst_test", "final_test", "auc_test", "worst_ood", "final_ood", "auc_ood"] | None = (
         Field(
             None,
-            description="in place of the sweep, find the learning rate of each combination that is best by "
-            "this value, from the sweep's own by factors of 2; the sweep's file with them is written",
+            description="instead of running the sweep, find the learning rate of each combination that is "
+            "best by this value, from the sweep's own in factors of 2, and write a sweep's file with them",
         )
     )
-    limit: int | None = Field(None, ge=1, le=MAX_COUNT, description="run only the first so many experiments")
+    limit: int | None = Field(None, ge=1, le=MAX_COUNT, description="run only the first LIMIT experiments")
     out_dir: UserPath | None = Field(None, description="folder of the results")
     parsl_config: str = Field(
         "local", description="the site: a name in parsl_configs/, or a path to a .py file"
     )
     site_options: tuple[str, ...] = Field((), description="options of the site, as key=value")
-    workers: int | None = Field(None, ge=1, description="the site's option of that name (local: one a core)")
+    workers: int | None = Field(
+        None, ge=1, le=MAX_COUNT, description="the site's option of that name (local: one per core)"
+    )
     dry_run: bool = Field(
-        False, description="say what would run, how long, how much disk and memory; run nothing"
+        False, description="say what would run, how long, and how much disk and memory it takes; run nothing"
     )
 
     @field_validator("datasets")
     @classmethod
     def _known_datasets(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         for name in names:
-            if name not in DATASET_PRESETS and known_dataset(name) is None:
-                there = ", ".join([*DATASETS, *DATASET_PRESETS])
-                raise ValueError(f"{name} is no data set; there are: {there}, or name a folder")
+            if name not in DATASET_ALIASES and not is_dataset(name):
+                there = ", ".join(dataset_names())
+                raise ValueError(f"{name} is not a data set; there are: {there}; or name a folder")
         return names
 
     @field_validator("seeds")
@@ -72,3 +74,25 @@ class SweepConfig(Section):
         if any(not 0 <= seed < 2**32 for seed in seeds):
             raise ValueError("seeds are whole numbers from 0 to 2**32 - 1")
         return seeds
+
+    @model_validator(mode="after")
+    def _no_flag_excludes_another(self) -> Self:
+        for flag in ("control", "limit") if self.tune_lr else ():
+            if getattr(self, flag):
+                raise InputError(flag, getattr(self, flag), "excludes --tune_lr; give one")
+        if self.sweep and "preset" in self.model_fields_set:
+            raise InputError("preset", self.preset, "excludes --sweep; give one")
+        if self.sweep and self.sweep.stem in SWEEPS and self.out_dir is None:
+            folder = f"results/{self.sweep.stem} is the folder of the preset of that name"
+            raise InputError("sweep", self.sweep, f"{folder}: rename the file, or add --out_dir")
+        return self
+
+    @property
+    def name(self) -> str:
+        """The preset, or the name of the sweep's file."""
+        return self.sweep.stem if self.sweep else self.preset
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the results."""
+        return self.out_dir or Path("results") / (f"{self.name}-tuning" if self.tune_lr else self.name)

@@ -1,6 +1,6 @@
-"""What workers have imported before they start: the process that they are forked from imports this module.
+"""The imports that workers share: the process from which they are forked imports this module.
 
-What cannot be imported is left out: an experiment that needs it fails by itself, and says why.
+A module that cannot be imported is left out. An experiment that needs it fails by itself, and says why.
 """
 
 import contextlib
@@ -10,6 +10,9 @@ for _module in (
     "parsl.executors.high_throughput.process_worker_pool",
     "dml.parallel.worker",
     "dml.experiment",
+    # Imported by the library only when a graph is made, or coefficients are.
+    "networkx",
+    "scipy.sparse",
 ):
     with contextlib.suppress(Exception):
         importlib.import_module(_module)

@@ -1,19 +1,20 @@
-"""Sites: where a sweep's workers run. One Python file a site makes the Parsl configuration.
+"""Sites: where a sweep's workers run. One Python file per site makes the Parsl configuration.
 
-A site file has ``make_config(options) -> parsl.Config`` and, where it takes options, a table ``OPTIONS`` of
-name -> (default, help); everything in it is text, as it comes from the command line. The second half of this
-module is what the files of several sites need: numbers, hosts of a PBS job, addresses, cores of each worker.
+A site file has ``make_config(options) -> parsl.Config`` and, if it takes options, a table ``OPTIONS`` of
+name -> (default, help). Everything in it is text, as it comes from the command line. :func:`whole_number`
+reads such a text; :mod:`dml.parallel.pbs` and :mod:`dml.parallel.affinity` have more for site files.
 
-Parsl is imported when a configuration is made, so a wrong argument is answered before that.
+Parsl is imported when a configuration is made, so that a wrong argument is answered before that.
 """
 
 import importlib.util
 import os
 import re
-import shlex
+import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -26,19 +27,18 @@ if TYPE_CHECKING:
 
 OptionTable = Mapping[str, tuple[str, str]]
 
-_SPREAD_BY_PARSL = ("none", "block", "block-reverse", "alternating")
 _NO_SHELL_WORD = re.compile(r"[^\w@%+=:,./-]")
 
 
 @dataclass(frozen=True)
 class Site:
-    """A site file, read.
+    """What a site file says.
 
     Args:
-        name: as the user gave it.
+        name: the site as the user gave it.
         options: what ``--site_options`` may set: name -> (default, help).
-        make_config: the file's own function.
-        one_host: the file says ``ONE_HOST = True``: all workers share this machine's temporary folder.
+        make_config: the function of the file.
+        one_host: whether all workers share this machine's temporary folder (``ONE_HOST = True`` in the file).
     """
 
     name: str
@@ -53,26 +53,32 @@ class Site:
                 takes = ", ".join(self.options) or "no options"
                 raise InputError("site_options", f"{key}={value}", f"{self.name} takes: {takes}")
 
-    def run_dir(self, wanted: Path) -> Path:
-        """Where Parsl keeps its own files: as wanted, or a temporary folder if its scripts cannot read that.
+    @contextmanager
+    def run_dir(self, wanted: Path) -> Iterator[Path]:
+        """The folder of Parsl's own files: `wanted`, or a temporary one if Parsl's scripts cannot read that.
 
         Raises:
             InputError: they cannot, and the site's hosts share no temporary folder.
         """
         bad = _NO_SHELL_WORD.search(str(wanted.absolute()))
         if bad is None:
-            return wanted.absolute()
+            yield wanted.absolute()
+            return
         if not self.one_host:
             right = f"a folder without {bad[0]!r} in its path, which Parsl's shell scripts cannot read"
             raise InputError("out_dir", wanted, right)
-        return Path(tempfile.mkdtemp(prefix="distributed_ml-"))
+        temporary = Path(tempfile.mkdtemp(prefix="distributed_ml-"))
+        try:
+            yield temporary
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
 
     def config(self, options: Mapping[str, str], run_dir: Path) -> "Config":
         """Makes a new Parsl configuration, which can be loaded once.
 
         Args:
-            options: the user's values; the table's defaults stand for the others.
-            run_dir: what :meth:`run_dir` gave; on a file system that all hosts of the site share.
+            options: the user's values; all others are the defaults of the table.
+            run_dir: what :meth:`run_dir` gave, on a file system that all hosts of the site share.
 
         Raises:
             InputError: an option that the site does not take, or a configuration that cannot be made here.
@@ -104,10 +110,10 @@ def load_site(name: str, folder: Path) -> Site:
 
     Args:
         name: a site of `folder` (``local``), or the path of any other site file (``mine/cluster.py``).
-        folder: the project's site files.
+        folder: the folder of the project's site files.
 
     Raises:
-        InputError: there is no such file, or it is no site file.
+        InputError: there is no such file, or it is not a site file.
     """
     is_path = name.endswith(".py")
     path = Path(name).expanduser() if is_path else folder / f"{name}.py"
@@ -127,17 +133,37 @@ def load_site(name: str, folder: Path) -> Site:
     return Site(name, options, make_config, getattr(module, "ONE_HOST", False))
 
 
-def parse_options(words: Sequence[str]) -> dict[str, str]:
-    """The ``key=value`` words of ``--site_options``, in which a value may hold further equals signs."""
+def options_of(site: Site, words: Sequence[str], workers: int | None = None) -> dict[str, str]:
+    """The options that a user chose for a site.
+
+    Args:
+        site: the site.
+        words: the ``key=value`` words of ``--site_options``; a value may hold further equals signs.
+        workers: ``--workers``, a short form of the site's option of that name.
+
+    Raises:
+        InputError: a word that is not key=value, or a key that is given twice or that the site does not take.
+    """
     options: dict[str, str] = {}
     for word in words:
         key, equals, value = word.partition("=")
         if not key or not equals:
-            raise InputError("site_options", word, "each is key=value, as workers=4")
+            raise InputError("site_options", word, "each is key=value, as in workers=4")
         if key in options:
             raise InputError("site_options", word, f"{key} is given twice")
         options[key] = value
+    if workers is not None:
+        options.setdefault("workers", str(workers))
+    site.check(options)
     return options
+
+
+def whole_number(options: Mapping[str, str], key: str) -> int:
+    """An option that must be a whole number of at least 1."""
+    text = options[key]
+    if not text.isdecimal() or int(text) < 1:
+        raise InputError("site_options", f"{key}={text}", "must be a whole number of at least 1")
+    return int(text)
 
 
 def _import_file(name: str, path: Path) -> ModuleType:
@@ -166,117 +192,7 @@ def _why(error: Exception) -> str:
 
 
 def _complete_path() -> None:
-    """Parsl finds bash, ps and its own scripts through PATH, which a service may leave empty."""
+    """Parsl finds bash, ps and its own scripts through PATH, which may be empty in a service."""
     before = os.environ.get("PATH", "").split(os.pathsep)
     wanted = [os.path.dirname(sys.executable), *before, *os.defpath.split(os.pathsep)]
     os.environ["PATH"] = os.pathsep.join(dict.fromkeys(folder for folder in wanted if folder))
-
-
-# What the site files share.
-
-
-def whole_number(options: Mapping[str, str], key: str) -> int:
-    """An option that must be a whole number of at least 1."""
-    text = options[key]
-    if not text.isdecimal() or int(text) < 1:
-        raise InputError("site_options", f"{key}={text}", "must be a whole number of at least 1")
-    return int(text)
-
-
-def python_first() -> str:
-    """A shell line after which PATH begins with this Python's folder, where Parsl's scripts lie too."""
-    return f'export PATH={shlex.quote(os.path.dirname(sys.executable))}:"$PATH"'
-
-
-def pbs_hosts() -> list[str]:
-    """The hosts of this PBS job, each once: its node file has a line for each place of a process.
-
-    Raises:
-        ValueError: this is not a PBS job.
-        OSError: its node file cannot be read.
-    """
-    file = os.environ.get("PBS_NODEFILE")
-    if not file:
-        raise ValueError(
-            "$PBS_NODEFILE is not set, so this is no PBS job; qsub the site's bd_scheduler.pbs in scripts/, "
-            "or use --parsl_config local on this machine"
-        )
-    hosts = list(dict.fromkeys(Path(file).read_text(encoding="utf-8").split()))
-    if not hosts:
-        raise ValueError(f"$PBS_NODEFILE {file} names no host")
-    return hosts
-
-
-def address_of(interface: str) -> str:
-    """The IPv4 address of a network interface of this host.
-
-    Raises:
-        ValueError: there is no such interface.
-    """
-    import psutil
-    from parsl.addresses import address_by_interface
-
-    try:
-        return str(address_by_interface(interface))
-    except OSError as error:
-        there = ", ".join(psutil.net_if_addrs())
-        raise ValueError(
-            f"no network interface {interface} with an address (there are: {there}); "
-            "--site_options interface=NAME or address=IP names another"
-        ) from error
-
-
-def affinity_groups(affinity: str) -> list[str]:
-    """The groups of cores in an affinity ``list:1-8,105-112:9-16,113-120``, one text a worker."""
-    kind, *groups = affinity.split(":")
-    if kind != "list":
-        raise ValueError(f"{affinity} is no list of cores")
-    return groups
-
-
-def affinity_for(affinity: str, accelerators: int, each: int) -> str:
-    """The affinity of `accelerators` * `each` workers, from one for each accelerator.
-
-    Parsl takes a list of any length and fails in each worker when its groups are not as many as the workers.
-    A group is split so that a worker gets whole cores: piece k of every range, as the ranges of one group
-    are its cores and the same cores' second threads.
-
-    Args:
-        affinity: ``list:..`` with a group for each accelerator or for each worker, or the name of one of
-            Parsl's own ways, which are left as they are.
-        accelerators: on one host.
-        each: workers on each accelerator.
-
-    Raises:
-        InputError: another number of groups, text that is no range of cores, or too few cores to split.
-    """
-    if affinity in _SPREAD_BY_PARSL:
-        return affinity
-    given, workers = f"affinity={affinity}", accelerators * each
-    if not re.fullmatch(r"list(:\d+(-\d+)?(,\d+(-\d+)?)*)+", affinity):
-        right = f"must be list:a-b,c-d:.. or one of {', '.join(_SPREAD_BY_PARSL)}"
-        raise InputError("site_options", given, right)
-    groups = affinity_groups(affinity)
-    if len(groups) == workers:
-        return affinity
-    if len(groups) != accelerators:
-        wanted = f"{accelerators} accelerators or {workers} workers"
-        right = f"must have a group of cores for each of {wanted}, not {len(groups)}"
-        raise InputError("site_options", given, right)
-    pieces = [piece for group in groups for piece in _split(group, each)]
-    if not all(pieces):
-        right = f"{each} workers cannot share a group of so few cores; use fewer, or affinity=none"
-        raise InputError("site_options", f"workers_per_accelerator={each}", right)
-    return ":".join(["list", *pieces])
-
-
-def _split(group: str, parts: int) -> list[str]:
-    pieces: list[list[str]] = [[] for _ in range(parts)]
-    for text in group.split(","):
-        first, _, last = text.partition("-")
-        start, size = int(first), int(last or first) - int(first) + 1
-        for k, piece in enumerate(pieces):
-            low, high = start + size * k // parts, start + size * (k + 1) // parts - 1
-            if low <= high:
-                piece.append(f"{low}-{high}" if low < high else f"{low}")
-    return [",".join(piece) for piece in pieces]

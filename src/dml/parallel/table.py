@@ -1,4 +1,4 @@
-"""A table of factors: lists that are crossed, everything else fixed. A sweep is one or more of them."""
+"""A table of factors: lists are crossed, and everything else is fixed. A sweep is one or more tables."""
 
 import difflib
 import math
@@ -13,13 +13,13 @@ from dml import config as experiment_config
 from dml.errors import InputError
 
 OOD_RANK = "ood_rank"
-"""OOD data on the node of highest degree (1), of second highest (2) ..: each graph has its own."""
+"""OOD data on the node of highest degree (1), of second highest (2), ...: another node in each graph."""
 
 MOST = 1_000_000
-"""More combinations than that are a slip of the pen."""
+"""The largest number of combinations; more of them are taken for a mistake."""
 
 UNCROSSED = experiment_config.NOT_NUMBERS - {"out_dir"}
-"""Keys that change no number of an experiment, so that a list of them would be the same one again."""
+"""Keys that change no number of an experiment, so that each value of a list would give the same one."""
 
 _MERGE = "tag:yaml.org,2002:merge"
 
@@ -43,8 +43,8 @@ class Table:
         """The table in which lists and tuples are factors.
 
         Args:
-            values: one or several by key.
-            elsewhere: flags of the scheduler, which are no keys, for the message.
+            values: one value, or several, by key.
+            elsewhere: the scheduler's flags, which are not keys; the error says so.
 
         Raises:
             InputError: an unknown key, a key without a value, or keys that exclude each other.
@@ -66,16 +66,17 @@ class Table:
 
     @property
     def size(self) -> int:
-        """Combinations, those counted that turn out to be the same experiment."""
+        """The number of combinations; some may turn out to be the same experiment."""
         return math.prod(map(len, self.factors.values()))
 
     def replaced(
         self, factors: Mapping[str, tuple[Any, ...]], fixed: Mapping[str, Any], dropped: Collection[str] = ()
     ) -> "Table":
-        """The table with other values for some of its keys, in the places that they had.
+        """The table with other values for some of its keys, which keep their places.
 
         Args:
-            factors, fixed: the values, as of a table.
+            factors: the new factors, as in a table.
+            fixed: the new fixed values, as in a table.
             dropped: keys to leave out.
         """
         crossed = {k: factors.get(k, v) for k, v in self.factors.items() if k not in {*fixed, *dropped}}
@@ -84,7 +85,7 @@ class Table:
         return Table(crossed, alone | dict(fixed))
 
     def combinations(self, *, once: Collection[str] = ()) -> Iterator[dict[str, Any]]:
-        """One value for every key, in all combinations; of the factors in ``once`` the first value alone."""
+        """All combinations, each with one value per key; factors in `once` only take their first value."""
         lists = [v[:1] if k in once else v for k, v in self.factors.items()]
         for values in product(*lists):
             yield {**self.fixed, **dict(zip(self.factors, values, strict=True))}
@@ -92,7 +93,7 @@ class Table:
 
 def _check(key: Any, value: Any, elsewhere: Collection[str]) -> None:
     if key in elsewhere:
-        raise InputError(key, None, f"is no key but a flag of the scheduler: give --{key} beside --sweep")
+        raise InputError(key, None, f"is not a key but a flag of the scheduler: give --{key} besides --sweep")
     if key not in KEYS:
         close = difflib.get_close_matches(str(key), KEYS, n=1)
         meant = f" (did you mean {close[0]}?)" if close else ""
@@ -100,7 +101,7 @@ def _check(key: Any, value: Any, elsewhere: Collection[str]) -> None:
         raise InputError(str(key), None, f"there is no such key{meant}; {keys}")
     values = value if isinstance(value, list | tuple) else [value]
     if not values:
-        raise InputError(key, None, "an empty list stands for no experiment; name at least one value")
+        raise InputError(key, None, "an empty list gives no experiment; name at least one value")
     if any(v in ("", None) or isinstance(v, dict) for v in values):
         raise InputError(key, None, "needs a value, or a list of values")
     if len(values) > 1 and key in UNCROSSED:
@@ -111,22 +112,22 @@ def _check(key: Any, value: Any, elsewhere: Collection[str]) -> None:
         raise InputError(key, value, "must be whole numbers from 1, the node of highest degree")
 
 
-def read(path: Path, elsewhere: Collection[str] = ()) -> list[Table]:
+def tables_of(path: Path, elsewhere: Collection[str] = ()) -> list[Table]:
     """The tables of a YAML file: one mapping of keys to values, or a list of such mappings.
 
-    Values stay text, as on the command line, so that ``yes`` is no number and 010 is ten.
+    Values stay text, as on the command line, so that ``yes`` is not a number and 010 is ten.
 
     Args:
-        path: of the file.
-        elsewhere: flags of the scheduler, which are no keys.
+        path: the file.
+        elsewhere: the scheduler's flags, which are not keys.
 
     Raises:
-        InputError: it cannot be read, is no YAML, or holds something else; the message names the key.
+        InputError: the file cannot be read, is not YAML, or holds something else; the message names the key.
     """
     import yaml
 
     class Loader(yaml.SafeLoader):
-        """Reads scalars as text, and refuses a key given twice, of which the usual reader keeps the last."""
+        """Reads scalars as text, and refuses a key that is given twice (the usual loader keeps the last)."""
 
         yaml_implicit_resolvers = {"<": yaml.SafeLoader.yaml_implicit_resolvers["<"]}  # noqa: RUF012  (<<)
 
@@ -149,11 +150,11 @@ def read(path: Path, elsewhere: Collection[str] = ()) -> list[Table]:
         raise InputError("sweep", path, f"cannot be read ({error.strerror})") from None
     except InputError as error:
         raise error if error.field == "sweep" else in_file(path, error) from None
-    # A scalar that is not what its own tag says raises whatever Python's constructor raises.
+    # A scalar that does not fit its own tag raises whatever Python's constructor raises.
     except (yaml.YAMLError, RecursionError, LookupError, ValueError, TypeError, AttributeError) as error:
-        raise InputError("sweep", path, f"is no YAML file ({' '.join(str(error).split())})") from None
+        raise InputError("sweep", path, f"is not a YAML file ({' '.join(str(error).split())})") from None
 
 
 def in_file(path: Path, error: InputError) -> InputError:
-    """The error of a key, as one of the file that holds it."""
+    """The error of a key, as an error of the file that holds it."""
     return InputError("sweep", path, str(error))

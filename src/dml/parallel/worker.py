@@ -1,21 +1,33 @@
-"""The task: a worker takes the spec of one experiment, runs it, and returns where its result is.
+"""The task of a sweep: a worker takes the spec of one experiment, runs it, and says what became of it.
 
-Specs and answers are short JSON texts. Models and data never travel.
+Specs and answers are short JSON texts. The result is a file, whose path the scheduler knows beforehand.
 """
 
 import json
-import time
 import traceback
 from dataclasses import asdict, dataclass
+from enum import StrEnum
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from dml.data.config import absolute as absolute_dataset
-from dml.parallel.watch import Scheduler, SchedulerWatch
+from dml.data.catalogue import absolute_dataset
+from dml.errors import first_line
+from dml.parallel.owner import Owner, OwnerWatch
+from dml.results.status import Status
 
-COMPLETE, DIVERGED, RUNNING = "complete", "diverged", "running"
-LOCKED, STOPPED, FAILED = "locked", "stopped", "failed"
+
+class TaskStatus(StrEnum):
+    """What became of a task that made no result."""
+
+    LOCKED = "locked"
+    """Another process runs the experiment."""
+
+    STOPPED = "stopped"
+    """It was asked to stop at a checkpoint."""
+
+    FAILED = "failed"
+    """Something went wrong."""
 
 
 @dataclass(frozen=True)
@@ -23,53 +35,43 @@ class Answer:
     """What became of a task.
 
     Args:
-        status: of the result file: complete, diverged, or running (it holds more rounds than were asked
-            for); else locked (another process runs it), stopped or failed.
-        path: of the result file, where there is one.
-        why: the first line of the reason, where it did not end well.
-        seconds: how long it took.
-        ood: mean OOD accuracy after the last aggregation.
+        status: a :class:`Status` of the result file, which is still running if it held more rounds than were
+            asked for; or a :class:`TaskStatus` if there is no result.
+        why: the first line of the reason, unless all went well.
     """
 
     status: str
-    path: str = ""
     why: str = ""
-    seconds: float = 0.0
-    ood: float | None = None
 
     def to_json(self) -> str:
         """As the text that travels."""
         return json.dumps(asdict(self))
 
 
-def spec(flags: dict[str, Any], scheduler: Scheduler) -> str:
-    """The text of a task: the experiment's complete flags, and the scheduler it ends with.
+def spec(flags: dict[str, Any], owner: Owner) -> str:
+    """The text of a task: all flags of the experiment, and the process that it ends with.
 
-    Paths are made absolute: a worker's working directory is its site's matter.
+    Paths are made absolute, because a worker's working directory depends on its site.
     """
     paths = ["out_dir", "data_dir"] + (["topology_file"] if Path(flags["topology_file"]).exists() else [])
     absolute = {flag: str(Path(flags[flag]).expanduser().absolute()) for flag in paths}
     absolute["dataset"] = absolute_dataset(flags["dataset"])
-    return json.dumps({"flags": flags | absolute, "scheduler": scheduler.to_dict()})
+    return json.dumps({"flags": flags | absolute, "owner": owner.to_dict()})
 
 
 def run_task(text: str) -> str:
     """Runs one experiment in a worker; never raises, so that one failure stops nothing else."""
-    started = time.monotonic()
     try:
-        answer = _run(json.loads(text))
+        return _run(json.loads(text)).to_json()
     except Exception as error:
-        first = (str(error).splitlines() or [""])[0]
         traceback.print_exc()
-        known = type(error).__module__.startswith("dml.")
-        answer = Answer(FAILED, why=first if known else f"{type(error).__name__}: {first}")
-    return Answer(**{**asdict(answer), "seconds": time.monotonic() - started}).to_json()
+        return Answer(TaskStatus.FAILED, why=first_line(error)).to_json()
 
 
 def _run(task: dict[str, Any]) -> Answer:
-    watch = _watch(Scheduler.from_dict(task["scheduler"]))
+    watch = _watch(Owner.from_dict(task["owner"]))
     if watch.lost():
-        return Answer(STOPPED, why="the scheduler has gone")
+        return Answer(TaskStatus.STOPPED, why="the scheduler has gone")
     from dml import config, experiment
     from dml.results import reader
     from dml.results.lock import LockedError
@@ -83,14 +85,13 @@ def _run(task: dict[str, Any]) -> Answer:
         try:
             path = experiment.run(config.from_flat(task["flags"]), stop=stop)
         except LockedError as locked:
-            return Answer(LOCKED, why=str(locked))
+            return Answer(TaskStatus.LOCKED, why=str(locked))
         except experiment.Stopped as stopped:
-            return Answer(STOPPED, why=str(stopped))
-    attributes = reader.attributes(path)
-    return Answer(attributes["status"], str(path), ood=attributes.get("final_ood"))
+            return Answer(TaskStatus.STOPPED, why=str(stopped))
+    return Answer(Status(reader.attributes(path)["status"]))
 
 
 @cache
-def _watch(scheduler: Scheduler) -> SchedulerWatch:
-    """One watch a scheduler and process: a task that starts after its loss knows of it at once."""
-    return SchedulerWatch(scheduler)
+def _watch(owner: Owner) -> OwnerWatch:
+    """One watch per owner and process, so that a task that starts after its loss knows of it at once."""
+    return OwnerWatch(owner)

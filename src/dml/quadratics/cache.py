@@ -1,8 +1,7 @@
-"""Candidates that were run before, in a JSON file: a search that is called again goes on where it was."""
+"""Candidates that were run before, in a JSON file: a search that is called again goes on from there."""
 
 import hashlib
 import json
-import os
 import threading
 import time
 from collections.abc import Sequence
@@ -14,23 +13,24 @@ import torch
 
 import dml
 from dml.errors import DamagedFileError
+from dml.files import beside
 from dml.quadratics.setting import Setting
 from dml.quadratics.tuning import Candidate, Try
 
 SECONDS = 2.0
-"""Between two writings of the file."""
+"""The least time between two writings of the file."""
 
 
 class Cache:
-    """The file. A candidate is found again only by the same code, numpy and torch.
+    """The file of candidates. A candidate is found again only with the same code, numpy and torch.
 
-    Of two processes that write one file, the last keeps its own: candidates may be lost, none is wrong.
+    If two processes write one file, the last one keeps its own candidates: some may be lost, none is wrong.
 
     Args:
-        path: of the file; None keeps nothing.
+        path: the file; None keeps nothing.
 
     Raises:
-        DamagedFileError: it holds something else.
+        DamagedFileError: the file holds something else.
     """
 
     def __init__(self, path: Path | None) -> None:
@@ -44,7 +44,7 @@ class Cache:
                 raise DamagedFileError(f"{path} holds no candidates; it was left as it is") from error
 
     def wrap(self, attempt: Try, setting: Setting) -> Try:
-        """The candidates of a cell from the file, and by ``attempt`` those that are not in it."""
+        """Takes the candidates of a cell from the file, and runs the missing ones by `attempt`."""
         text = setting.to_json()
 
         def known_or_run(lrs: Sequence[float], limit: int) -> list[Candidate]:
@@ -62,18 +62,18 @@ class Cache:
         return hashlib.sha256(json.dumps([self._code, text, lr, limit]).encode()).hexdigest()[:32]
 
     def write(self, after: float = 0.0) -> None:
-        """Writes the file, unless it was written less than so many seconds ago."""
+        """Writes the file, unless it was written less than `after` seconds ago."""
         with self._lock:
             if self._path is None or time.monotonic() - self._written < after:
                 return
-            new = self._path.with_name(f"{self._path.name}.{os.getpid()}.new")
-            new.write_text(json.dumps({k: asdict(c) for k, c in dict(self._known).items()}), encoding="utf-8")
-            new.replace(self._path)
+            text = json.dumps({k: asdict(c) for k, c in dict(self._known).items()})
+            with beside(self._path) as new:
+                new.write_text(text, encoding="utf-8")
             self._written = time.monotonic()
 
 
 def _code() -> str:
-    """What the numbers depend on beside a setting."""
+    """What the numbers depend on besides a setting: the code, and the libraries' versions."""
     root = Path(dml.__file__).parent
     parts = [f"numpy {np.__version__} torch {torch.__version__}".encode()]
     parts += [path.read_bytes() for path in sorted(root.rglob("*.py"))]

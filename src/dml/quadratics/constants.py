@@ -1,15 +1,15 @@
-"""Which constants random quadratics can have; without torch."""
+"""The constants that random quadratics can have, checked without torch."""
 
 import math
 
 from dml.errors import InputError
 
 
-def check(n: int, d: int, L: float, mu: float, zeta2: float, r0: float, noise: float) -> None:
+def check_constants(n: int, d: int, L: float, mu: float, zeta2: float, r0: float, noise: float) -> None:
     """Refuses constants that no random quadratics have; see :class:`dml.quadratics.problem.RandomQuadratics`.
 
     Raises:
-        InputError: the first that cannot be right.
+        InputError: the first constant that cannot be right.
     """
     if n < 1:
         raise InputError("n", n, "must be at least 1")
@@ -20,11 +20,11 @@ def check(n: int, d: int, L: float, mu: float, zeta2: float, r0: float, noise: f
     if not 0 < mu <= L:
         raise InputError("mu", mu, f"the least curvature must be above 0 and at most L = {L}")
     if d == 1 and mu != L:
-        raise InputError("mu", mu, f"in one dimension there is one curvature, L = {L}")
+        raise InputError("mu", mu, f"must be L = {L}, because one dimension has one curvature")
     if not 0 <= zeta2 < math.inf:
         raise InputError("zeta2", zeta2, "must be at least 0")
     if n == 1 and zeta2:
-        raise InputError("zeta2", zeta2, "one node has nothing to differ from: 0")
+        raise InputError("zeta2", zeta2, "must be 0, because a single node has no other to differ from")
     if not 0 <= r0 < math.inf:
         raise InputError("r0", r0, "must be at least 0")
     if not 0 <= noise < math.inf:

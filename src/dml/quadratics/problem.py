@@ -1,4 +1,4 @@
-"""Random quadratics whose constants are known: where algorithms show what theory says of them.
+"""Random quadratics whose constants are known, on which algorithms can be held against their theory.
 
 Node i's loss is a quadratic with its own Hessian and its own optimum,
 
@@ -6,7 +6,7 @@ Node i's loss is a quadratic with its own Hessian and its own optimum,
 
 so f has its optimum at x*, f(x) - f* = 1/2 (x - x*)^T mean_i H_i (x - x*), the eigenvalues of every H_i
 go from mu to L, and mean_i |grad f_i(x*)|^2 = mean_i |g_i|^2 = zeta^2 (Vogels et al. 2021, appendix B.4).
-All in float64.
+Everything is in float64.
 """
 
 from collections.abc import Callable
@@ -19,7 +19,7 @@ from torch import Tensor
 
 from dml import randomness
 from dml.algorithms.rule import Rule
-from dml.quadratics import constants
+from dml.quadratics.constants import check_constants
 from dml.topology import Topology
 
 
@@ -27,17 +27,18 @@ class RandomQuadratics:
     """The losses of n nodes.
 
     Args:
-        n: nodes.
-        d: dimensions.
-        L: largest eigenvalue of every H_i.
-        mu: least eigenvalue of every H_i.
-        zeta2: heterogeneity, mean_i |grad f_i(x*)|^2.
-        r0: distance of x* to the start, which is 0.
-        noise: expected squared norm of what is added to each gradient.
-        seed: of all of it.
-        topology: the graph on which the nodes are placed.
-        placement: which node has which loss: ``random``; ``clustered``, neighbours have losses whose optima
-            lie to the same side; ``mixed``, to different sides. All constants are the same.
+        n: the number of nodes.
+        d: the number of dimensions.
+        L: the largest eigenvalue of every H_i.
+        mu: the least eigenvalue of every H_i.
+        zeta2: the heterogeneity, mean_i |grad f_i(x*)|^2.
+        r0: the distance from the start, which is 0, to x*.
+        noise: the expected squared norm of what is added to each gradient.
+        seed: the seed of all random numbers.
+        topology: the graph on which the nodes are placed; only `placement` reads it.
+        placement: which node has which loss: at random (``random``), so that the optima of neighbours lie on
+            the same side (``clustered``), or so that they lie on different sides (``mixed``). The constants
+            are the same in all cases.
 
     Attributes:
         H: Hessians, [n, d, d].
@@ -61,15 +62,15 @@ class RandomQuadratics:
         topology: Topology | None = None,
         placement: str = "random",
     ) -> None:
-        constants.check(n, d, L, mu, zeta2, r0, noise)
+        check_constants(n, d, L, mu, zeta2, r0, noise)
         self.n, self.d, self.zeta2, self.noise, self.seed = n, d, zeta2, noise, seed
         rng = randomness.generator(seed, "quadratics")
-        # Singular values of A_i, H_i = A_i^T A_i, at equal distances, as published.
+        # The singular values of A_i, where H_i = A_i^T A_i, are equally spaced, as published.
         spectrum = np.linspace(np.sqrt(mu), np.sqrt(L), d) ** 2 if d > 1 else np.array([L])
         bases = np.linalg.qr(rng.standard_normal((n, d, d)))[0]
         self.H = np.einsum("nij,j,nkj->nik", bases, spectrum, bases)
         self._mean_H = self.H.mean(0)
-        # Gradients at the optimum that random local optima of these Hessians have.
+        # The gradients at x* if the local optima are random.
         pull = np.einsum("nij,nj->ni", self.H, rng.standard_normal((n, d)))
         g = np.einsum("nij,j->ni", self.H, np.linalg.solve(self._mean_H, pull.mean(0))) - pull
         size = np.mean(np.sum(g**2, 1))
@@ -87,7 +88,7 @@ class RandomQuadratics:
         return torch.zeros(self.n, self.d, dtype=torch.float64)
 
     def gradients(self, X: Tensor, step: int) -> Tensor:
-        """Each node's gradient at its own row, [n, d], with the noise of a step."""
+        """The gradient of each node at its own row, with the noise of a step, [n, d]."""
         gradients = torch.baddbmm(self._g[:, :, None], self._H, (X - self._x)[:, :, None])[:, :, 0]
         if self.noise:
             rng = randomness.generator(self.seed, "gradient noise", step)
@@ -96,21 +97,21 @@ class RandomQuadratics:
         return gradients
 
     def error(self, X: Tensor) -> float:
-        """f(mean of the rows) - f*."""
+        """The error of the mean of the rows, f(mean) - f*."""
         away = X.mean(0).numpy() - self.optimum
         return float(away @ self._mean_H @ away / 2)
 
     def distance(self, X: Tensor) -> float:
-        """Mean over the nodes of |x_i - x*|^2."""
+        """The mean of |x_i - x*|^2 over the nodes."""
         return float((X - self._x).square().sum(1).mean())
 
 
 def _placed(g: NDArray[np.float64], topology: Topology, placement: str) -> NDArray[np.intp]:
-    """Which of the losses each node takes, [n].
+    """The number of the loss that each node takes, [n].
 
-    The graph's Laplacian orders the nodes: by its eigenvector of the second least eigenvalue neighbours are
-    as near to one another as an order allows, by that of the largest as far. The losses are ordered along
-    the direction in which their gradients at the optimum differ most.
+    An eigenvector of the graph's Laplacian orders the nodes: that of the second least eigenvalue puts
+    neighbours as close to one another as an order can, and that of the largest one as far apart. The losses
+    are ordered along the direction in which their gradients at the optimum differ most.
     """
     L = np.diag(topology.degree.astype(float))
     i, j = topology.edges.T
@@ -123,12 +124,12 @@ def _placed(g: NDArray[np.float64], topology: Topology, placement: str) -> NDArr
 
 @dataclass(frozen=True)
 class Trace:
-    """The way of one run.
+    """The course of one run.
 
     Args:
-        errors: f(mean) - f* before the first and after each step, [steps + 1]; it ends early where the
-            run is stopped or its error is no longer finite.
-        distance: mean squared distance of the nodes' last models to x*.
+        errors: f(mean) - f* before the first step and after each, [steps + 1]. It ends early if the run is
+            stopped or its error is not finite any more.
+        distance: the mean squared distance of the nodes' last models to x*.
     """
 
     errors: NDArray[np.float64]
@@ -143,30 +144,31 @@ def run(
     momentum: float = 0.0,
     stop: Callable[[float], bool] = lambda error: False,
 ) -> Trace:
-    """One gradient step a node and round, then the rule.
+    """Runs an algorithm: in each round, every node takes one gradient step, and then the rule is applied.
 
     Args:
         problem: the losses.
         rule: makes the algorithm from x(0).
-        lr: the learning rate, or that of each round.
-        steps: rounds.
-        momentum: of Nesterov's form, from the rule's own buffer where it has one, else a node's.
-        stop: ends the run on the error after a round.
+        lr: the learning rate, or a function from the round to it.
+        steps: the number of rounds.
+        momentum: momentum in Nesterov's form, with the rule's own buffer if it has one, otherwise the node's.
+        stop: says from the error after a round whether the run ends.
     """
     X = problem.start()
-    algorithm = rule(X)
+    algorithm, everyone = rule(X), np.ones(problem.n, bool)
     own = torch.zeros_like(X)
     errors = [problem.error(X)]
     for t in range(steps):
         rate = lr(t) if callable(lr) else lr
-        algorithm.before(X, t)
+        algorithm.before(X, t, everyone)
         g = problem.gradients(X, t)
         if momentum:
             shared = algorithm.momentum()
             own = momentum * (own if shared is None else shared) + g
             g = g + momentum * own
         X.sub_(g, alpha=rate)
-        algorithm.after(X, t, rate)
+        with torch.no_grad():
+            algorithm.after(X, t, rate)
         errors.append(problem.error(X))
         if not np.isfinite(errors[-1]) or stop(errors[-1]):
             break

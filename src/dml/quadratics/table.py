@@ -1,43 +1,24 @@
-"""Steps to an error by algorithm, number of nodes and heterogeneity, each at its own best learning rate.
+"""A table of the steps to an error by algorithm, number of nodes and heterogeneity.
 
-As figure 2 of Vogels et al. (2021).
+Each cell has the best learning rate of its own, as in figure 2 of Vogels et al. (2021).
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 
-from dml.algorithms.build import build
-from dml.algorithms.registry import Options
 from dml.algorithms.rule import Rule
+from dml.exchange.traffic import BYTES_PER_NUMBER
 from dml.quadratics import tuning
 from dml.quadratics.problem import RandomQuadratics, run
-from dml.quadratics.tuning import Candidate, Try, Tuned
+from dml.quadratics.tuning import Candidate, Goal, Try, Tuned
 from dml.topology import Topology
 
 LOWEST = 1e-14
-"""A plateau's search does not look below this: float64 ends there."""
-
-
-@dataclass(frozen=True)
-class Goal:
-    """What is looked for.
-
-    Args:
-        tune: ``fastest`` or ``plateau``.
-        target: the error, f(mean) - f*.
-        start: where the search for a learning rate begins.
-        max_steps: of one run.
-        momentum: of the local steps.
-    """
-
-    tune: str
-    target: float
-    start: float
-    max_steps: int
-    momentum: float = 0.0
+"""The least error of a search for a plateau, because float64 cannot show less."""
 
 
 @dataclass(frozen=True)
@@ -45,12 +26,12 @@ class Cell:
     """One algorithm on one problem.
 
     Args:
-        name: of the algorithm.
-        topology: source of the graph.
-        n: nodes.
-        zeta2: heterogeneity.
-        found: what the tuner found.
-        models: vectors that a node sends on average a step.
+        name: the algorithm.
+        topology: the source of the graph.
+        n: the number of nodes.
+        zeta2: the heterogeneity.
+        found: the end of the search.
+        models: the vectors that a node sends per step, on average.
     """
 
     name: str
@@ -61,7 +42,7 @@ class Cell:
     models: float
 
     def record(self) -> dict[str, Any]:
-        """All of it, fit for JSON."""
+        """All of it, as JSON values."""
         found = asdict(self.found) | {"converged": self.found.converged}
         return asdict(self) | {"found": found}
 
@@ -69,7 +50,7 @@ class Cell:
 def attempt(
     problem: RandomQuadratics, rule: Callable[[Tensor], Rule], goal: Goal, lr: float, limit: int
 ) -> Candidate:
-    """One learning rate, for so many steps at most."""
+    """Runs one learning rate, for at most `limit` steps."""
     ends = tuning.finished(goal.target if goal.tune == "fastest" else LOWEST, problem.error(problem.start()))
     trace = run(problem, rule, lr, limit, goal.momentum, ends)
     return tuning.judge(trace.errors, lr, goal.target)
@@ -79,45 +60,40 @@ def cell(
     name: str,
     topology: Topology,
     problem: RandomQuadratics,
-    options: Options,
+    rule: Callable[[Tensor], Rule],
     goal: Goal,
     attempts: Try | None = None,
 ) -> Cell:
-    """One algorithm on one problem, tuned.
+    """One algorithm on one problem, at its own best learning rate.
 
     Args:
-        name: of the algorithm.
+        name: the algorithm.
         topology: the graph.
         problem: the losses.
-        options: of the algorithm.
+        rule: makes the algorithm from x(0).
         goal: what is looked for.
-        attempts: runs the candidates; None: one after another in this process.
-
-    Raises:
-        InputError: the algorithm does not run on the graph.
+        attempts: runs the candidates; by default they run one after another in this process.
     """
-
-    def rule(X: Tensor) -> Rule:
-        return build(name, topology, X, options)
-
     X = problem.start()
     first = rule(X)
-    # A learning rate that averaging over old models slows down may be that much higher.
+    # Averages over old models slow a learning rate down, so it may be higher by that factor.
     start = goal.start * first.lr_factor
-    first.before(X, 0)
-    sent = first.after(X, 0, start).sent.sum()
+    first.before(X, 0, np.ones(topology.n, bool))
+    first.after(X, 0, start)
+    sent = first.traffic().sent.sum()
     search = tuning.fastest if goal.tune == "fastest" else tuning.plateau
     here: Try = lambda lrs, limit: [attempt(problem, rule, goal, lr, limit) for lr in lrs]  # noqa: E731
     found = search(attempts or here, goal.target, start, goal.max_steps)
-    return Cell(name, topology.source, topology.n, problem.zeta2, found, sent / (4 * problem.d * topology.n))
+    vectors = sent / (BYTES_PER_NUMBER * problem.d * topology.n)
+    return Cell(name, topology.source, topology.n, problem.zeta2, found, vectors)
 
 
 def text(cells: Sequence[Cell], titles: Sequence[str]) -> str:
-    """A line an algorithm and graph, a column for each n and zeta^2; below, what did not converge and why.
+    """The table: a line per algorithm and graph, a column per n and zeta^2, then what did not converge.
 
     Args:
-        cells: of all lines and columns.
-        titles: of the line of each cell.
+        cells: the cells of all lines and columns.
+        titles: the title of each cell's line.
     """
     columns = sorted({(c.zeta2, c.n) for c in cells})
     lines: dict[str, dict[tuple[float, int], Cell]] = {}

@@ -1,8 +1,8 @@
-"""Learning rates found by trying: the fastest to a given error, or the highest that a plateau allows.
+"""The search for a learning rate: the fastest to a given error, or the highest whose error settles under it.
 
-A tuner asks for several learning rates at once, through a function from learning rates and a limit of
-steps to candidates, so that they may be run in any order or in parallel. It never guesses: what it could
-not find is ``not converged``, with the reason.
+A search asks for several learning rates at once, through a function from learning rates and a limit of steps
+to candidates, so that they can run in any order or in parallel. It never guesses: if it finds no learning
+rate, the result is ``not converged``, with the reason.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,11 +14,31 @@ from numpy.typing import NDArray
 
 
 def confirmed(steps: int) -> int:
-    """How many steps a run needs to show that an error was reached after so many.
+    """The number of steps of a run which shows that an error was reached after `steps`.
 
-    It must stay below for 4 steps and a quarter of those that led there: errors swing.
+    The error must stay below for another 4 steps plus a quarter of the steps that led there, because errors
+    swing.
     """
     return steps + 4 + steps // 4
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What a search looks for.
+
+    Args:
+        tune: ``fastest`` or ``plateau``.
+        target: the error, f(mean) - f*.
+        start: where the search for a learning rate begins.
+        max_steps: the most steps of one run.
+        momentum: the momentum of the local steps.
+    """
+
+    tune: str
+    target: float
+    start: float
+    max_steps: int
+    momentum: float = 0.0
 
 
 Status = Literal["reached", "plateau", "falling", "diverged"]
@@ -26,13 +46,14 @@ Status = Literal["reached", "plateau", "falling", "diverged"]
 
 @dataclass(frozen=True)
 class Candidate:
-    """What one learning rate gave.
+    """What came of one learning rate.
 
     Args:
         lr: the learning rate.
-        status: ``reached`` the error asked for; ``plateau``, it no longer falls; ``falling`` still after
-            all steps; ``diverged``, it is above ``DIVERGED`` times the first or not finite.
-        steps: to the error asked for, where it was reached; else those that were made.
+        status: ``reached`` if the error became as small as asked for; ``plateau`` if it does not fall any
+            more; ``falling`` if it still falls after all steps; ``diverged`` if it is above `DIVERGED` times
+            the first or not finite.
+        steps: the steps to the error asked for, or if it was not reached, all steps of the run.
         level: the mean error of the last eighth of the steps.
     """
 
@@ -47,8 +68,8 @@ class Tuned:
     """The end of a search.
 
     Args:
-        best: the candidate that was looked for; None where there is none.
-        why: what was found, or why nothing was, in a sentence.
+        best: the candidate that was found, or None.
+        why: what was found, or why nothing was found, in words.
         tried: all candidates in the order in which they were tried.
     """
 
@@ -63,17 +84,23 @@ class Tuned:
 
 
 Try = Callable[[Sequence[float], int], list[Candidate]]
-"""Runs learning rates, each for at most so many steps."""
+"""Runs some learning rates, each for at most the given number of steps."""
 
 DIVERGED = 1e3
-"""An error so many times the first is not waited for."""
+"""A run whose error is larger than this many times the first has diverged."""
 
 FLAT = 0.02
-"""A plateau's error changes by no more, in proportion, between two eighths of the steps."""
+"""The largest relative change of the error, from one eighth of the steps to the next, on a plateau."""
 
 
 def judge(errors: NDArray[np.float64], lr: float, target: float) -> Candidate:
-    """What a run shows: its errors before the first and after each step, [steps + 1]."""
+    """What a run shows.
+
+    Args:
+        errors: the errors before the first step and after each, [steps + 1].
+        lr: its learning rate.
+        target: the error asked for.
+    """
     steps = len(errors) - 1
     eighth = max(1, len(errors) // 8)
     level = float(np.mean(errors[-eighth:]))
@@ -90,7 +117,7 @@ def judge(errors: NDArray[np.float64], lr: float, target: float) -> Candidate:
 
 
 def finished(target: float, first: float) -> Callable[[float], bool]:
-    """Tells, error by error, when a run for ``fastest`` may end: it is reached, or has diverged."""
+    """Says, error by error, when a run may end: the target has been reached, or the run has diverged."""
     step, start = 0, 1
 
     def stop(error: float) -> bool:
@@ -104,17 +131,18 @@ def finished(target: float, first: float) -> Callable[[float], bool]:
 
 
 def fastest(attempt: Try, target: float, start: float, max_steps: int, halvings: int = 24) -> Tuned:
-    """The learning rate that reaches an error in fewest steps.
+    """The learning rate that reaches an error in the fewest steps.
 
-    From ``start``, by halves, until one reaches the error and the next two are slower; then three times four
-    learning rates around the best, ever closer. A candidate has as many steps as the best so far.
+    The search halves the learning rate, from `start`, until one reaches the error and the next two are
+    slower. Then it tries four learning rates around the best, three times, closer each time. No candidate
+    takes more steps than the best so far needed.
 
     Args:
         attempt: runs candidates.
         target: the error.
         start: the highest learning rate.
-        max_steps: of a candidate.
-        halvings: how far down to look.
+        max_steps: the most steps of a candidate.
+        halvings: the most learning rates of the first part.
     """
     tried: list[Candidate] = []
     best: Candidate | None = None
@@ -135,7 +163,7 @@ def fastest(attempt: Try, target: float, start: float, max_steps: int, halvings:
         return Tuned(None, _why_not(tried, target, max_steps), tuple(tried))
     ratio = 2.0
     for _ in range(3):
-        # The two neighbours were tried already.
+        # The exponents -1 and 1 are the neighbours, which were tried before.
         exponents = [-2 / 3, -1 / 3, 1 / 3, 2 / 3]
         for new in attempt([best.lr * ratio**e for e in exponents], confirmed(best.steps)):
             tried.append(new)
@@ -149,7 +177,7 @@ def _faster(new: Candidate, best: Candidate) -> bool:
 
 
 def _slower_than(new: Candidate, tried: Sequence[Candidate]) -> bool:
-    """It still falls, at a higher error than the learning rate before after as many steps: too low."""
+    """Whether its error still falls, but more slowly than with the learning rate before: it is too low."""
     before = tried[-2] if len(tried) > 1 else None
     return before is not None and before.status == "falling" and new.level > before.level
 
@@ -157,15 +185,15 @@ def _slower_than(new: Candidate, tried: Sequence[Candidate]) -> bool:
 def plateau(attempt: Try, target: float, start: float, max_steps: int, rounds: int = 30) -> Tuned:
     """The highest learning rate whose error settles at or below a level.
 
-    Bisection of the logarithm between a learning rate that settles and one that is too high, until the level
-    is in (target / 1.1, target] or the two differ by less than 1 %.
+    The search bisects the logarithm between a learning rate that settles and one that is too high, until the
+    level is in (target / 1.1, target] or the two differ by less than 1 %.
 
     Args:
         attempt: runs candidates, each for all of its steps.
         target: the level.
-        start: where to begin.
-        max_steps: of a candidate.
-        rounds: candidates at most.
+        start: the first learning rate.
+        max_steps: the steps of a candidate.
+        rounds: the most candidates.
     """
     tried: list[Candidate] = []
     best: Candidate | None = None
@@ -181,7 +209,7 @@ def plateau(attempt: Try, target: float, start: float, max_steps: int, rounds: i
         if settled and new.level > target / 1.1:
             break
         if settled or new.status == "falling":
-            # One that still falls needs a higher learning rate, if it is to be there in time.
+            # An error that still falls would need a higher learning rate to settle within these steps.
             low = lr
         else:
             high = lr
@@ -201,7 +229,7 @@ def plateau(attempt: Try, target: float, start: float, max_steps: int, rounds: i
 def _why_not(tried: Sequence[Candidate], target: float, max_steps: int) -> str:
     """Why no learning rate was found."""
     finite = [c for c in tried if c.status != "diverged"]
-    between = f"lr {min(c.lr for c in tried):.3g} .. {max(c.lr for c in tried):.3g}"
+    between = f"lr from {min(c.lr for c in tried):.3g} to {max(c.lr for c in tried):.3g}"
     if not finite:
         return f"not converged: diverges at every {between}"
     best = min(finite, key=lambda c: c.level)

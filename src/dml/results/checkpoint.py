@@ -1,4 +1,4 @@
-"""The checkpoint of an experiment: all that is needed to go on after a round, bit for bit."""
+"""The checkpoint of an experiment: all that is needed to continue after a round, bit for bit."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +8,6 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from dml import NUMBERS_VERSION
 from dml.results import files
 
 
@@ -19,10 +18,11 @@ class Checkpoint:
     Args:
         experiment_id: whose it is.
         rounds: how many rounds had been done.
-        X: the population, [n, P].
-        buffers: integer buffers of the models, arrays [n, ..].
-        algorithm: the algorithm's own state, by name.
+        X: the population, [rows, P].
+        buffers: integer buffers of the models, arrays [rows, ...].
+        algorithm: the state of the engine and of the execution, by name.
         edge_bytes: sent over each edge by then, [m, 2].
+        updates: local trainings that had been finished by then.
     """
 
     experiment_id: str
@@ -31,6 +31,7 @@ class Checkpoint:
     buffers: list[NDArray[Any]]
     algorithm: dict[str, NDArray[Any]]
     edge_bytes: NDArray[np.int64]
+    updates: int = 0
 
     def write(self, path: Path) -> None:
         """Replaces the file at once."""
@@ -39,8 +40,8 @@ class Checkpoint:
 
     def _fill(self, file: h5py.File) -> None:
         file.attrs["experiment_id"] = self.experiment_id
-        file.attrs["numbers_version"] = NUMBERS_VERSION
         file.attrs["rounds"] = self.rounds
+        file.attrs["updates"] = self.updates
         files.put(file, "X", self.X)
         for number, buffer in enumerate(self.buffers):
             files.put(file, f"buffers/{number}", buffer)
@@ -73,4 +74,5 @@ def read(path: Path, experiment_id: str) -> Checkpoint | None:
             [buffers[str(number)][()] for number in range(len(buffers))],
             {name: value[()] for name, value in file.get("algorithm", {}).items()},
             file["edge_bytes"][()],
+            int(file.attrs["updates"]),
         )

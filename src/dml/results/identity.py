@@ -3,12 +3,13 @@
 import hashlib
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from dml import NUMBERS_VERSION
 from dml.config import ExperimentConfig, label_of
-from dml.data.config import DATASETS, absolute
+from dml.data.catalogue import DATASETS, absolute_dataset
+from dml.data.dataset import DatasetSpec
 from dml.topology import Topology
 
 NAME_LENGTH = 80
@@ -26,19 +27,27 @@ class Identity:
     id: str
     name: str
 
-    def result(self, out_dir: Path) -> Path:
+    def result(self, out_dir: Path, there: Mapping[str, Path] | None = None) -> Path:
         """The result file: one with this id that is there already, by whatever name, or the one to write.
 
         The same graph may be given as a file or as its generator: the numbers, and the id, are the same.
+
+        Args:
+            out_dir: the folder of the results.
+            there: what :func:`files_by_id` found in it, for a caller that asks for many experiments.
         """
         usual = out_dir / f"{self.name}-{self.id}.h5"
-        if usual.exists():
-            return usual
-        there = sorted(p for p in out_dir.glob(f"*-{self.id}.h5") if not p.name.startswith("."))
-        return there[0] if there else usual
+        found = files_by_id(out_dir, self.id) if there is None else there
+        return found[self.id] if self.id in found and not usual.exists() else usual
 
 
-def identify(config: ExperimentConfig, topology: Topology) -> Identity:
+def files_by_id(out_dir: Path, experiment_id: str = "*") -> dict[str, Path]:
+    """The result files of a folder by id; the first by name if several have the same id."""
+    paths = sorted(p for p in out_dir.glob(f"*-{experiment_id}.h5") if not p.name.startswith("."))
+    return {path.stem.rpartition("-")[2]: path for path in reversed(paths)}
+
+
+def identify(config: ExperimentConfig, topology: Topology, dataset: DatasetSpec) -> Identity:
     """The identity of an experiment whose OOD nodes are resolved.
 
     The id is over the fields that the experiment reads, with the graph's edges and weights in place of
@@ -52,11 +61,13 @@ def identify(config: ExperimentConfig, topology: Topology) -> Identity:
         "edges": topology.edges.tolist(),
         "weights": [repr(float(w)) for w in topology.weights],
     }
-    decides["numbers_version"] = NUMBERS_VERSION
-    data, name = config.data.spec(), config.data.dataset
-    if data.fingerprint:
-        decides["dataset"] = f"{name}-{data.fingerprint}" if name in DATASETS else data.fingerprint
-        name = re.sub(r"[^A-Za-z0-9._+-]", "_", Path(absolute(name)).name).lstrip(".-") or "folder"
+    versions = {part: version for part, version in config.versions().items() if version > 1}
+    if versions:
+        decides["versions"] = versions
+    name, mark = config.data.dataset, dataset.fingerprint
+    if mark:
+        decides["dataset"] = f"{name}-{mark}" if name in DATASETS else mark
+        name = re.sub(r"[^A-Za-z0-9._+-]", "_", Path(absolute_dataset(name)).name).lstrip(".-") or "folder"
     text = json.dumps(decides, sort_keys=True, separators=(",", ":"))
     parts = [name, topology.label, label_of(config.flat())]
     if config.data.backdoor and config.data.backdoor_node_idx is not None:

@@ -5,21 +5,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-SCORES = ("precision", "recall", "f1")
-
 
 def scores(
     tp: NDArray[np.int32], support: NDArray[np.int32], predicted: NDArray[np.int32]
 ) -> dict[str, NDArray[np.float64]]:
-    """What scikit-learn's ``classification_report`` gives, from counts.
+    """Computes the scores of scikit-learn's ``classification_report`` from counts.
 
     Args:
-        tp, support, predicted: hits, test samples and predictions of each class, [.., L].
+        tp, support, predicted: the hits, the test samples and the predictions of each class, [..., L].
 
     Returns:
-        precision = tp / predicted, recall = tp / support, f1 = 2 tp / (support + predicted), [.., L] each.
-        What is not defined is 0 where the class occurs or is predicted, as in scikit-learn's report, and
-        NaN for a class that is neither, which that report leaves out.
+        precision = tp / predicted, recall = tp / support, f1 = 2 tp / (support + predicted), [..., L] each.
+        A score that is not defined is 0 if the class occurs or is predicted, as in scikit-learn's report, and
+        NaN for a class that neither occurs nor is predicted, which that report leaves out.
     """
     hits = tp.astype(np.float64)
     total = support.astype(np.float64) + predicted
@@ -36,7 +34,11 @@ def scores(
 
 
 def mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The mean over the classes that occur or are predicted (macro average), [..]."""
+    """The mean over the classes that occur or are predicted (macro average), [...].
+
+    Args:
+        values: one score of each class, [..., L]; NaN for a class that is left out.
+    """
     known = ~np.isnan(values)
     mean: NDArray[np.float64] = np.where(known, values, 0).sum(-1) / np.maximum(known.sum(-1), 1)
     return mean

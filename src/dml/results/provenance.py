@@ -3,6 +3,7 @@
 import platform
 import socket
 import sys
+from collections.abc import Mapping
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -13,29 +14,21 @@ import dml
 _LIBRARIES = ("torch", "numpy", "scipy", "networkx", "h5py", "scikit-learn")
 
 
-def segment(
-    accelerator: str, threads: int, engine: str, from_round: int, deterministic: str, ipex: str | None
-) -> dict[str, Any]:
+def segment(machine: Mapping[str, Any], from_round: int) -> dict[str, Any]:
     """The entry of a run that starts now.
 
     Args:
-        accelerator: its name and model.
-        threads: of torch on the CPU.
-        engine: that trains.
+        machine: what the run computes on: ``accelerator`` (name and model), ``threads`` (of torch on the
+            CPU), ``engine``, ``deterministic`` (how far it gives the same bits again, see
+            :data:`dml.accelerators.REPEATS`), ``ipex`` (version of Intel's extension, or None).
         from_round: the first round of this run.
-        deterministic: how far it gives the same bits again (:data:`dml.accelerators.REPEATS`).
-        ipex: version of Intel's extension, where it is used.
     """
     return {
         "started": now(),
         "finished": None,
         "from_round": from_round,
         "host": socket.gethostname(),
-        "accelerator": accelerator,
-        "deterministic": deterministic,
-        "ipex": ipex,
-        "threads": threads,
-        "engine": engine,
+        **machine,
         "versions": {"python": platform.python_version(), "dml": dml.__version__} | _versions(),
         "git_commit": git_commit(),
         "command": sys.argv,

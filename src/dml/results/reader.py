@@ -10,9 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dml.config import LATER
-from dml.data.config import DATASETS, NEXT_TOKEN
+from dml.data.catalogue import DATASETS
+from dml.data.dataset import NEXT_TOKEN
 from dml.results import files, per_class
-from dml.results.record import EVALUATED, METRICS, PER_CLASS, Record
+from dml.results.record import EVALUATED, METRICS, PER_CLASS, SERIES, SINGLES, Record
+from dml.results.root_attributes import read_attributes
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -59,9 +61,11 @@ class Loaded:
 
     @cached_property
     def table(self) -> "pd.DataFrame":
-        """One row a measurement and node: round, epoch, node, and a column a metric.
+        """One row per measurement and node: round, epoch, node, and a column per metric.
 
-        Where the models were asked for the next token there are ``train_perplexity`` and others too.
+        The columns ``simulated_s``, ``updates`` and ``bytes`` are the same for all nodes of a measurement;
+        NaN if they were not measured. If the models were asked for the next token, there are
+        ``train_perplexity`` and others, too.
         """
         import pandas as pd
 
@@ -71,13 +75,14 @@ class Loaded:
             "epoch": np.repeat(self.arrays["metrics/epoch"], n),
             "node": np.tile(np.arange(n, dtype=np.int32), rows),
         }
+        columns |= {name: np.repeat(self.series(name), n) for name in SERIES}
         columns |= {name: self.arrays[f"metrics/{name}"].ravel() for name in self.metrics}
         columns |= {f"{name}_perplexity": self.perplexity(name).ravel() for name in self.perplexities}
         return pd.DataFrame(columns)
 
     @cached_property
     def per_class(self) -> "pd.DataFrame":
-        """One row a measurement, node and class of the clean test set.
+        """One row per measurement, node and class of the clean test set.
 
         Columns: round, epoch, node, class, support, precision, recall, f1
         (:func:`dml.results.per_class.scores`). Classes of tiny_mem are tokens.
@@ -97,21 +102,34 @@ class Loaded:
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """The metrics that were measured: those of every experiment, then those that this one alone has."""
-        there = [name.removeprefix("metrics/") for name in self.arrays if name.startswith("metrics/")]
-        more = {name for name in there if "/" not in name} - {"round", "epoch", *METRICS}
+        """The metrics of each node, [T, n]: those of every experiment, then those that only this one has."""
+        there = {
+            name.removeprefix("metrics/"): array
+            for name, array in self.arrays.items()
+            if name.startswith("metrics/") and name.count("/") == 1
+        }
+        # A name says nothing: later versions add metrics of each node, and others of one number per row.
+        more = {name for name, array in there.items() if array.ndim == 2} - set(METRICS)
         return (*METRICS, *sorted(more))
 
+    def series(self, name: str) -> NDArray[np.float64]:
+        """One number per measurement, [T], such as ``bytes``; NaN if it was not measured."""
+        rows = len(self.arrays["metrics/round"])
+        found: NDArray[np.float64] = self.arrays.get(f"metrics/{name}", np.full(rows, np.nan))
+        return found
+
     @property
-    def mean_model(self) -> tuple[str, ...]:
-        """What was measured of the mean model; nothing in files from before it was."""
-        return EVALUATED if any(name.startswith("mean_model/") for name in self.arrays) else ()
+    def singles(self) -> tuple[str, ...]:
+        """The single models that were measured, such as ``mean_model``."""
+        groups = {name.split("/")[0] for name in self.arrays}
+        return tuple(model for model in SINGLES if model in groups)
 
     def values(self, metric: str, row: int) -> NDArray[np.float64]:
-        """A metric of each node at a row, [n]; NaN where it was not measured, or the node has diverged.
+        """A metric of each node at a row, [n]; NaN if it was not measured, or the node has diverged.
 
-        A model whose logits are not numbers still has an accuracy: all its answers are class 0, which may
-        be the trigger's. So what belongs to a loss that is not finite does not count.
+        A model whose logits are not numbers still has an accuracy: all its answers are class 0, which may be
+            the
+        class of the trigger. So what belongs to a loss that is not finite does not count.
         """
         kind = metric.split("_")[0]
         loss = self.arrays[f"metrics/{kind if kind in ('train', 'ood') else 'test'}_loss"][row]
@@ -121,8 +139,8 @@ class Loaded:
     @property
     def perplexities(self) -> tuple[str, ...]:
         """What has a perplexity: train, test and ood, where the models were asked for the next token."""
-        spec = DATASETS.get(self.config["dataset"])
-        return ("train", "test", "ood") if spec and spec.task == NEXT_TOKEN else ()
+        source = DATASETS.get(self.config["dataset"])
+        return ("train", "test", "ood") if source and source.task == NEXT_TOKEN else ()
 
     def perplexity(self, name: str) -> NDArray[np.float64]:
         """exp(mean loss over the tokens), [T, n]."""
@@ -130,17 +148,23 @@ class Loaded:
             return np.exp(self.arrays[f"metrics/{name}_loss"].astype(np.float64))
 
     def record(self) -> Record:
-        """What was measured, to go on from."""
+        """What was measured, to continue from."""
         a = self.arrays
+        rounds = len(a["time/round_s"])
         return Record(
             edge_bytes=a["communication/edge_bytes"],
             round=[int(r) for r in a["metrics/round"]],
             epoch=[int(e) for e in a["metrics/epoch"]],
             metrics={name: list(a[f"metrics/{name}"]) for name in self.metrics},
             per_class={name: list(a[f"metrics/per_class/{name}"]) for name in PER_CLASS},
-            mean_model={name: a[f"mean_model/{name}"].tolist() for name in self.mean_model},
+            series={name: a[f"metrics/{name}"].tolist() for name in SERIES if f"metrics/{name}" in a},
+            singles={
+                model: {name: a[f"{model}/{name}"].tolist() for name in EVALUATED} for model in self.singles
+            },
             bytes_sent=list(a["communication/bytes_sent"]),
-            round_s=[float(s) for s in a["time/round_s"]],
+            server_bytes=list(a.get("communication/server_bytes", np.zeros((rounds, 2), np.int64))),
+            round_s=a["time/round_s"].tolist(),
+            simulated_s=a.get("time/simulated_s", np.full(rounds, np.nan)).tolist(),
         )
 
 
@@ -184,7 +208,10 @@ def _check(loaded: Loaded) -> None:
     shapes |= {"metrics/epoch": (rows,), "communication/bytes_sent": (len(a["time/round_s"]), n)}
     shapes |= {f"metrics/{name}": (rows, n) for name in loaded.metrics}
     shapes |= {f"metrics/per_class/{name}": (rows, n) for name in PER_CLASS}
-    shapes |= {f"mean_model/{name}": (rows,) for name in loaded.mean_model}
+    shapes |= {f"{model}/{name}": (rows,) for model in loaded.singles for name in EVALUATED}
+    shapes |= {f"metrics/{name}": (rows,) for name in SERIES}
+    shapes |= {"communication/server_bytes": (len(a["time/round_s"]), 2)}
+    shapes |= {"time/simulated_s": a["time/round_s"].shape}
     longer = {"data/label_counts", *(f"metrics/per_class/{name}" for name in PER_CLASS)}
     for name, shape in shapes.items():
         if name in a and (a[name].shape[:-1] if name in longer else a[name].shape) != shape:
@@ -201,17 +228,11 @@ def attributes(path: Path) -> dict[str, Any]:
         DamagedFileError: it is no result file, or is damaged.
     """
     with files.read(path) as file:
-        found = {k: _plain(v) for k, v in file.attrs.items()}
+        found = read_attributes(file)
         found["config"] = json.loads(found["config"])
         for key in _ATTRIBUTES:
             found[key]
     return found
-
-
-def finished(attributes: dict[str, Any], rounds: int) -> bool:
-    """Whether a file with these attributes has all of so many rounds, or has ended as diverged."""
-    done, status = int(attributes["rounds_done"]), attributes["status"]
-    return status == "diverged" or done > rounds or (done == rounds and status == "complete")
 
 
 def same(a: Path | str, b: Path | str) -> bool:

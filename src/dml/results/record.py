@@ -1,23 +1,32 @@
 """What an experiment has measured so far, in memory; files are written from it and read into it."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
+    from dml.execution.execution import Interval, LocalTraining
     from dml.training.evaluate import Scores
 
 METRICS = (
     "train_loss", "train_acc", "test_loss", "test_acc", "ood_loss", "ood_acc", "ood_asr",
 )  # fmt: skip
 EVALUATED = METRICS[2:]
-"""Those that an evaluation gives, of each node's model and of the mean model."""
+"""The metrics that an evaluation gives, of each node's model and of the single models."""
 PER_CLASS = ("tp", "support", "predicted")
+SERIES = ("simulated_s", "updates", "bytes")
+"""Simulated seconds, finished local trainings and bytes sent until a row was measured, one number per row."""
+SINGLES = ("mean_model", "deliverable", "node0")
+"""Single models that may be measured: the mean over all nodes, what the algorithm delivers, and node 0's."""
+MEAN_MODEL = SINGLES[0]
 FINAL = -1
 """The epoch of the row that is measured after the last aggregation."""
+
+T = TypeVar("T")
 
 
 @dataclass
@@ -28,59 +37,86 @@ class Record:
         edge_bytes: over each edge in both directions, summed over the rounds, [m, 2].
         round, epoch: of each row, counted from 0; epoch -1 is the row after the last aggregation.
         metrics: by name, a list of [n] float32 rows.
+        series: by one of the names of ``SERIES``, a list of one number per row; only those that were
+            measured.
         per_class: by name, a list of [n, L] int32 rows.
-        mean_model: what the average of all nodes' models reaches, by name a list of one number a row; empty
-            where it was never measured.
-        bytes_sent: by each node, one [n] row a round.
+        singles: by the name of a single model, and by the name of the metric, a list of one number per row.
+        bytes_sent: by each node, one [n] row per round.
+        server_bytes: to and from a server, one [2] row per round; all 0 without a server.
         round_s: wall time of each round in seconds, its measurements included.
+        simulated_s: simulated time of each round in seconds; NaN without a clock.
+        updates: finished local trainings over all rounds.
     """
 
     edge_bytes: NDArray[np.int64]
     round: list[int] = field(default_factory=list)
     epoch: list[int] = field(default_factory=list)
     metrics: dict[str, list[NDArray[np.float32]]] = field(default_factory=lambda: {m: [] for m in METRICS})
+    series: dict[str, list[float]] = field(default_factory=dict)
     per_class: dict[str, list[NDArray[np.int32]]] = field(default_factory=lambda: {p: [] for p in PER_CLASS})
-    mean_model: dict[str, list[float]] = field(default_factory=dict)
+    singles: dict[str, dict[str, list[float]]] = field(default_factory=dict)
     bytes_sent: list[NDArray[np.int64]] = field(default_factory=list)
+    server_bytes: list[NDArray[np.int64]] = field(default_factory=list)
     round_s: list[float] = field(default_factory=list)
+    simulated_s: list[float] = field(default_factory=list)
+    updates: int = 0
 
     @property
     def rounds(self) -> int:
         """Rounds that have been done."""
         return len(self.round_s)
 
-    def add(
-        self,
-        number: int,
-        epoch: int,
-        train_loss: NDArray[np.float32],
-        train_acc: NDArray[np.float32],
-        scores: "Scores",
-    ) -> None:
-        """Adds a row."""
+    def add(self, number: int, training: "LocalTraining", scores: "Scores") -> None:
+        """Adds a row.
+
+        Args:
+            number: of the round.
+            training: what the nodes have trained.
+            scores: what was measured.
+        """
         self.round.append(number)
-        self.epoch.append(epoch)
-        self.metrics["train_loss"].append(train_loss)
-        self.metrics["train_acc"].append(train_acc)
+        self.epoch.append(training.epoch)
+        self.metrics["train_loss"].append(training.loss)
+        self.metrics["train_acc"].append(training.accuracy)
         for name in EVALUATED:
             self.metrics[name].append(getattr(scores, name))
         for name, values in scores.more.items():
-            # Rows from before a metric was there: not measured.
-            earlier = [np.full_like(values, np.nan)] * (len(self.round) - 1)
-            self.metrics.setdefault(name, earlier).append(values)
-        for name, value in scores.mean_model.items():
-            self.mean_model.setdefault(name, [math.nan] * (len(self.round) - 1)).append(value)
+            self._append(self.metrics, name, values, np.full_like(values, np.nan))
+        for name, value in self._so_far(training).items():
+            self._append(self.series, name, value, math.nan)
+        for model, accuracies in scores.singles.items():
+            of_model = self.singles.setdefault(model, {})
+            for name, accuracy in accuracies.items():
+                self._append(of_model, name, accuracy, math.nan)
         for name in PER_CLASS:
             self.per_class[name].append(getattr(scores, name))
 
-    def add_round(self, sent: NDArray[np.int64], edges: NDArray[np.int64], seconds: float) -> None:
-        """Closes a round."""
-        self.bytes_sent.append(sent)
-        self.edge_bytes = self.edge_bytes + edges
-        self.round_s.append(seconds)
+    def _append(self, columns: dict[str, list[T]], name: str, value: T, missing: T) -> None:
+        """A value of the last row; earlier rows, from before a column was there, were not measured."""
+        columns.setdefault(name, [missing] * (len(self.round) - 1)).append(value)
 
-    def keep(self, rounds: int, every: int | None, edge_bytes: NDArray[np.int64]) -> None:
-        """Goes back to the state after some rounds, to go on from there.
+    def _so_far(self, training: "LocalTraining") -> dict[str, float]:
+        sent = int(np.sum(self.bytes_sent)) + int(np.sum(self.server_bytes))
+        found: dict[str, float] = {"updates": self.updates + training.updates, "bytes": sent}
+        seconds = sum(self.simulated_s)
+        return found if math.isnan(seconds) or not self.simulated_s else {"simulated_s": seconds, **found}
+
+    def add_round(self, interval: "Interval", seconds: float) -> None:
+        """Closes a round.
+
+        Args:
+            interval: what happened in it.
+            seconds: wall time.
+        """
+        self.bytes_sent.append(interval.traffic.sent)
+        self.server_bytes.append(interval.traffic.server)
+        self.edge_bytes = self.edge_bytes + interval.traffic.edges
+        self.round_s.append(seconds)
+        self.simulated_s.append(interval.seconds)
+        self.updates += int(interval.updates.sum())
+
+    def keep(self, rounds: int, every: int | None, edge_bytes: NDArray[np.int64], updates: int) -> None:
+        """Goes back to the state after some rounds, to continue from there.
 
         The row after the last aggregation is dropped, and so are rows that were measured only because their
         round was the last one asked for.
@@ -88,7 +124,8 @@ class Record:
         Args:
             rounds: how many to keep.
             every: rounds between measurements, or None for every epoch.
-            edge_bytes: what had been sent over each edge by then, [m, 2].
+            edge_bytes: the bytes that had been sent over each edge by then, [m, 2].
+            updates: local trainings that had been finished by then.
         """
         rows = [
             row
@@ -97,11 +134,13 @@ class Record:
         ]
         self.round = [self.round[row] for row in rows]
         self.epoch = [self.epoch[row] for row in rows]
-        self.metrics = {name: [v[row] for row in rows] for name, v in self.metrics.items()}
-        self.per_class = {name: [v[row] for row in rows] for name, v in self.per_class.items()}
-        self.mean_model = {name: [v[row] for row in rows] for name, v in self.mean_model.items()}
-        del self.bytes_sent[rounds:], self.round_s[rounds:]
-        self.edge_bytes = edge_bytes
+        self.metrics = _rows_of(self.metrics, rows)
+        self.series = _rows_of(self.series, rows)
+        self.per_class = _rows_of(self.per_class, rows)
+        self.singles = {model: _rows_of(columns, rows) for model, columns in self.singles.items()}
+        for per_round in (self.bytes_sent, self.server_bytes, self.round_s, self.simulated_s):
+            del per_round[rounds:]
+        self.edge_bytes, self.updates = edge_bytes, updates
 
     def means(self, name: str) -> NDArray[np.float64]:
         """Mean over the nodes of a metric at each row that an AUC counts, [rows]; empty without rows."""
@@ -113,21 +152,30 @@ class Record:
         return np.array(rows)
 
     def consensus_distance(self) -> float:
-        """Root of the mean square over the nodes at the last row; NaN where it was not measured."""
+        """Root of the mean square over the nodes at the last row; NaN if it was not measured."""
         rows = self.metrics.get("consensus_distance")
         return float(np.sqrt(np.mean(np.square(rows[-1], dtype=np.float64)))) if rows else math.nan
 
-    def final_mean_model(self, kind: str) -> float:
-        """Accuracy of the mean model at the last row, of ``test`` or ``ood``.
+    def final_single(self, model: str, kind: str) -> float:
+        """Accuracy of a single model at the last row.
 
-        NaN where its loss is not finite, as it then answers class 0 to all.
+        NaN if its loss is not finite, as it then answers class 0 to everything.
+
+        Args:
+            model: one of ``SINGLES``.
+            kind: ``test`` or ``ood``.
         """
-        accuracy, loss = self.mean_model[f"{kind}_acc"][-1], self.mean_model[f"{kind}_loss"][-1]
+        columns = self.singles[model]
+        accuracy, loss = columns[f"{kind}_acc"][-1], columns[f"{kind}_loss"][-1]
         return accuracy if math.isfinite(loss) else math.nan
 
     def auc(self, name: str) -> float:
         """Sum over the rows, local epochs alone, of the mean over the nodes (as published)."""
         return float(self.means(name).sum())
+
+
+def _rows_of(columns: Mapping[str, list[T]], rows: list[int]) -> dict[str, list[T]]:
+    return {name: [values[row] for row in rows] for name, values in columns.items()}
 
 
 def first_difference(a: Record, b: Record) -> tuple[int, int] | None:

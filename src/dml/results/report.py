@@ -1,172 +1,79 @@
-"""A summary as people look at it: text in 80 columns, and files to go on with."""
+"""The report on a folder of results: a text, and summary.csv, summary.h5 and ood_auc.png in the folder."""
 
-import json
-import math
-import textwrap
+import logging
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-import h5py
-import numpy as np
+from dml.errors import UnwritableFileError
+from dml.results.auc_picture import write_auc_picture
+from dml.results.report_text import report_text
+from dml.results.runs import read_runs, result_files
+from dml.results.sections import Provenance, make_report
+from dml.results.tables import summarise, write_csv, write_hdf5
 
-from dml.results import files, tables
-from dml.results.settings import TUNED
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-_ALWAYS = ("rounds", "epochs", "local_steps", "eval_every")
-_LABEL, _LONGEST = 13, 54
-"""Columns of a strategy's name, where OOD columns stand beside it and where none do; a longer one has a line
-of its own."""
+_LOG = logging.getLogger(__name__)
 
 
-def text(table: "pd.DataFrame") -> str:
-    """The table as text: for each settings and topology one line a strategy, and one of their controls.
+@dataclass(frozen=True)
+class Compiled:
+    """What became of a folder's report.
 
-    Experiments without OOD data that are nobody's floor have columns of the IID test set alone.
+    Args:
+        text: the tables and, below them, the paths of the written files; empty without results.
+        complete: whether every file could be read, and every file of the report written.
     """
-    lines, floors = [], False
-    all_settings = [json.loads(s) for s in table["settings"].unique()]
-    own = shown(table)
-    for settings in own["settings"].unique():
-        lines += [*textwrap.wrap(heading(json.loads(settings), all_settings), 80), ""]
-        of_these = own[own["settings"] == settings]
-        iid = measured(settings) == "auc_test"
-        label = min(max(_LABEL, *of_these["strategy"].str.len()), _LONGEST) if iid else _LABEL
-        for topology, part in of_these.groupby("topology", sort=False):
-            lines += textwrap.wrap(str(topology), 80)
-            if iid:
-                lines.append(f"{'strategy':<{label}}{'runs':>4}{'IID AUC':>11}{'IID':>5}{'worst':>6}")
-                lines += [*(_line(row, label, iid=True) for row in part.to_dict("records")), ""]
-                continue
-            lines.append(
-                f"{'strategy':<{_LABEL}}{'runs':>4}{'IID AUC':>11}{'OOD AUC':>11}{'asr AUC':>11}"
-                f"{'IID':>5}{'OOD':>5}{'worst':>6}{'vs unweighted':>14}"
-            )
-            lines += [_line(row) for row in part.to_dict("records")]
-            with_floor = part[part["floor_ood"].notna()]
-            if len(with_floor):
-                is_control = table["strategy"].isin(with_floor["strategy"]) & (table["topology"] == topology)
-                is_control &= table["settings"] == tables.control_of(settings)
-                lines.append(_line(_pooled(table[is_control])))
-                floors = True
-            lines.append("")
-    lines += _legend({measured(settings) for settings in own["settings"]})
-    if floors:
-        lines += [
-            "control: these strategies without OOD data, over all such runs; its OOD AUC is",
-            "the floor, which chance and the images of the target class give.",
-        ]
-    return "\n".join(lines)
+
+    text: str
+    complete: bool
 
 
-def _legend(there: set[str]) -> list[str]:
-    """What the columns say; which there are follows from what the tables are of."""
-    runs = "seeds, OOD nodes" if "auc_ood" in there else "seeds"
-    told = (
-        "AUC: sum over all measurements of the accuracy's mean over nodes; ± is the standard deviation over "
-        f"runs ({runs}). "
-    )
-    if "auc_ood" in there:
-        iid_too = "; where there are no OOD data, its IID accuracy" if "auc_test" in there else ""
-        told += (
-            f"IID, OOD: accuracies after the last round; worst: OOD accuracy of the worst node{iid_too}. "
-            "asr: OOD accuracy without the images of the target class. vs unweighted: OOD AUC above that of "
-            "unweighted on the same graph, seed and OOD node, and in how many of such pairs it is above."
-        )
-    else:
-        told += "IID: accuracy after the last round; worst: that of the worst node."
-    return textwrap.wrap(told, 80)
+def compile_folder(folder: Path) -> Compiled:
+    """Summarises all experiments of a folder, as text and in files that replace those of an earlier call.
+
+    Files that cannot be read, and experiments that have not ended, are named in a message and left out.
+
+    Args:
+        folder: the folder of the result files.
+    """
+    runs = read_runs(result_files(folder))
+    summary = summarise(runs)
+    report = make_report(runs, summary)
+    _tell(report.provenance)
+    if summary.empty:
+        _LOG.error("no finished experiment in %s", folder)
+        return Compiled("", complete=False)
+    text = report_text(report)
+    written = [folder / "summary.csv", folder / "summary.h5", folder / "ood_auc.png"]
+    try:
+        write_csv(summary, written[0])
+        write_hdf5(summary, written[1])
+        left_out = write_auc_picture(report.tables, written[2])
+    except (OSError, UnwritableFileError) as error:
+        _LOG.error("%s cannot be written (%s)", folder, error)
+        return Compiled(text, complete=False)
+    if left_out:
+        _LOG.info("%s has no room for these, which the table has:\n%s", written[2], "\n".join(left_out))
+    return Compiled("\n".join([text, "", *map(str, written)]), complete=not runs.damaged)
 
 
-def measured(settings: str) -> str:
-    """The column of the AUC that experiments of these settings are about: on IID data where all are IID."""
-    return "auc_ood" if json.loads(settings)["ood"] else "auc_test"
+def print_report(folder: Path) -> int:
+    """Prints the report on a folder, as :func:`compile_folder` makes it.
+
+    Returns:
+        An exit code: 1 if the report is not complete.
+    """
+    compiled = compile_folder(folder)
+    if compiled.text:
+        print(compiled.text)
+    return 0 if compiled.complete else 1
 
 
-def shown(table: "pd.DataFrame") -> "pd.DataFrame":
-    """The rows that stand in text and picture: all but the controls that give others of them their floor."""
-    floored = table[table["floor_ood"].notna()]
-    served = set(zip(floored["settings"].map(tables.control_of), floored["topology"], strict=True))
-    return table[[key not in served for key in zip(table["settings"], table["topology"], strict=True)]]
-
-
-def _pooled(rows: "pd.DataFrame") -> dict[str, Any]:
-    """Several rows as one: means and standard deviations over all their runs."""
-    row: dict[str, Any] = {"strategy": "control", "runs": rows["runs"].sum(), "diverged": 0}
-    for value in tables.VALUES:
-        row[value] = mean = (rows["runs"] * rows[value]).sum(skipna=False) / row["runs"]
-        within = (rows["runs"] - 1) * rows[f"{value}_std"].fillna(0) ** 2
-        squares = (within + rows["runs"] * (rows[value] - mean) ** 2).sum(skipna=False)
-        row[f"{value}_std"] = math.sqrt(squares / (row["runs"] - 1)) if row["runs"] > 1 else math.nan
-    return row | {"over_unweighted": math.nan}
-
-
-def heading(settings: dict[str, Any], others: list[dict[str, Any]]) -> str:
-    """What these experiments have in common: rounds, epochs, measuring, and all in which groups differ."""
-    every = settings["eval_every"]
-    measured = "each epoch" if every == "epoch" else f"every {every} rounds"
-    trained = f" x {settings['epochs']} epochs" if "epochs" in settings else ""
-    if "local_steps" in settings:
-        trained = f" x {settings['local_steps']} step{'s' if settings['local_steps'] > 1 else ''}"
-    words = [f"{settings['dataset']}, {settings['rounds']} rounds{trained}, measured {measured}"]
-    for flag in sorted({flag for other in others for flag in other} - {*_ALWAYS, "dataset", "ood"}):
-        values = {json.dumps(other.get(flag)) for other in others}
-        # A learning rate that is not among the settings stands with each method.
-        if len(values) > 1 and (flag in settings or flag not in TUNED):
-            words.append(f"{flag} {settings.get(flag, '-')}")
-    words.append(f"OOD share {settings['ood']}" if settings["ood"] else "no OOD data")
-    return ", ".join(words)
-
-
-def _line(row: dict[str, Any], label: int = _LABEL, *, iid: bool = False) -> str:
-    name = str(row["strategy"])
-    line = f"{name:<{label}}" if len(name) <= label else f"{name}\n{'':<{label}}"
-    line += f"{row['runs']:>4}"
-    if not row["runs"]:
-        return f"{line}  all {row['diverged']} diverged"
-    aucs = ("auc_test",) if iid else ("auc_test", "auc_ood", "auc_asr")
-    line += "".join(f"{_spread(row[v], row[f'{v}_std']):>11}" for v in aucs)
-    if iid:
-        line += f"{row['final_test']:>5.2f}{row['worst_test']:>6.2f}"
-    else:
-        line += f"{row['final_test']:>5.2f}{row['final_ood']:>5.2f}{row['worst_ood']:>6.2f}"
-    if not iid and not math.isnan(row["over_unweighted"]):
-        pairs = f"{row['pairs_above']:.0f}/{row['pairs']:.0f}"
-        over = row["over_unweighted"]
-        line += f"{f'{over:+.1f}' if abs(over) < 1000 else f'{over:+.0f}':>8}{pairs:>6}"
-    return line + (f"\n{'':<{label + 4}}  {row['diverged']} more diverged" if row["diverged"] else "")
-
-
-def _spread(mean: float, deviation: float) -> str:
-    """With a digit after the point where there is room for it."""
-    if math.isnan(deviation):
-        return f"{mean:.1f}"
-    exact = f"{mean:.1f}±{deviation:.1f}"
-    return exact if len(exact) <= 10 else f"{mean:.0f}±{deviation:.0f}"
-
-
-def write_csv(table: "pd.DataFrame", path: Path) -> None:
-    """The table as CSV."""
-    with files.beside(path) as made:
-        table.to_csv(made, index=False)
-
-
-def write_hdf5(table: "pd.DataFrame", path: Path) -> None:
-    """The table as HDF5, one dataset a column, [rows]."""
-
-    def fill(file: h5py.File) -> None:
-        file.attrs["columns"] = json.dumps(list(table.columns))
-        for column in table.columns:
-            values = table[column]
-            is_text = (
-                values.dtype.kind in "OTU"
-                or not hasattr(values.dtype, "itemsize")
-                or str(values.dtype) == "str"
-            )
-            data = values.astype(object).to_numpy() if is_text else values.to_numpy(np.float64)
-            files.put(file, column, data, **({"dtype": h5py.string_dtype()} if is_text else {}))
-
-    with files.beside(path) as made:
-        files.write(made, fill)
+def _tell(provenance: Provenance) -> None:
+    """Names what the report leaves out."""
+    for message in provenance.damaged:
+        _LOG.error("%s", message)
+    if provenance.running:
+        first, *others = provenance.running
+        names = f"{first.name} and {len(others)} more" if others else first.name
+        words = "left out, as still running or interrupted: %s. The command that started them finishes them."
+        _LOG.info(words, names)

@@ -10,14 +10,13 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from dml import NUMBERS_VERSION
 from dml.config import ExperimentConfig
 from dml.results import files, per_class
 from dml.results.record import PER_CLASS, Record
+from dml.results.status import Status
 from dml.topology import Topology
 
 SCHEMA_VERSION = 1
-RUNNING, COMPLETE, DIVERGED = "running", "complete", "diverged"
 
 
 @dataclass
@@ -36,7 +35,7 @@ class Result:
         record: what was measured.
         facts: what was found out beside, by the name of its attribute: tree, lr_factor, ...
         segments: one entry a start: versions, accelerator, host, times ..
-        status: running, complete or diverged.
+        status: how far the experiment has come.
     """
 
     experiment_id: str
@@ -50,15 +49,15 @@ class Result:
     record: Record
     facts: Mapping[str, Any] = field(default_factory=dict)
     segments: list[dict[str, Any]] = field(default_factory=list)
-    status: str = RUNNING
+    status: Status = Status.RUNNING
 
     def write(self, path: Path) -> None:
         """Replaces the file at once."""
         record, n = self.record, len(self.samples)
         a_row = 4 * n * (len(record.metrics) + len(PER_CLASS) * self.label_counts.shape[1])
-        a_row += 4 * len(record.mean_model)
+        a_row += 4 * sum(map(len, record.singles.values())) + 8 * len(record.series)
         edges = 32 * len(self.topology.edges)
-        files.write(path, self._fill, len(record.round) * a_row + record.rounds * 8 * (n + 1) + edges)
+        files.write(path, self._fill, len(record.round) * a_row + record.rounds * 8 * (n + 4) + edges)
 
     def _fill(self, file: h5py.File) -> None:
         for name, value in self._attributes().items():
@@ -89,31 +88,42 @@ class Result:
             rows_of = record.per_class[name] or np.empty((0, n, labels))
             counts = np.array(rows_of, np.int32)
             files.put(file, f"metrics/per_class/{name}", counts, **_packed(counts))
-        for name, numbers in record.mean_model.items():
-            column = np.array(numbers, np.float32)
-            files.put(file, f"mean_model/{name}", column, **_packed(column))
+        for name, numbers in record.series.items():
+            files.put(file, f"metrics/{name}", np.array(numbers, np.float64))
+        for model, columns in record.singles.items():
+            for name, numbers in columns.items():
+                column = np.array(numbers, np.float32)
+                files.put(file, f"{model}/{name}", column, **_packed(column))
         sent = np.array(record.bytes_sent, np.int64).reshape(-1, n)
         files.put(file, "communication/bytes_sent", sent, **_packed(sent))
         files.put(file, "communication/edge_bytes", record.edge_bytes)
+        server = np.array(record.server_bytes, np.int64).reshape(-1, 2)
+        if server.any():
+            files.put(file, "communication/server_bytes", server)
         if self.all_to_all:
             # The same average through a server: each node sends its model there, and gets one back.
             file["communication"].attrs["server_form_models_per_node"] = 2
         files.put(file, "time/round_s", np.array(record.round_s, np.float64))
+        simulated = np.array(record.simulated_s, np.float64)
+        if np.isfinite(simulated).any():
+            files.put(file, "time/simulated_s", simulated)
 
     def _attributes(self) -> dict[str, Any]:
         record = self.record
         attributes: dict[str, Any] = {
             "schema_version": SCHEMA_VERSION,
-            "numbers_version": NUMBERS_VERSION,
+            "numbers_version": json.dumps(self.config.versions()),
             "experiment_id": self.experiment_id,
             "config": json.dumps(self.config.flat()),
             "reads": json.dumps(sorted(self.config.decides())),
-            "status": self.status,
+            "status": self.status.value,
             "rounds_done": record.rounds,
             "graph_id": self.topology.graph_id,
             "topology_source": self.topology.source,
             "topology_family": self.topology.family,
             "segments": json.dumps(self.segments),
+            "row_kind": "node",
+            "judged_by": "nodes",
             "auc_points": len(record.means("test_acc")),
             "auc_test": record.auc("test_acc"),
             "auc_ood": record.auc("ood_acc"),
@@ -125,9 +135,9 @@ class Result:
             attributes["final_test"] = float(np.mean(test, dtype=np.float64))
             attributes["final_ood"] = float(np.mean(ood, dtype=np.float64))
             attributes["worst_test"], attributes["worst_ood"] = float(test.min()), float(ood.min())
-            if record.mean_model:
+            for model in record.singles:
                 for kind in ("test", "ood"):
-                    attributes[f"final_mean_model_{kind}"] = record.final_mean_model(kind)
+                    attributes[f"final_{model}_{kind}"] = record.final_single(model, kind)
             attributes["final_consensus"] = record.consensus_distance()
             last = {name: rows[-1] for name, rows in record.per_class.items()}
             f1 = per_class.scores(last["tp"], last["support"], last["predicted"])["f1"]

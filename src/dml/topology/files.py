@@ -3,7 +3,6 @@
 A file without our header, such as the published ones, is as good: only its name is then known of its source.
 """
 
-import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dml.errors import InputError
+from dml.files import beside
 from dml.topology.graph import Topology
 
 # Only under this first line is the rest of the header ours, and read.
@@ -69,26 +69,19 @@ def is_saved(path: Path, content: bytes) -> bool:
 
 
 def write(path: Path, content: bytes) -> None:
-    """Write beside the file, then rename, so that no reader meets half a file.
+    """Writes the file at once, so that no reader meets half of it.
 
     Raises:
         InputError: the folder cannot be made or written.
     """
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with beside.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
+        with beside(path, sync=True) as new:
+            new.write_bytes(content)
     except OSError as error:
         raise InputError(
             "out_dir", path.parent, f"cannot be written ({error.strerror}); name another folder"
         ) from None
-    finally:
-        if beside.exists():
-            beside.unlink()
 
 
 def load(path: str | Path) -> Topology:

@@ -8,11 +8,12 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any
-
-import networkx as nx
+from typing import TYPE_CHECKING, Any
 
 from dml.errors import InputError
+
+if TYPE_CHECKING:
+    import networkx as nx
 
 MAX_ARGUMENT = 10_000
 """The largest number passed on: what size a foreign function makes of it is not known beforehand."""
@@ -24,7 +25,7 @@ MAX_SECONDS = 10.0
 _NOT_OFFERED = {"create_using", "backend"}
 
 
-def call_networkx(text: str, name: str, given: dict[str, str], seed: int) -> tuple[nx.Graph, str]:
+def call_networkx(text: str, name: str, given: dict[str, str], seed: int) -> "tuple[nx.Graph, str]":
     """Call one of networkx's generators with plain values.
 
     Args:
@@ -39,6 +40,8 @@ def call_networkx(text: str, name: str, given: dict[str, str], seed: int) -> tup
     Raises:
         InputError: no such generator, an argument it does not take or refuses, or no graph came back.
     """
+    import networkx as nx
+
     functions = _public_generators()
     if name not in functions:
         close = difflib.get_close_matches(name, functions, n=3)
@@ -89,6 +92,8 @@ def _at_most(seconds: float) -> Iterator[None]:
 
 def _public_generators() -> dict[str, Callable[..., Any]]:
     """The functions of networkx.generators, all of them public; none reads a file that the user names."""
+    import networkx as nx
+
     return {name: function for name, function in vars(nx.generators).items() if inspect.isfunction(function)}
 
 

@@ -7,15 +7,17 @@ import difflib
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import networkx as nx
 import numpy as np
 
 from dml.errors import InputError
 from dml.topology.foreign import call_networkx
 from dml.topology.graph import Topology
 from dml.topology.trees import double_binary_trees
+
+if TYPE_CHECKING:
+    import networkx as nx
 
 MAX_NODES = 20_000
 MAX_EDGES = 2_000_000
@@ -53,32 +55,33 @@ class Generator:
     """One of our own names.
 
     Args:
-        build: gives the networkx graph for the arguments.
+        build: gives the networkx graph for the arguments. Its first argument is the module ``networkx``: it
+            takes a tenth of a second to import, so that is left until a graph is made.
         takes: its arguments in order; all must be given, but for the seed.
         size: the number of nodes and about the number of edges, so that an absurd graph is refused unbuilt.
         blocks: the community of each node, where the generator has some.
     """
 
-    build: Callable[..., nx.Graph]
+    build: "Callable[..., nx.Graph]"
     takes: Mapping[str, Kind]
     size: Callable[..., tuple[int, float]]
     blocks: Callable[..., list[int]] | None = None
 
 
-def _hypercube(n: int) -> nx.Graph:
+def _hypercube(nx: Any, n: int) -> "nx.Graph":
     if n & (n - 1):
         raise nx.NetworkXError("n must be a power of two")
     return nx.hypercube_graph(n.bit_length() - 1)
 
 
-def _double_binary_trees(n: int) -> nx.Graph:
+def _double_binary_trees(nx: Any, n: int) -> "nx.Graph":
     graph = nx.empty_graph(n)
     for edges in double_binary_trees(n):
         graph.add_edges_from(edges)
     return graph
 
 
-def _stochastic_block(blocks: int, size: int, p_in: float, p_out: float, seed: int) -> nx.Graph:
+def _stochastic_block(nx: Any, blocks: int, size: int, p_in: float, p_out: float, seed: int) -> "nx.Graph":
     between = np.full((blocks, blocks), p_out)
     np.fill_diagonal(between, p_in)
     return nx.stochastic_block_model([size] * blocks, between.tolist(), seed=seed)
@@ -88,43 +91,43 @@ _N = {"n": at_least(2)}
 
 GENERATORS: dict[str, Generator] = {
     # the centre is node 0
-    "star": Generator(lambda n: nx.star_graph(n - 1), _N, lambda n: (n, n)),
-    "chain": Generator(nx.path_graph, _N, lambda n: (n, n)),
-    "cycle": Generator(nx.cycle_graph, {"n": at_least(3)}, lambda n: (n, n)),
-    "complete": Generator(nx.complete_graph, _N, lambda n: (n, n * n / 2)),
+    "star": Generator(lambda nx, n: nx.star_graph(n - 1), _N, lambda n: (n, n)),
+    "chain": Generator(lambda nx, n: nx.path_graph(n), _N, lambda n: (n, n)),
+    "cycle": Generator(lambda nx, n: nx.cycle_graph(n), {"n": at_least(3)}, lambda n: (n, n)),
+    "complete": Generator(lambda nx, n: nx.complete_graph(n), _N, lambda n: (n, n * n / 2)),
     "hypercube": Generator(_hypercube, _N, lambda n: (n, n * n.bit_length() / 2)),
     # below 3 the way round would be the way back: the same edge twice
     "torus": Generator(
-        lambda rows, cols: nx.grid_2d_graph(rows, cols, periodic=True),
+        lambda nx, rows, cols: nx.grid_2d_graph(rows, cols, periodic=True),
         {"rows": at_least(3), "cols": at_least(3)},
         lambda rows, cols: (rows * cols, 2 * rows * cols),
     ),
     # numbered as a heap: the children of i are 2i + 1 and 2i + 2
-    "binary_tree": Generator(lambda n: nx.full_rary_tree(2, n), _N, lambda n: (n, n)),
+    "binary_tree": Generator(lambda nx, n: nx.full_rary_tree(2, n), _N, lambda n: (n, n)),
     "double_binary_trees": Generator(_double_binary_trees, _N, lambda n: (n, 2 * n)),
     "barabasi_albert": Generator(
-        nx.barabasi_albert_graph,
+        lambda nx, n, m, seed: nx.barabasi_albert_graph(n, m, seed=seed),
         {**_N, "m": at_least(1), "seed": SEED},
         lambda n, m, seed: (n, n * m),
     ),
     # drawn again until connected
     "watts_strogatz": Generator(
-        lambda n, k, p, seed: nx.connected_watts_strogatz_graph(n, k, p, seed=seed),
+        lambda nx, n, k, p, seed: nx.connected_watts_strogatz_graph(n, k, p, seed=seed),
         {**_N, "k": at_least(2), "p": PROBABILITY, "seed": SEED},
         lambda n, k, p, seed: (n, n * k / 2),
     ),
     "erdos_renyi": Generator(
-        nx.gnp_random_graph,
+        lambda nx, n, p, seed: nx.gnp_random_graph(n, p, seed=seed),
         {**_N, "p": PROBABILITY, "seed": SEED},
         lambda n, p, seed: (n, p * n * n / 2),
     ),
     "random_regular": Generator(
-        lambda n, d, seed: nx.random_regular_graph(d, n, seed=seed),
+        lambda nx, n, d, seed: nx.random_regular_graph(d, n, seed=seed),
         {**_N, "d": at_least(1), "seed": SEED},
         lambda n, d, seed: (n, n * d / 2),
     ),
     "powerlaw_cluster": Generator(
-        nx.powerlaw_cluster_graph,
+        lambda nx, n, m, p, seed: nx.powerlaw_cluster_graph(n, m, p, seed=seed),
         {**_N, "m": at_least(1), "p": PROBABILITY, "seed": SEED},
         lambda n, m, p, seed: (n, n * m),
     ),
@@ -137,7 +140,7 @@ GENERATORS: dict[str, Generator] = {
         ),
         blocks=lambda blocks, size, **_: [block for block in range(blocks) for _ in range(size)],
     ),
-    "davis_southern_women": Generator(nx.davis_southern_women_graph, {}, lambda: (32, 89)),
+    "davis_southern_women": Generator(lambda nx: nx.davis_southern_women_graph(), {}, lambda: (32, 89)),
 }
 
 
@@ -166,8 +169,10 @@ def make(text: str, seed: int = 0) -> Topology:
     if nodes > MAX_NODES or edges > MAX_EDGES:
         right = f"about {nodes:.3g} nodes and {edges:.3g} edges; the most are {MAX_NODES} and {MAX_EDGES}"
         raise InputError("topology_file", text, right)
+    import networkx as nx
+
     try:
-        graph = generator.build(**values)
+        graph = generator.build(nx, **values)
     except nx.NetworkXException as error:
         raise InputError("topology_file", text, f"no such graph: {error}") from None
     source = ":".join(filter(None, [name, ",".join(f"{key}={value}" for key, value in values.items())]))

@@ -1,13 +1,13 @@
-"""Matrices of averaging on a graph, and what their eigenvalues say of the algorithms that use them.
+"""What the eigenvalues of an averaging matrix say about the algorithms that use it.
 
-Dense: O(n^3).
+All matrices here are dense, and all functions take O(n^3).
 """
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dml.errors import InputError
-from dml.topology.describe import metropolis_hastings
+from dml.topology.averaging import averaging
 from dml.topology.graph import Topology
 
 Matrix = NDArray[np.float64]
@@ -19,27 +19,6 @@ ROUNDING = 1e-9
 """An eigenvalue this close to a limit is on it."""
 
 
-def averaging(topology: Topology, edge_weight: float | None = None) -> Matrix:
-    """W, [n, n]: symmetric, doubly stochastic.
-
-    Metropolis-Hastings weights, or W_ij = ``edge_weight`` on every edge and W_ii = 1 - d_i ``edge_weight``.
-
-    Raises:
-        InputError: the weight is not positive, or leaves a node a negative weight of its own.
-    """
-    if edge_weight is None:
-        return metropolis_hastings(topology)
-    largest = 1 / max(1, int(topology.degree.max()))
-    if not 0 < edge_weight <= largest:
-        right = f"must be above 0 and at most 1/{topology.degree.max()}, one over the largest degree"
-        raise InputError("edge_weight", edge_weight, right)
-    W = np.zeros((topology.n, topology.n))
-    i, j = topology.edges.T
-    W[i, j] = W[j, i] = edge_weight
-    np.fill_diagonal(W, 1 - W.sum(axis=1))
-    return W
-
-
 def lambda_min(W: Matrix) -> float:
     """The least eigenvalue of a symmetric W."""
     return float(np.linalg.eigvalsh(W)[0])
@@ -48,7 +27,7 @@ def lambda_min(W: Matrix) -> float:
 def d2_edge_weight(topology: Topology) -> float:
     """The weight of every edge below which D2 converges; lambda_min(I - w L) = 1 - w mu_max(L)."""
     w = 1 / (1 + int(topology.degree.max()))
-    return (1 - D2_LIMIT) * w / (1 - lambda_min(averaging(topology, w)))
+    return (1 - D2_LIMIT) * w / (1 - lambda_min(averaging(topology, w).toarray()))
 
 
 def admits_d2(W: Matrix) -> bool:
@@ -94,3 +73,14 @@ def dpsgd_spread(W: Matrix) -> float | None:
     if values[-1] > 1 - ROUNDING:
         return None
     return float(np.sum((values / (1 - values)) ** 2) / len(values))
+
+
+def spectral_gap(W: Matrix) -> float:
+    """How fast averaging by a symmetric W mixes: 1 - |lambda_2|, in [0, 1].
+
+    lambda_2 is the eigenvalue of the second largest modulus; each round shrinks the distance to the mean at
+    least by that factor. The gap is 1 for Metropolis-Hastings weights on the complete graph, and 0 on a graph
+    that is not connected.
+    """
+    moduli = np.sort(np.abs(np.linalg.eigvalsh(W)))
+    return float(np.clip(1 - moduli[-2], 0, 1))

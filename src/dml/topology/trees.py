@@ -69,6 +69,11 @@ def kappa(trees: Iterable[Tree], overlap: bool = False) -> float:
     return float(np.mean([(1 if overlap else 1 / tree.n) + tree.mean_distance() for tree in trees]))
 
 
+def max_delay(trees: Iterable[Tree], overlap: bool = False) -> int:
+    """Rounds until every value has reached every node: the diameter less 1, or all of it with overlap."""
+    return max(tree.diameter() for tree in trees) - (0 if overlap else 1)
+
+
 # The command line, the rule and the file each ask for it.
 @lru_cache(maxsize=64)
 def choose(
@@ -96,7 +101,9 @@ def choose(
             raise InputError("tree_root", root, "only --tree bfs has a root")
         if root not in topology.numbers:
             whole = topology.called is None
-            right = f"is no node; nodes are 0..{topology.n - 1}" if whole else "is no node of what is left"
+            right = (
+                f"is no node; nodes are 0..{topology.n - 1}" if whole else "is not one of the remaining nodes"
+            )
             raise InputError("tree_root", root, right)
     if choice == "two_chains":
         return _two_chains(topology)

@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from dml.models.registry import MODELS
-from dml.section import MAX_COUNT, Section, one_of
+from dml.models.registry import MODELS, AllModelOptions
+from dml.section import MAX_COUNT, one_of
 
 
 @dataclass(frozen=True)
@@ -39,13 +39,12 @@ def obstacle(training: "TrainingConfig", augment: bool) -> str | None:
     return "--augment was given" if augment else None
 
 
-class TrainingConfig(Section):
+class TrainingConfig(AllModelOptions):
     """Which model, and its local training."""
 
     model: Annotated[str, one_of(MODELS, "model")] = Field(
         "mlp", description="the model: " + ", ".join(MODELS)
     )
-    n_layer: int = Field(4, ge=1, le=MAX_COUNT, description="blocks of the decoder")
     init: Literal["different", "same"] = Field(
         "different", description="every node starts from its own random model, or all from the same"
     )
@@ -61,7 +60,7 @@ class TrainingConfig(Section):
     optimizer: Annotated[str, one_of(OPTIMIZERS, "optimiser")] = Field(
         "sgd", description="the local optimiser: " + ", ".join(OPTIMIZERS)
     )
-    lr: float = Field(1e-3, gt=0, description="learning rate")
+    lr: float = Field(1e-3, ge=0, description="learning rate")
     momentum: float = Field(0.0, ge=0, lt=1, description="momentum of sgd")
     nesterov: bool = Field(False, description="Nesterov's form of the momentum of sgd")
     beta_1: float = Field(0.9, ge=0, lt=1, description="decay of the first moment of adam and adamw")

@@ -1,4 +1,4 @@
-"""Evaluation of all nodes' models on the clean and the OOD test set: exact counts, not batch means."""
+"""Evaluation of models on the clean and the OOD test set: exact counts, not batch means."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,10 +21,13 @@ BUDGET = 256 << 20
 """Bytes of logits held at a time; nodes, and then samples, are taken in blocks that fit."""
 
 CHUNK = 4096
-"""Answers a forward pass gives: test samples, or their tokens."""
+"""Answers that a forward pass gives: test samples, or their tokens."""
 
 CHUNK_INPUTS = 1 << 20
-"""Numbers a forward pass sees, so that the features of large images stay small."""
+"""Numbers that a forward pass sees, so that the features of large images stay small."""
+
+MEAN_MODEL = "mean_model"
+"""The name of the average of all nodes' models among the single models."""
 
 Share = tuple[NDArray[Any], NDArray[Any]]
 
@@ -36,13 +39,14 @@ class Scores:
     Args:
         test_loss, test_acc: on the clean test set, [n].
         ood_loss, ood_acc: on the OOD test set, against the answers that the trigger commands, [n]; NaN
-            where there is no OOD sample.
-        ood_asr: the same without the answers that would be the same without the trigger; where none is
-            commanded (a held-out class, rotated images) equal to ood_acc, [n].
+            without an OOD sample.
+        ood_asr: the same without the answers that would be the same without the trigger; equal to ood_acc if
+            none is commanded (a held-out class, rotated images), [n].
         tp, predicted, support: on the clean test set by class: hits, predictions, answers, [n, L].
-        more: further metrics by name, [n] each: ``consensus_distance``, and those that this experiment
-            alone measures.
-        mean_model: of the model that is the average over the nodes, one number each by the names above.
+        more: further metrics by name, [n] each: ``consensus_distance``, and those that only some experiments
+            have.
+        singles: by the name of a single model (``mean_model``), one number by each of the names of losses and
+            accuracies above.
     """
 
     test_loss: NDArray[np.float32]
@@ -54,19 +58,19 @@ class Scores:
     predicted: NDArray[np.int32]
     support: NDArray[np.int32]
     more: dict[str, NDArray[np.float32]] = field(default_factory=dict)
-    mean_model: dict[str, float] = field(default_factory=dict)
+    singles: dict[str, dict[str, float]] = field(default_factory=dict)
 
 
 class Evaluator:
-    """Holds the test sets where the models are, and measures all models on them.
+    """Holds the test sets where the models are, and measures models on them.
 
     Args:
         population: the models.
         sets: the test sets.
         classes: how many answers there are to choose from, L.
-        local: by the name of the metric, inputs and answers of each node's own on which it is measured.
-        batched: all models of a block see the samples at once, as in the batched engine, which pays where
-            it does.
+        local: by the name of the metric, the inputs and answers of each node's own on which it is measured.
+        batched: all models of a block see the samples at once, as in the batched engine, which pays in the
+            same cases.
         precision: of the forward passes, as in training.
     """
 
@@ -88,7 +92,7 @@ class Evaluator:
         self._x = inputs(np.concatenate([sets.x, sets.ood_x]), population.X)
         y = torch.from_numpy(np.concatenate([sets.y, sets.ood_y])).to(device)
         telling = torch.from_numpy((sets.ood_own != sets.ood_y) | (not sets.commanded)).to(device)
-        # One row a sample, one column an answer.
+        # One row per sample, one column per answer.
         self._answers = y[0].numel()
         self._y, self._telling = y.view(-1, self._answers), telling.reshape(-1, self._answers)
         self._local = {
@@ -97,20 +101,29 @@ class Evaluator:
         }
 
     @torch.inference_mode()
-    def __call__(self) -> Scores:
-        """Measures every node's model, and their average."""
-        nodes, samples = len(self._population.modules), len(self._y)
+    def __call__(
+        self, rows: range | None = None, singles: Mapping[str, Tensor] = MappingProxyType({})
+    ) -> Scores:
+        """Measures the nodes' models, their average, and further models.
+
+        Args:
+            rows: of X that are the nodes' models, one after another; by default all.
+            singles: further models by name, rows like those of X, [P or size].
+        """
+        rows = range(len(self._population.modules)) if rows is None else rows
+        samples = len(self._y)
         one = self._answers * self._classes * self._population.X.element_size()
         at_once = max(1, BUDGET // (samples * one))
         if self._outputs:
             at_once = min(at_once, gradients.block(self._population.X))
         few = max(1, min(samples, BUDGET // one))
-        blocks = [range(start, min(start + at_once, nodes)) for start in range(0, nodes, at_once)]
+        blocks = [rows[start : start + at_once] for start in range(0, len(rows), at_once)]
+        models = {MEAN_MODEL: self._population.X[rows.start : rows.stop].mean(0), **singles}
         sums = [self._block(partial(self._logits, block), few) for block in blocks]
-        sums.append(self._block(self._mean_model(), few))
+        sums += [self._block(self._single(model), few) for model in models.values()]
         loss, hits, asr, counts = (torch.cat(parts).cpu().numpy() for parts in zip(*sums, strict=True))
         clean, ood = self._clean * self._answers, (samples - self._clean) * self._answers
-        # Without an OOD sample, or a telling answer, the mean is 0/0, which is NaN: not measured.
+        # Without an OOD sample, or an answer that tells, the mean is 0/0, which is NaN: not measured.
         with np.errstate(invalid="ignore"):
             means = {
                 "test_loss": loss[:, 0] / clean,
@@ -120,27 +133,32 @@ class Evaluator:
                 "ood_asr": asr / np.float64(self._telling.sum().item()),
             }
         scores = {name: values.astype(np.float32) for name, values in means.items()}
-        # The last row is the mean model's.
+        # The single models come last.
+        n = len(rows)
         return Scores(
-            **{name: values[:-1] for name, values in scores.items()},
-            tp=counts[:-1, 0].astype(np.int32),
-            predicted=counts[:-1, 1].astype(np.int32),
-            support=counts[:-1, 2].astype(np.int32),
-            more={"consensus_distance": self._population.consensus_distance()}
-            | {name: self._own(shares) for name, shares in self._local.items()},
-            mean_model={name: float(values[-1]) for name, values in scores.items()},
+            **{name: values[:n] for name, values in scores.items()},
+            tp=counts[:n, 0].astype(np.int32),
+            predicted=counts[:n, 1].astype(np.int32),
+            support=counts[:n, 2].astype(np.int32),
+            more={"consensus_distance": self._population.consensus_distance(rows)}
+            | {name: self._own(rows, shares) for name, shares in self._local.items()},
+            singles={
+                model: {name: float(values[n + k]) for name, values in scores.items()}
+                for k, model in enumerate(models)
+            },
         )
 
-    def _own(self, shares: list[tuple[Tensor, Tensor]]) -> NDArray[np.float32]:
+    def _own(self, rows: range, shares: list[tuple[Tensor, Tensor]]) -> NDArray[np.float32]:
         """Accuracy of each node's model on its own data, [n]."""
         hits = [
-            (self._forward(node, x).argmax(-1) == y).double().mean() for node, (x, y) in enumerate(shares)
+            (self._forward(row, x).argmax(-1) == y).double().mean()
+            for row, (x, y) in zip(rows, shares, strict=True)
         ]
         accuracy: NDArray[np.float32] = torch.stack(hits).cpu().numpy().astype(np.float32)
         return accuracy
 
     def _block(self, logits: Callable[[Tensor], Tensor], few: int) -> list[Tensor]:
-        """The sums of :meth:`_sums` over all samples, so many at a time."""
+        """The sums of :meth:`_sums` over all samples, ``few`` at a time."""
         parts = [self._sums(logits, start, start + few) for start in range(0, len(self._y), few)]
         return [torch.stack(of_samples).sum(0) for of_samples in zip(*parts, strict=True)]
 
@@ -175,28 +193,28 @@ class Evaluator:
         ]
         return losses, hits, asr, torch.stack(counts, 1)
 
-    def _logits(self, nodes: range, x: Tensor) -> Tensor:
-        """What these nodes' models say of the samples, [b, samples, ..]."""
+    def _logits(self, rows: range, x: Tensor) -> Tensor:
+        """What the models of these rows say of the samples, [b, samples, ...]."""
         if self._outputs is None:
-            return torch.stack([self._forward(node, x) for node in nodes])
+            return torch.stack([self._forward(row, x) for row in rows])
         self._population.modules[0].eval()
-        models = self._population.X[nodes.start : nodes.stop]
-        chunk = max(1, min(CHUNK // self._answers, CHUNK_INPUTS // x[0].numel()) // len(nodes))
+        models = self._population.X[rows.start : rows.stop]
+        chunk = max(1, min(CHUNK // self._answers, CHUNK_INPUTS // x[0].numel()) // len(rows))
         with self._computing:
             return torch.cat([self._outputs(models, part) for part in torch.split(x, chunk)], 1)
 
-    def _mean_model(self) -> Callable[[Tensor], Tensor]:
-        """What the average of all models says of samples, [1, samples, ..].
+    def _single(self, row: Tensor) -> Callable[[Tensor], Tensor]:
+        """What one model says of samples, [1, samples, ...].
 
-        Parameters and float buffers are averaged; integer buffers are node 0's.
+        Its trained parameters and float buffers are those of the row; the rest is that of the first module.
         """
         module = self._population.modules[0]
         module.eval()
-        model = partial(functional_call, module, self._population.named(self._population.X.mean(0)))
+        model = partial(functional_call, module, self._population.named(row))
         return lambda x: self._in_chunks(model, x)[None]
 
-    def _forward(self, node: int, x: Tensor) -> Tensor:
-        module = self._population.modules[node]
+    def _forward(self, row: int, x: Tensor) -> Tensor:
+        module = self._population.modules[row]
         module.eval()
         return self._in_chunks(module, x)
 

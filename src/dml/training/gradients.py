@@ -21,6 +21,8 @@ from torch.func import functional_call, vmap
 from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from dml.training import kernels
+
 Tensors = Sequence[tuple[int, torch.Size]]
 """First column and shape of each parameter, as in :attr:`dml.population.Population.tensors`."""
 
@@ -68,7 +70,7 @@ def outputs_of(module: nn.Module, tensors: Tensors) -> Outputs:
         return lambda models, x: _layers(_views(models, tensors), x.flatten(1).expand(len(models), -1, -1))[
             -1
         ]
-    names = [name for name, _ in module.named_parameters()]
+    names = _trained(module)
     forward = vmap(lambda parameters, x: functional_call(module, parameters, (x,)), in_dims=(0, None))
 
     def outputs(models: Tensor, x: Tensor) -> Tensor:
@@ -132,7 +134,7 @@ def _perceptron(tensors: Tensors) -> Gradients:
         for matrix, h in zip(reversed(views[0::2]), reversed(seen), strict=True):
             parts[:0] = [torch.bmm(d.mT, h).flatten(1), d.sum(1)]
             if h is not seen[0]:
-                d = torch.ops.aten.threshold_backward(torch.bmm(d, matrix), h, 0)
+                d = kernels.relu_backward(torch.bmm(d, matrix), h)
         padding = models.shape[1] - sum(part.shape[1] for part in parts)
         gradient = torch.cat([*parts, models.new_zeros(len(models), padding)], 1)
         return Step(gradient, -logs.gather(2, answers), logits.argmax(2, keepdim=True) == answers)
@@ -141,7 +143,7 @@ def _perceptron(tensors: Tensors) -> Gradients:
 
 
 def _vmapped(module: nn.Module, tensors: Tensors) -> Gradients:
-    names = [name for name, _ in module.named_parameters()]
+    names = _trained(module)
     forward = vmap(lambda parameters, x: functional_call(module, parameters, (x,)))
 
     def gradients(models: Tensor, x: Tensor, y: Tensor, weights: Tensor) -> Step:
@@ -157,6 +159,11 @@ def _vmapped(module: nn.Module, tensors: Tensors) -> Gradients:
         return Step(gradient, losses.detach(), hits)
 
     return gradients
+
+
+def _trained(module: nn.Module) -> list[str]:
+    """The names of the parameters that are columns of a population; frozen ones stay in the module."""
+    return [name for name, parameter in module.named_parameters() if parameter.requires_grad]
 
 
 def _attention(device: torch.device) -> AbstractContextManager[object]:

@@ -1,4 +1,4 @@
-"""Local optimisers as single fused kernels over a node's parameters.
+"""Local optimisers as single fused kernels over a model's parameters.
 
 They are the kernels behind ``torch.optim``'s ``fused=True``, called without its wrapper, which costs more
 than the arithmetic of a small model (and a second at its first use, for torch's compiler). The formulas:
@@ -9,167 +9,197 @@ than the arithmetic of a small model (and a second at its first use, for torch's
             x <- x - lr m^ / (sqrt(v^) + 1e-8),  m^ = m / (1 - beta_1^t), v^ = v / (1 - beta_2^t)
     adamw   the same after x <- x - lr weight_decay x
 
-with g + weight_decay x in place of g for sgd and adam.
+where sgd and adam take g + weight_decay x instead of g.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from dml.training import kernels
 from dml.training.config import TrainingConfig
 
 EPSILON = 1e-8
 """Added to Adam's denominator."""
 
 
-class Optimizer(Protocol):
-    """The optimiser of some tensors, which knows the state of each: a node's parameters, or whole models."""
+class Optimizer(ABC):
+    """The optimiser of some tensors, which knows the state of each: a model's parameters, or whole models."""
 
-    def step(self, gradients: list[Tensor]) -> None:
-        """Changes the parameters in place, given a gradient for each, or for the first of them."""
+    def step(self, gradients: list[Tensor], lr: float | Sequence[float]) -> None:
+        """Changes the tensors in place.
+
+        Args:
+            gradients: of each tensor, or of the first of them.
+            lr: the learning rate, or that of each of the tensors.
+        """
+        if isinstance(lr, float):
+            self._step(slice(0, len(gradients)), gradients, lr)
+            return
+        for k, gradient in enumerate(gradients):
+            self._step(slice(k, k + 1), [gradient], lr[k])
+
+    @abstractmethod
+    def _step(self, which: slice, gradients: list[Tensor], lr: float) -> None:
+        """Changes some of the tensors, with one learning rate."""
 
 
-class Sgd:
+class Sgd(Optimizer):
     """Stochastic gradient descent with (Nesterov) momentum.
 
     Args:
-        parameters: the tensors.
-        config: learning rate, momentum, weight decay.
-        momentum: of each tensor; none where there is no momentum.
+        tensors: that it changes.
+        config: momentum, weight decay.
+        momentum: of each tensor; empty without momentum.
     """
 
-    def __init__(self, parameters: list[Tensor], config: TrainingConfig, momentum: list[Tensor]) -> None:
-        self._parameters, self._config, self._momentum = parameters, config, momentum
+    def __init__(self, tensors: list[Tensor], config: TrainingConfig, momentum: list[Tensor]) -> None:
+        self._tensors, self._config, self._momentum = tensors, config, momentum
 
-    def step(self, gradients: list[Tensor]) -> None:
-        """Changes the parameters in place."""
-        torch._fused_sgd_(
-            self._parameters[: len(gradients)],
+    def _step(self, which: slice, gradients: list[Tensor], lr: float) -> None:
+        kernels.sgd(
+            self._tensors[which],
             gradients,
-            self._momentum[: len(gradients)],
+            self._momentum[which],
             weight_decay=self._config.weight_decay,
-            momentum=self._config.momentum,
-            lr=self._config.lr,
-            dampening=0.0,
+            momentum_factor=self._config.momentum,
+            lr=lr,
             nesterov=self._config.nesterov,
-            maximize=False,
-            # From a momentum of 0 the first step takes the gradient itself, like any other step.
-            is_first_step=False,
         )
 
 
-class Adam:
+class Adam(Optimizer):
     """Adam (Kingma, Ba 2015), or AdamW (Loshchilov, Hutter 2019) with decoupled weight decay.
 
     Args:
-        parameters: the tensors.
-        config: which of the two, learning rate, betas, weight decay.
+        tensors: that it changes.
+        config: which of the two, betas, weight decay.
         first, second: moments of each tensor.
         counts: steps taken, one number for each tensor, or one for all of them.
     """
 
     def __init__(
         self,
-        parameters: list[Tensor],
+        tensors: list[Tensor],
         config: TrainingConfig,
         first: list[Tensor],
         second: list[Tensor],
         counts: list[Tensor],
     ) -> None:
-        self._parameters, self._config = parameters, config
+        self._tensors, self._config = tensors, config
         self._first, self._second, self._counts = first, second, counts
-        self._steps = counts if len(counts) > 1 else counts * len(parameters)
-        self._kernel = torch._fused_adamw_ if config.optimizer == "adamw" else torch._fused_adam_
+        self._steps = counts if len(counts) > 1 else counts * len(tensors)
 
-    def step(self, gradients: list[Tensor]) -> None:
-        """Changes the parameters in place."""
-        count = len(gradients)
-        torch._foreach_add_(self._counts[:count], 1)
-        self._kernel(
-            self._parameters[:count],
+    def _step(self, which: slice, gradients: list[Tensor], lr: float) -> None:
+        kernels.add_one(self._counts[which])
+        kernels.adam(
+            self._tensors[which],
             gradients,
-            self._first[:count],
-            self._second[:count],
-            [],
-            self._steps[:count],
-            lr=self._config.lr,
-            beta1=self._config.beta_1,
-            beta2=self._config.beta_2,
+            self._first[which],
+            self._second[which],
+            self._steps[which],
+            decoupled=self._config.optimizer == "adamw",
+            lr=lr,
+            beta_1=self._config.beta_1,
+            beta_2=self._config.beta_2,
             weight_decay=self._config.weight_decay,
-            eps=EPSILON,
-            amsgrad=False,
-            maximize=False,
+            epsilon=EPSILON,
         )
 
 
 class Memory:
-    """What the optimisers of all nodes remember: matrices like X, row i being node i's, and its steps.
+    """What the optimisers remember: matrices as wide as X, with one row per slot, and the steps of each slot.
 
-    SGD without momentum remembers nothing, and holds nothing.
+    A slot belongs to a row of X or to a node. SGD without momentum remembers nothing, and holds nothing.
 
     Args:
-        X: all nodes' models, [n, P].
-        trained: how many of its columns are parameters; they stand first.
+        X: the models, [rows, P].
+        slots: how many there are.
+        trained: how many of the columns of X are parameters; they stand first.
         config: the optimiser.
     """
 
-    def __init__(self, X: Tensor, trained: int, config: TrainingConfig) -> None:
-        self._trained, self._config = trained, config
+    def __init__(self, X: Tensor, slots: int, trained: int, config: TrainingConfig) -> None:
+        self._trained, self._config, self._slots = trained, config, slots
         adam = config.optimizer != "sgd"
         names = ("first", "second") if adam else ("momentum",) if config.momentum else ()
-        self._matrices = {name: torch.zeros_like(X) for name in names}
-        self._steps = torch.zeros(len(X), dtype=torch.float32, device=X.device) if adam else None
+        self._matrices = {name: X.new_zeros(slots, X.shape[1]) for name in names}
+        self._steps = torch.zeros(slots, dtype=torch.float32, device=X.device) if adam else None
 
-    def forget(self) -> None:
-        """Momentum, moments and step counts start from 0."""
-        for matrix in self._matrices.values():
-            matrix.zero_()
-        if self._steps is not None:
-            self._steps.zero_()
+    def forget(self, slots: NDArray[np.int64]) -> None:
+        """Momentum, moments and step counts of some slots start from 0."""
+        if not self._matrices:
+            return
+        which = self._index(slots)
+        for tensor in self._tensors().values():
+            tensor[which] = 0
 
-    def start_from(self, momentum: Tensor) -> None:
-        """The momentum of SGD is a copy of this, [n, trained or more].
+    def start_from(self, slots: NDArray[np.int64], momentum: Tensor) -> None:
+        """The momentum of SGD of some slots becomes a copy of this, [k, trained or more].
 
         Raises:
             ValueError: the optimiser has none.
         """
         if "momentum" not in self._matrices:
             raise ValueError("only SGD with momentum above 0 can start from a momentum")
-        self._matrices["momentum"][:, : self._trained].copy_(momentum[:, : self._trained])
+        columns = slice(0, self._trained)
+        self._matrices["momentum"][self._index(slots), columns] = momentum[:, columns]
 
-    def of_node(self, node: int, parameters: list[Tensor]) -> Optimizer:
-        """The optimiser of a node's parameters, which are views into its row of X."""
+    def _index(self, slots: NDArray[np.int64]) -> slice | Tensor:
+        """Some slots; all of them as a slice, which costs no copy."""
+        if len(slots) == self._slots and (np.diff(slots) == 1).all():
+            return slice(None)
+        device = next(iter(self._matrices.values())).device
+        return torch.from_numpy(slots).to(device)
+
+    def of_parameters(self, slot: int, parameters: list[Tensor], row: Tensor) -> Optimizer:
+        """The optimiser of a model's parameters, which are views into its row of X."""
+        start = row.storage_offset()
         remembered = [
-            [matrix.as_strided(p.shape, p.stride(), p.storage_offset()) for p in parameters]
+            [
+                matrix.as_strided(p.shape, p.stride(), slot * matrix.stride(0) + p.storage_offset() - start)
+                for p in parameters
+            ]
             for matrix in self._matrices.values()
         ]
-        return self._optimizer(parameters, remembered, [node])
+        return self._optimizer(parameters, remembered, [slot])
 
-    def of_models(self, nodes: Sequence[int], models: list[Tensor]) -> Optimizer:
-        """The optimiser of these nodes' whole models, rows of X or copies of them."""
-        remembered = [[matrix[node] for node in nodes] for matrix in self._matrices.values()]
-        return self._optimizer(models, remembered, nodes)
+    def of_models(self, slots: Sequence[int], models: list[Tensor]) -> Optimizer:
+        """The optimiser of whole models, rows of X or copies of them."""
+        remembered = [[matrix[slot] for slot in slots] for matrix in self._matrices.values()]
+        return self._optimizer(models, remembered, slots)
 
     def _optimizer(
-        self, tensors: list[Tensor], remembered: list[list[Tensor]], nodes: Sequence[int]
+        self, tensors: list[Tensor], remembered: list[list[Tensor]], slots: Sequence[int]
     ) -> Optimizer:
         if self._steps is None:
             return Sgd(tensors, self._config, remembered[0] if remembered else [])
         first, second = remembered
-        return Adam(tensors, self._config, first, second, [self._steps[node] for node in nodes])
+        return Adam(tensors, self._config, first, second, [self._steps[slot] for slot in slots])
+
+    def _tensors(self) -> dict[str, Tensor]:
+        return self._matrices | ({} if self._steps is None else {"steps": self._steps})
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """All of it by name: ``momentum``, or ``first``, ``second`` [n, P] and ``steps`` [n]."""
-        steps = {} if self._steps is None else {"steps": self._steps}
-        return {name: tensor.cpu().numpy() for name, tensor in (self._matrices | steps).items()}
+        """All of it by name: ``momentum``, or ``first``, ``second`` [slots, P] and ``steps`` [slots].
+
+        On a CPU they are no copies: the next step changes them.
+        """
+        return {name: tensor.cpu().numpy() for name, tensor in self._tensors().items()}
 
     def load(self, arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Goes on from what :meth:`arrays` returned, KeyError or ValueError where that is something else."""
-        steps = {} if self._steps is None else {"steps": self._steps}
-        for name, tensor in (self._matrices | steps).items():
+        """Continues from what :meth:`arrays` returned.
+
+        Raises:
+            KeyError: something is missing.
+            ValueError: something has another shape.
+        """
+        for name, tensor in self._tensors().items():
             if arrays[name].shape != tuple(tensor.shape):
                 raise ValueError(f"{name} is {arrays[name].shape}")
             tensor.copy_(torch.from_numpy(arrays[name]))

@@ -1,0 +1,65 @@
+"""Options that several algorithms share; each algorithm takes one of these, or extends it, or has its own."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from dml.section import MAX_COUNT, Section, one_of, says
+from dml.topology import Topology, trees
+
+
+class Options(Section):
+    """The options of an algorithm that has none; the base of all others."""
+
+    def reads(self) -> set[str]:
+        """The options that change the numbers, given the values of the others."""
+        return set(type(self).model_fields)
+
+
+class EdgeWeight(Options):
+    """For algorithms that average by one matrix W."""
+
+    edge_weight: float | None = Field(
+        None, gt=0, le=1, description="weight of every edge instead of Metropolis-Hastings weights"
+    )
+
+
+class TreeOptions(Options):
+    """For algorithms that relay sums over a spanning tree, or over several trees."""
+
+    tree: Annotated[str, one_of(trees.CHOICES, "tree")] = Field(
+        "auto", description="the tree over which sums are relayed: " + ", ".join(trees.CHOICES)
+    )
+    tree_root: int | None = Field(
+        None, ge=0, le=MAX_COUNT, description="root of --tree bfs (default: the node of highest degree)"
+    )
+    tree_slices: Literal["strided", "contiguous"] = Field(
+        "strided", description="how several trees share the numbers of a model"
+    )
+    overlap: bool = Field(False, description="relayed sums travel while the next round is computed")
+    lr_correction: Annotated[
+        Literal["auto", "off"] | Annotated[float, Field(gt=0)],
+        says("must be auto, off, or a number above 0"),
+    ] = Field(
+        "auto",
+        description="factor on --lr for averages of old models, which move more slowly: auto (kappa of the "
+        "tree), off, or a number",
+    )
+
+    def reads(self) -> set[str]:
+        """The options that change the numbers: a root needs a bfs tree, slices need several trees."""
+        unread = set() if self.tree == "bfs" else {"tree_root"}
+        unread |= set() if self.tree in ("two_chains", "double_binary_trees") else {"tree_slices"}
+        return super().reads() - unread
+
+    def choose(self, topology: Topology, seed: int) -> tuple[trees.Tree, ...]:
+        """The trees of a graph.
+
+        Args:
+            topology: the graph.
+            seed: of a random tree.
+
+        Raises:
+            InputError: the graph has no such tree.
+        """
+        return trees.choose(topology, self.tree, self.tree_root, seed)

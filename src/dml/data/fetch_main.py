@@ -1,0 +1,82 @@
+"""Fetching image data sets, as the command line does it."""
+
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+from pydantic import Field, field_validator
+
+from dml import command_line
+from dml.data.catalogue import DATASET_ALIASES, DATASETS, datasets_to_fetch
+from dml.data.config import DataConfig
+from dml.data.data_dir import default_data_dir
+from dml.data.load import load_dataset
+from dml.errors import ArgumentError, InputError
+from dml.section import Positional, Section, UserPath
+
+DESCRIPTION = (
+    "Fetches image data sets where there is a network, and keeps them for runs, which never use one."
+)
+
+KEPT = [name for name, source in DATASETS.items() if source.hub]
+"""The data sets that are fetched; all others come with the project."""
+
+
+class FetchConfig(Section):
+    """Which data sets are fetched, and from where."""
+
+    names: Annotated[tuple[str, ...], Positional("NAME")] = Field(description=", ".join(KEPT))
+    data_dir: UserPath = Field(
+        default_factory=default_data_dir, description="folder of the data sets, or $DML_DATA"
+    )
+    source: UserPath | None = Field(
+        None,
+        description="a local copy instead of the network: parquet files, a folder of images, the hub's cache",
+    )
+
+    @field_validator("names")
+    @classmethod
+    def _known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        # A published name, such as cifar10_vgg, stands for its data set.
+        found = tuple(str(DATASET_ALIASES.get(name, {}).get("dataset", name)) for name in names)
+        for name in found:
+            if name not in DATASETS:
+                raise ArgumentError("NAME", name, "no such data set; there are: " + ", ".join(KEPT))
+        return found
+
+
+def main(argv: Sequence[str]) -> int:
+    """Fetches data sets and prints the paths of their files.
+
+    Args:
+        argv: the words after the program's name.
+
+    Returns:
+        The exit code: 1 if there is no network.
+    """
+    config = command_line.parse_section(FetchConfig, argv, prog="fetch_data.py", description=DESCRIPTION)
+    data_dir, source = config.data_dir, config.source
+    if source is not None and len(config.names) > 1:
+        raise InputError("source", source, "is one data set; name that one alone")
+    from dml.data.fetch import NoNetworkError, fetch_dataset
+
+    for name in config.names:
+        if name not in KEPT:
+            print(f"{name} comes with distributed_ml", file=sys.stderr)
+            continue
+        if source is None and not datasets_to_fetch([name], data_dir):
+            # Loading refuses damaged files.
+            load_dataset(DataConfig(dataset=name, data_dir=data_dir), seed=0)
+            print(f"{name} is there already", file=sys.stderr)
+        else:
+            try:
+                found = fetch_dataset(name, data_dir, source)
+            except NoNetworkError as error:
+                print(f"error: {error}", file=sys.stderr)
+                hint = "without a network: copy the files here, then run fetch_data.py NAME --source PATH"
+                print(hint, file=sys.stderr)
+                return 1
+            train, test = len(found.train_y), len(found.test_y)
+            print(f"{name}: {train} training and {test} test images", file=sys.stderr)
+        print(data_dir / name)
+    return 0

@@ -1,0 +1,36 @@
+"""Whether OOD data and model fit the data set; this can be told once the data set is described."""
+
+from dml.data.config import DataConfig
+from dml.data.dataset import NEXT_TOKEN, DatasetSpec
+from dml.errors import InputError
+from dml.models.registry import MODELS
+
+
+def check_fit(config: DataConfig, model: str, dataset: DatasetSpec) -> None:
+    """Refuses a kind of OOD data or a model that does not fit the data set.
+
+    Args:
+        config: names the data set and the kind of OOD data.
+        model: the name of the model.
+        dataset: the description of the data set.
+
+    Raises:
+        InputError: naming ``ood_kind``, ``ood_class`` or ``model``.
+    """
+    _check_ood(config, dataset)
+    spec = MODELS[model]
+    if not spec.fits(dataset.shape):
+        shape = " x ".join(map(str, dataset.shape)) + (" tokens" if dataset.task == NEXT_TOKEN else "")
+        fitting = ", ".join(name for name, other in MODELS.items() if other.fits(dataset.shape))
+        right = f"takes {spec.takes}, but {config.dataset} has {shape}; models that fit: {fitting or 'none'}"
+        raise InputError("model", model, right)
+
+
+def _check_ood(config: DataConfig, dataset: DatasetSpec) -> None:
+    kind, name = config.ood_kind, config.dataset
+    if dataset.task == NEXT_TOKEN and kind != "trigger":
+        raise InputError("ood_kind", kind, f"needs images; for {name} only trigger is possible")
+    if kind == "rotated" and (len(dataset.shape) != 3 or dataset.shape[1] != dataset.shape[2]):
+        raise InputError("ood_kind", kind, f"needs square images, and those of {name} are not")
+    if kind == "heldout_class" and config.ood_class >= dataset.labels:
+        raise InputError("ood_class", config.ood_class, f"{name} has the classes 0 to {dataset.labels - 1}")

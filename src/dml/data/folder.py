@@ -1,0 +1,116 @@
+"""A folder of images as a data set. It is converted once, into ``<data_dir>/folders/<its name>-<digest>/``.
+
+The digest is of the names, sizes and times of its files: a folder that has changed is converted again.
+"""
+
+import hashlib
+import json
+import logging
+import tempfile
+from functools import lru_cache, partial
+from pathlib import Path
+
+from dml.data.dataset import Dataset, DatasetSpec, Scale
+from dml.data.images import KeptImages, is_kept, write_images
+from dml.data.source import DataSource
+from dml.errors import InputError
+from dml.section import Section
+
+_log = logging.getLogger(__name__)
+
+Stamp = tuple[str, int, int]
+"""Path below the folder, size and time of modification of a file."""
+
+_UNIT: Scale = ((0.0,), (1.0,))
+
+
+def folder_source(name: str) -> DataSource[Section]:
+    """A folder of images as a data set.
+
+    Its ``describe`` and ``load`` convert the folder if that has not been done, and raise InputError if the
+    folder cannot be used or the converted form cannot be written.
+
+    Args:
+        name: the path of the folder, as the user gave it.
+    """
+    return DataSource(
+        describe=partial(_describe, name),
+        load=partial(_load, name),
+        options=Section,
+        defaults={"model": "mlp", "optimizer": "sgd", "lr": 0.01, "batch_size": 64, "epochs": 5},
+        scale=_UNIT,
+        augmented_scale=_UNIT,
+    )
+
+
+def _describe(name: str, options: Section, data_dir: Path) -> DatasetSpec:
+    meta = _converted(name, data_dir).meta()
+    return DatasetSpec(meta.shape, len(meta.classes), meta.sizes, fingerprint=meta.fingerprint)
+
+
+def _load(name: str, options: Section, data_dir: Path, seed: int) -> Dataset:
+    return _converted(name, data_dir).load()
+
+
+def _converted(name: str, data_dir: Path) -> KeptImages:
+    path = Path(name).expanduser().absolute()
+    return KeptImages(_convert(path, name, data_dir.absolute(), _state(path, name)), name, "call again")
+
+
+def _state(path: Path, name: str) -> tuple[Stamp, ...]:
+    """The stamps of all that lies near the top of a folder: cheap, and different when it has changed."""
+    if not path.is_dir():
+        if path.exists():
+            raise InputError("dataset", name, "is a file; give the folder that holds it")
+        raise InputError(
+            "dataset", name, "no such folder; give a folder of images, or the name of a data set"
+        )
+    near = [path, *path.glob("*"), *path.glob("*/*")]
+    return tuple(sorted(_stamp(p, path, name) for p in near if not p.name.startswith(".")))
+
+
+def _stamp(path: Path, root: Path, name: str) -> Stamp:
+    try:
+        # A dangling link is stamped itself: it does harm only in the place of an image.
+        found = path.stat() if path.exists() else path.lstat()
+    except OSError as error:
+        raise _unreadable(name, path, error) from None
+    return str(path.relative_to(root)), found.st_size if path.is_file() else 0, found.st_mtime_ns
+
+
+@lru_cache(maxsize=16)
+def _convert(path: Path, name: str, data_dir: Path, state: tuple[Stamp, ...]) -> Path:
+    """Where the converted form of a folder in this state is kept; it is made if it is not there."""
+    files = [p for p in path.rglob("*") if p.is_file() and not p.name.startswith(".")]
+    digest = hashlib.sha256(json.dumps([str(path), sorted(_stamp(p, path, name) for p in files)]).encode())
+    target = data_dir / "folders" / f"{path.name}-{digest.hexdigest()[:12]}"
+    if is_kept(target):
+        return target
+    # PIL and the reader of tables are only needed here.
+    from dml.data.decode import Origin
+    from dml.data.image_files import read_image_folder
+
+    _log.info(f"{name}: converting its images, once, into {target}")
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+        scratch = tempfile.TemporaryDirectory(prefix=".convert-", dir=data_dir)
+    except OSError as error:
+        raise _unwritable(data_dir, error) from None
+    with scratch:
+        try:
+            images = read_image_folder(path, Origin("dataset", name), scratch=Path(scratch.name))
+        except OSError as error:
+            raise _unreadable(name, path, error) from None
+    try:
+        write_images(target, images, str(path))
+    except OSError as error:
+        raise _unwritable(data_dir, error) from None
+    return target
+
+
+def _unreadable(name: str, path: Path, error: OSError) -> InputError:
+    return InputError("dataset", name, f"{error.filename or path} cannot be read ({error.strerror or error})")
+
+
+def _unwritable(data_dir: Path, error: OSError) -> InputError:
+    return InputError("data_dir", data_dir, f"cannot be written ({error.strerror or error})")

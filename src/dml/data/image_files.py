@@ -1,0 +1,95 @@
+"""The forms in which people share image data sets: tables of images, and folders of classes."""
+
+from pathlib import Path
+
+import numpy as np
+
+from dml.data.decode import Origin, decode_images
+from dml.data.image_tables import SPLITS, read_tables
+from dml.data.images import Images
+from dml.data.source import HubImages
+
+ENDINGS = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".pgm", ".ppm"}
+
+
+def read_image_folder(
+    path: Path, origin: Origin, *, hub: HubImages | None = None, scratch: Path | None = None
+) -> Images:
+    """The images of a folder: parquet or arrow files, or ``train/<class>/`` and ``test/<class>/``.
+
+    Args:
+        path: the folder.
+        origin: what named it.
+        hub: the columns, if they are known.
+        scratch: folder for intermediate files.
+
+    Raises:
+        InputError: there are no such files, they are damaged, or they hold no images with integer labels.
+        OSError: a folder cannot be listed.
+    """
+    # A folder of parquet files may have a picture beside them; folders of classes have no parquet files.
+    for ending in ("parquet", "arrow"):
+        files = [p for p in path.rglob(f"*.{ending}") if not p.name.startswith(".")]
+        splits = {s: _files_of_split(files, path, s) for s in SPLITS}
+        if any(splits.values()):
+            _check_both(splits, path, f"{{}}*.{ending}", origin)
+            return read_tables(splits, ending, path, origin, hub, scratch)
+    folders = {s: sorted(p for p in path.glob(f"{s}/*") if _is_class_folder(p)) for s in SPLITS}
+    if any(folders.values()):
+        _check_both(folders, path, "{}/<class>/ with images", origin)
+        return _read_class_folders(folders, origin)
+    wanted = "train*.parquet and test*.parquet, nor images in train/<class>/ and test/<class>/"
+    raise origin.error(f"{path} holds neither {wanted}")
+
+
+def _files_of_split(files: list[Path], root: Path, split: str) -> list[Path]:
+    """``train-00000-of-00001.parquet``, ``train/0.parquet`` and ``mnist-train.arrow`` belong to ``train``."""
+    return sorted(
+        p
+        for p in files
+        if p.name.startswith(split) or f"-{split}" in p.name or (p.parent != root and p.parent.name == split)
+    )
+
+
+def _is_class_folder(path: Path) -> bool:
+    return path.is_dir() and not path.name.startswith(".")
+
+
+def _check_both(splits: dict[str, list[Path]], path: Path, pattern: str, origin: Origin) -> None:
+    for split, files in splits.items():
+        if not files:
+            kind = "test" if split == "test" else "training"
+            raise origin.error(f"has no {kind} split: {path} lacks {pattern.format(split)}")
+
+
+def _read_class_folders(folders: dict[str, list[Path]], origin: Origin) -> Images:
+    """One folder per class; the labels number the names of the folders in their order."""
+    classes = sorted({p.name for paths in folders.values() for p in paths})
+    if len(classes) < 2:
+        raise origin.error("all labels are the same; there must be two classes or more")
+    index = {c: k for k, c in enumerate(classes)}
+    x, y = {}, {}
+    shape: tuple[int, ...] | None = None
+    for split, paths in folders.items():
+        files = [
+            (file, index[folder.name])
+            for folder in sorted(paths, key=lambda p: p.name)
+            for file in sorted(folder.iterdir())
+            if file.suffix.lower() in ENDINGS and not file.name.startswith(".")
+        ]
+        if not files:
+            raise origin.error(f"no image in {split}/<class>/ ({', '.join(sorted(ENDINGS))})")
+        encoded = ((str(file), _bytes_of(file, origin)) for file, _ in files)
+        x[split] = decode_images(encoded, len(files), shape, origin)
+        shape = x[split].shape[1:]
+        y[split] = np.array([label for _, label in files], np.int64)
+    return Images(x["train"], y["train"], x["test"], y["test"], tuple(classes))
+
+
+def _bytes_of(file: Path, origin: Origin) -> bytes:
+    if file.is_dir():
+        raise origin.error(f"{file} is a folder, not an image")
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise origin.error(f"{file} cannot be read ({error.strerror})") from None

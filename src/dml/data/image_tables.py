@@ -1,0 +1,195 @@
+"""Tables of images: parquet and arrow files, with a column of encoded images and one of labels.
+
+Hugging Face ``datasets`` reads the tables; the images in them are decoded here, so that a damaged one can be
+named. The library takes a second to import, so this is done when it is used.
+"""
+
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dml.data.decode import Origin, decode_images, quiet
+from dml.data.images import Images
+from dml.data.source import HubImages
+from dml.errors import InputError
+
+if TYPE_CHECKING:
+    import datasets
+
+LABEL_COLUMNS = ("label", "fine_label", "labels", "class", "target", "y")
+SPLITS = ("train", "test")
+
+
+def read_tables(
+    splits: dict[str, list[Path]],
+    ending: str,
+    path: Path,
+    origin: Origin,
+    hub: HubImages | None,
+    scratch: Path | None,
+) -> Images:
+    """The images and labels of files.
+
+    Args:
+        splits: the files of ``train`` and ``test``.
+        ending: parquet or arrow.
+        path: the folder that holds them.
+        origin: what named it.
+        hub: the columns, if they are known.
+        scratch: folder for intermediate files.
+
+    Raises:
+        InputError: they are damaged, or hold no images with integer labels.
+    """
+    library = datasets_library(offline=True)
+    with tempfile.TemporaryDirectory(prefix=".convert-", dir=scratch) as cache, quiet():
+        tables = {}
+        for split, files in splits.items():
+            try:
+                if ending == "parquet":
+                    tables[split] = library.Dataset.from_parquet([str(p) for p in files], cache_dir=cache)
+                else:
+                    tables[split] = library.concatenate_datasets(
+                        [library.Dataset.from_file(str(p)) for p in files]
+                    )
+            except Exception as error:
+                # The errors of pyarrow, which datasets wraps in some of its own.
+                why = (str(error.__cause__ or error).splitlines() or [type(error).__name__])[0]
+                damaged = ", ".join(p.name for p in files)
+                raise origin.error(f"{damaged} in {path} cannot be read ({why})") from None
+        return images_of_tables(tables, origin, hub)
+
+
+def images_of_tables(
+    tables: Mapping[str, "datasets.Dataset"], origin: Origin, hub: HubImages | None = None
+) -> Images:
+    """The images and labels of two tables.
+
+    Args:
+        tables: of the splits ``train`` and ``test``, each with a column of images and one of labels.
+        origin: what led to them.
+        hub: the columns, if they are known.
+
+    Raises:
+        InputError: they hold no images with integer labels, or an image is damaged.
+    """
+    x, y, names = {}, {}, None
+    shape: tuple[int, ...] | None = None
+    for split in SPLITS:
+        table = tables[split]
+        if len(table) == 0:
+            raise origin.error(f"its {split} split is empty")
+        known = hub if hub and {hub.image, hub.label} <= set(table.column_names) else None
+        image_column = known.image if known else _image_column(table, origin)
+        label_column = known.label if known else _label_column(table, origin)
+        y[split] = _labels(table, label_column, split, origin)
+        names = names or getattr(table.features[label_column], "names", None)
+        x[split] = decode_images(_encoded(table, image_column, split, origin), len(table), shape, origin)
+        shape = x[split].shape[1:]
+    count = len(names) if names else max(int(y[split].max()) for split in SPLITS) + 1
+    # Before any name is made up: a label may be a number of any size.
+    _check_labels(y, count, bool(names), origin)
+    classes = tuple(map(str, names or range(count)))
+    return Images(x["train"], y["train"], x["test"], y["test"], classes)
+
+
+def datasets_library(*, offline: bool) -> Any:
+    """The ``datasets`` package.
+
+    Args:
+        offline: keep it from using the network and from showing progress bars.
+
+    Raises:
+        InputError: it is not installed.
+    """
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    if offline:
+        os.environ["HF_HUB_OFFLINE"] = os.environ["HF_DATASETS_OFFLINE"] = "1"
+    try:
+        import datasets
+    except ImportError as error:
+        right = f"image data sets need the packages of requirements-hpc.txt ({error})"
+        raise InputError("dataset", None, right) from None
+    if offline:
+        datasets.disable_progress_bars()
+    return datasets
+
+
+def _image_column(table: "datasets.Dataset", origin: Origin) -> str:
+    for column, feature in table.features.items():
+        if type(feature).__name__ == "Image" or _dtype(feature) in ("binary", "large_binary"):
+            return str(column)
+        if isinstance(feature, dict) and "bytes" in feature:
+            return str(column)
+    raise origin.error(f"no column holds the bytes of images (the columns are {_columns(table)})")
+
+
+def _label_column(table: "datasets.Dataset", origin: Origin) -> str:
+    for column in LABEL_COLUMNS:
+        if column in table.column_names:
+            return column
+    wanted = ", ".join(LABEL_COLUMNS)
+    raise origin.error(
+        f"no column holds labels: none of {wanted} is there (the columns are {_columns(table)})"
+    )
+
+
+def _columns(table: "datasets.Dataset") -> str:
+    return ", ".join(table.column_names)
+
+
+def _dtype(feature: object) -> str:
+    return str(getattr(feature, "dtype", ""))
+
+
+def _labels(table: "datasets.Dataset", column: str, split: str, origin: Origin) -> NDArray[np.int64]:
+    kind = _dtype(table.features[column])
+    values = table.data.column(column)
+    # If one of them is null, a column of integers has often become one of floats.
+    missing = sum(chunk.is_null(nan_is_null=True).true_count for chunk in values.chunks)
+    words = f"{missing} label{'s' if missing > 1 else ''} of {split} {'are' if missing > 1 else 'is'} missing"
+    if not kind.startswith(("int", "uint")):
+        example = next((value.as_py() for value in values if value.is_valid), None)
+        right = f"the column {column} of {split} must hold integers from 0, not {kind} ({example!r})"
+        raise origin.error(f"{right}; {words}" if missing else right)
+    if missing:
+        raise origin.error(words)
+    labels: NDArray[np.int64] = np.asarray(table.with_format("numpy")[column][:], np.int64)
+    return labels
+
+
+def _check_labels(y: dict[str, NDArray[np.int64]], classes: int, named: bool, origin: Origin) -> None:
+    there = np.unique(np.concatenate(list(y.values())))
+    if there[0] < 0 or there[-1] >= classes:
+        wrong = there[0] if there[0] < 0 else there[-1]
+        raise origin.error(f"a label is {wrong}; labels must be 0 to {classes - 1}")
+    if not named and len(there) < classes:
+        # Numbers with gaps are not classes, but years or identifiers, say.
+        gap = int(np.setdiff1d(np.arange(min(classes, len(there) + 1)), there)[0])
+        raise origin.error(f"labels go up to {there[-1]}, but none is {gap}; they must be 0, 1, 2, ...")
+    if classes < 2:
+        raise origin.error("all labels are the same; there must be two classes or more")
+
+
+def _encoded(
+    table: "datasets.Dataset", column: str, split: str, origin: Origin
+) -> Iterator[tuple[str, bytes]]:
+    """What errors call each image, and its bytes."""
+    from datasets import Image
+
+    if type(table.features[column]).__name__ == "Image":
+        table = table.cast_column(column, Image(decode=False))
+    row = 0
+    for batch in table.select_columns(column).iter(batch_size=1000):
+        for value in batch[column]:
+            where = f"image {row} of {split}"
+            data = value.get("bytes") if isinstance(value, dict) else value
+            if not isinstance(data, bytes):
+                raise origin.error(f"{where} has no bytes")
+            yield where, data
+            row += 1

@@ -1,0 +1,139 @@
+"""What graphs let algorithms do, as the command line prints it."""
+
+import json
+import textwrap
+from collections.abc import Sequence
+from typing import Annotated, Any, Self
+
+from pydantic import Field, model_validator
+
+from dml import command_line
+from dml.errors import InputError
+from dml.messages import count
+from dml.section import MAX_COUNT, Positional, Section, one_of
+from dml.topology import read, trees
+
+DESCRIPTION = (
+    "What graphs let algorithms do: how fast they mix, the delays of relays, which algorithms run; and where "
+    "knowledge spreads, without training."
+)
+WIDTH = 80
+
+
+class DescribeConfig(Section):
+    """Which graphs are described, and for which algorithms and strategies."""
+
+    graphs: Annotated[tuple[str, ...], Positional("FILE|GENERATOR")] = Field(
+        description="files, or generators such as barabasi_albert:n=33,m=2"
+    )
+    as_json: bool = Field(False, alias="json", description="print JSON instead of tables")
+    edge_weight: float | None = Field(
+        None, description="weight of every edge, instead of Metropolis-Hastings weights"
+    )
+    tree: Annotated[str, one_of(trees.CHOICES, "tree")] = Field(
+        "auto", description="the tree over which RelaySGD runs: " + ", ".join(trees.CHOICES)
+    )
+    tree_root: int | None = Field(None, ge=0, le=MAX_COUNT, description="root of --tree bfs")
+    overlap: bool = Field(False, description="relays take the messages of the round before")
+    decay: tuple[float, ...] = Field(
+        (0.0, 0.5, 0.9, 0.99), description="g of the effective number of neighbours"
+    )
+    source: tuple[int, ...] = Field(
+        (), description="nodes, such as those with OOD data, whose models are followed through the averaging"
+    )
+    strategies: tuple[str, ...] = Field(
+        ("unweighted",), description="aggregation strategies under which they are followed"
+    )
+    softmax_coeff: float | None = Field(
+        None, description="s of the softmax of these strategies; without it scores are divided by their sum"
+    )
+    rounds: int = Field(10, ge=1, le=MAX_COUNT, description="rounds for which they are followed")
+    seed: int = Field(
+        0, ge=0, lt=2**32, description="seed of generators that name none, and of random trees and strategies"
+    )
+
+    @model_validator(mode="after")
+    def _every_flag_is_read(self) -> Self:
+        unread = {"tree_root": "tree bfs"} if self.tree != "bfs" else {}
+        unread |= {} if self.source else dict.fromkeys(("strategies", "softmax_coeff", "rounds"), "source")
+        for flag, switch in unread.items():
+            if flag in self.model_fields_set:
+                right = f"nothing reads it: add --{switch}, or leave it out"
+                raise InputError(flag, getattr(self, flag), right)
+        return self
+
+
+def main(argv: Sequence[str]) -> int:
+    """Describes graphs.
+
+    Args:
+        argv: the words after the program's name.
+    """
+    config = command_line.parse_section(
+        DescribeConfig, argv, prog="describe_topology.py", description=DESCRIPTION
+    )
+    found = facts(config)
+    print(json.dumps(found, indent=1) if config.as_json else "\n\n".join(map(_text, found)))
+    return 0
+
+
+def facts(config: DescribeConfig) -> list[dict[str, Any]]:
+    """The facts about each graph (see :func:`dml.theory.facts`), as JSON values.
+
+    ``forecast`` holds the shares of :func:`dml.theory.propagation` by strategy, if nodes are followed.
+
+    Raises:
+        InputError: a graph, an edge weight, a node or a strategy that cannot be right.
+    """
+    from dml import theory
+
+    given = {name: getattr(config, name) for name in ("edge_weight", "tree", "tree_root", "overlap")}
+    topologies = [read(text, config.seed) for text in config.graphs]
+    found = [theory.facts(topology, given, config.seed, config.decay) for topology in topologies]
+    for topology, entry in zip(topologies, found, strict=True):
+        for name in config.strategies if config.source else ():
+            strategy = theory.strategy_named(name, config.softmax_coeff)
+            C = theory.of_strategy(topology, strategy, seed=config.seed)
+            share = theory.propagation(C, config.source, topology.n, config.rounds)
+            entry.setdefault("forecast", {})[name] = share.tolist()
+    return found
+
+
+def _text(entry: dict[str, Any]) -> str:
+    """The facts about one graph, one per line, in at most 80 columns."""
+    lines = _graph_lines(entry)
+    lines["runs"] = ", ".join(name for name, why in entry["refused"].items() if why is None)
+    for name, why in entry["refused"].items():
+        if why is not None:
+            lines[f"not {name}"] = why.removeprefix(f"algorithm {name}: ")
+    for name, shares in entry.get("forecast", {}).items():
+        held = ", ".join(f"{node}:\xa0{share:.3f}" for node, share in enumerate(shares[-1]))
+        mean = sum(shares[-1]) / len(shares[-1])
+        after = f"after {count(len(shares) - 1, 'round')}"
+        lines[name] = f"{after} each node holds this share of the sources' models (mean {mean:.3f}): {held}"
+    width = max(map(len, lines))
+    text = textwrap.wrap(entry["topology"], WIDTH)
+    for name, value in lines.items():
+        text += textwrap.wrap(
+            f"  {name:<{width}}  {value}", WIDTH, subsequent_indent=" " * (width + 4), break_on_hyphens=False
+        )
+    return "\n".join(text).replace("\xa0", " ")
+
+
+def _graph_lines(entry: dict[str, Any]) -> dict[str, str]:
+    """The numbers of one graph, as text by their names. No line ends at a non-breaking space, \\xa0."""
+    floor = entry["dpsgd_floor"]
+    neighbours = [
+        f"{number:.3g} (g = {g})".replace(" ", "\xa0") for g, number in entry["effective_neighbours"].items()
+    ]
+    lines = {
+        "nodes, edges": f"{entry['n']}, {entry['m']}",
+        "spectral gap": f"{entry['spectral_gap']:.4g}",
+        "least eigenvalue": f"{entry['lambda_min']:.4g}",
+        "effective neighbours": ", ".join(neighbours),
+        "D-PSGD's floor": "none: not connected" if floor is None else f"{floor:.4g} lr^2 zeta^2",
+        "tree": entry["tree"] or "none",
+    }
+    if entry["tree"]:
+        lines["kappa, max delay"] = f"{entry['kappa']:.4g}, {count(entry['max_delay'], 'round')}"
+    return lines

@@ -1,0 +1,83 @@
+"""What an exchange is: the verbs by which a rule learns about other nodes, whoever implements them.
+
+There is one implementation for nodes whose vectors are rows of one matrix, :class:`dml.exchange.in_memory
+.InMemory`. Another one, whose nodes are processes, holds one row each; a rule cannot tell the difference.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from dml.exchange.gather import Received
+from dml.exchange.push import Push
+from dml.exchange.send import Channel
+from dml.exchange.total import AllToAll, Server
+from dml.exchange.traffic import Traffic
+from dml.topology import Topology
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
+
+
+class Averages(Protocol):
+    """Y <- W Y, ready to be taken in each round; see :class:`dml.exchange.average.Average`."""
+
+    def __call__(self, Y: Tensor, t: int, listeners: NDArray[np.bool_] | None = None) -> None:
+        """Takes the average of round t in place."""
+
+    def chunks(self, t: int, listeners: NDArray[np.bool_] | None = None) -> Iterator[slice]:
+        """Starts round t: the chunks of columns, each of which is written to ``space`` and then ``mixed``."""
+
+    def space(self, part: slice) -> Tensor:
+        """Where a chunk of Y is to be written."""
+
+    def mixed(self, part: slice) -> Tensor:
+        """The average of what the space holds."""
+
+    def memory(self) -> dict[str, Tensor]:
+        """What is remembered from round to round, by name."""
+
+
+class Exchange(Protocol):
+    """The verbs of :class:`dml.exchange.in_memory.InMemory`, which describes their arguments.
+
+    Attributes:
+        topology: the whole graph.
+        like: a matrix with the shape, type and device of the models that live here, [rows, P].
+        headers: scalars that come with the models, by name, [n] each.
+    """
+
+    topology: Topology
+    like: Tensor
+    headers: dict[str, NDArray[np.float64]]
+
+    def average(
+        self,
+        W: "csr_array | Callable[[int, NDArray[np.bool_]], csr_array]",
+        loss_rule: str,
+        offset: int | None = None,
+    ) -> Averages:
+        """Y <- W Y over the links."""
+
+    def gather(
+        self, Y: Tensor, t: int, listeners: NDArray[np.bool_] | None = None, *, counted: bool = False
+    ) -> Received:
+        """Each node gets its neighbours' vectors, by ascending number."""
+
+    def send(self, edges: NDArray[np.int64]) -> Channel:
+        """A vector of its own over each direction of some edges."""
+
+    def push(self, loss_rule: str) -> Push:
+        """Equal shares of each node's vector to itself and to its receivers, which add them up."""
+
+    def total(self, loss_rule: str) -> AllToAll:
+        """The mean over all nodes, whatever the edges are."""
+
+    def server(self) -> Server:
+        """A server that is no node."""
+
+    def take_traffic(self) -> Traffic:
+        """The bytes that were sent since they were last taken."""

@@ -1,0 +1,95 @@
+"""The verb ``gather``: each node gets its neighbours' vectors, by ascending number, in column chunks."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from dml.exchange.links import Links
+from dml.exchange.sums import chunk
+
+if TYPE_CHECKING:
+    from dml.exchange.in_memory import Outgoing
+
+
+@dataclass(frozen=True)
+class Neighbourhoods:
+    """Nodes that have the same number of vectors, their own included.
+
+    Args:
+        nodes: [g].
+        rows: of :meth:`Received.table`, by ascending number of the node that they came from, [g, d].
+        own: the place of the node's own vector among them, [g].
+    """
+
+    nodes: NDArray[np.int64]
+    rows: NDArray[np.int64]
+    own: NDArray[np.int64]
+
+
+class Received:
+    """What the nodes have in one round: their own vectors, and the messages that arrived.
+
+    Args:
+        Y: the nodes' vectors, [n, P].
+        links: over which messages went.
+        arrived: on which of them they arrived, [k].
+        outgoing: what a sender makes of its vector for each receiver; None if it sends the vector itself.
+        t: the round.
+
+    Attributes:
+        receiver, sender: the messages that arrived, by receiver and then by sender, [q].
+        row: the row of :meth:`table` that holds each of them, [q]; a node's own vector is the row of its
+            number.
+    """
+
+    def __init__(
+        self, Y: Tensor, links: Links, arrived: NDArray[np.bool_], outgoing: "Outgoing | None", t: int
+    ) -> None:
+        order = np.flatnonzero(arrived)
+        order = order[np.lexsort((links.sender[order], links.receiver[order]))]
+        self.receiver, self.sender = links.receiver[order], links.sender[order]
+        self.row = self.sender if outgoing is None else len(Y) + np.arange(len(order))
+        self._Y, self._outgoing, self._t = Y, outgoing, t
+
+    def chunks(self) -> Iterator[slice]:
+        """Chunks of columns such that the neighbourhoods of all nodes fit into a cache."""
+        width = self._Y.shape[1]
+        step = chunk(len(self._Y) + len(self.row), width, self._Y)
+        for start in range(0, width, step):
+            yield slice(start, min(start + step, width))
+
+    def table(self, columns: slice) -> Tensor:
+        """Some columns of all vectors: first the nodes' own, then the messages that differ from them."""
+        own = self._Y[:, columns]
+        if self._outgoing is None:
+            return own
+        vectors = own[torch.from_numpy(self.sender)]
+        return torch.cat([own, self._outgoing(vectors, self.sender, self.receiver, columns, self._t)])
+
+    def neighbourhoods(self, nodes: NDArray[np.bool_] | None = None) -> list[Neighbourhoods]:
+        """The nodes in groups that have equally many vectors.
+
+        Args:
+            nodes: which, [n]; by default all.
+        """
+        n = len(self._Y)
+        to = np.concatenate([np.arange(n), self.receiver])
+        of = np.concatenate([np.arange(n), self.sender])
+        row = np.concatenate([np.arange(n), self.row])
+        order = np.lexsort((of, to))
+        of, row = of[order], row[order]
+        sizes = 1 + np.bincount(self.receiver, minlength=n)
+        starts = np.cumsum(sizes) - sizes
+        groups = []
+        for size in np.unique(sizes):
+            members = np.flatnonzero((sizes == size) & (True if nodes is None else nodes))
+            places = starts[members][:, None] + np.arange(size)
+            own = np.argmax(of[places] == members[:, None], axis=1)
+            if len(members):
+                groups.append(Neighbourhoods(members, row[places], own))
+        return groups

@@ -1,0 +1,133 @@
+"""The exchange of nodes that live in one process: their vectors are the rows of one matrix."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from dml.exchange import traffic
+from dml.exchange.average import Average, Weights
+from dml.exchange.gather import Received
+from dml.exchange.links import Links, Present, from_offsets, over_edges
+from dml.exchange.push import Push
+from dml.exchange.send import Channel
+from dml.exchange.total import AllToAll, Server
+from dml.exchange.traffic import Traffic
+from dml.topology import Topology
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
+
+Outgoing = Callable[[Tensor, NDArray[np.int64], NDArray[np.int64], slice, int], Tensor]
+"""(vectors of the senders [k, columns], sender [k], receiver [k], which columns, round) -> the messages that
+they send, [k, columns]. Whoever replaces it decides per link what a node sends."""
+
+
+class InMemory:
+    """What the rules of synchronous algorithms use of other nodes, and its bytes.
+
+    Four verbs: ``average`` (Y <- W Y), ``gather`` (each node gets its neighbours' vectors), ``send`` (a
+        vector
+    of its own over each link) and ``total`` (the mean over all nodes); ``push`` adds up shares that are sent.
+    A rule learns nothing about other nodes in any other way, but for the headers.
+
+    Args:
+        topology: the graph.
+        like: a matrix with the shape, type and device of the models, [n, P].
+        seed: the experiment's seed; a key of what is lost.
+        drop: the probability that a message is lost, besides what its edge's weight says.
+        links: over which messages go; by default both directions of every edge.
+        present: which of the default links there are in each round; by default all, always.
+        outgoing: what a node sends to a neighbour instead of its vector; by default the vector itself.
+
+    Attributes:
+        headers: scalars that come with the models, by name, [n] each: ``samples``, ``steps``, ``loss``.
+    """
+
+    def __init__(
+        self,
+        topology: Topology,
+        like: Tensor,
+        *,
+        seed: int = 0,
+        drop: float = 0.0,
+        links: Links | None = None,
+        present: Present | None = None,
+        outgoing: Outgoing | None = None,
+    ) -> None:
+        self.topology, self.like, self.seed, self.drop = topology, like, seed, drop
+        self.links = over_edges(topology, drop, seed, present=present) if links is None else links
+        self.outgoing = outgoing
+        self.headers: dict[str, NDArray[np.float64]] = {}
+        self._sent: Traffic | None = None
+
+    def average(self, W: "csr_array | Weights", loss_rule: str, offset: int | None = None) -> Average:
+        """Y <- W Y over the links.
+
+        Args:
+            W: row-stochastic, [n, n], with entries on the diagonal and on the links alone; or W of each
+                round.
+            loss_rule: what a lost message counts as, one of ``average.LOSS_RULES``.
+            offset: node i hears only node (i - offset) mod n, whatever the links are.
+
+        Raises:
+            ValueError: W has entries that no link carries.
+        """
+        links = self.links
+        if offset is not None:
+            links = from_offsets(self.topology, [offset], self.drop, self.seed)
+        return Average(self, links, W, loss_rule)
+
+    def gather(
+        self, Y: Tensor, t: int, listeners: NDArray[np.bool_] | None = None, *, counted: bool = False
+    ) -> Received:
+        """The vectors that each node gets from its neighbours, by ascending number.
+
+        Args:
+            Y: the nodes' vectors, [n, P].
+            t: the round; a key of what is lost.
+            listeners: the nodes to which vectors are sent, [n]; by default all.
+            counted: these messages have been counted in this round already.
+        """
+        if not counted:
+            self.count(self.links.traffic(Y.shape[1], t, listeners))
+        return Received(Y, self.links, self.links.arrived(t), self.outgoing, t)
+
+    def send(self, edges: NDArray[np.int64]) -> Channel:
+        """A channel over both directions of some edges.
+
+        Args:
+            edges: rows of ``topology.edges``.
+        """
+        return Channel(self, over_edges(self.topology, self.drop, self.seed, edges))
+
+    def push(self, loss_rule: str) -> Push:
+        """Equal shares of each node's vector to itself and to its receivers.
+
+        Args:
+            loss_rule: what becomes of a lost share, one of ``push.LOSS_RULES``.
+        """
+        return Push(self, self.links, loss_rule)
+
+    def total(self, loss_rule: str) -> AllToAll:
+        """The mean over all nodes, each of which sends its vector to all others.
+
+        Args:
+            loss_rule: what a lost message counts as, one of ``average.LOSS_RULES``.
+        """
+        return AllToAll(self, loss_rule)
+
+    def server(self) -> Server:
+        """A server that is no node."""
+        return Server(self)
+
+    def count(self, sent: Traffic) -> None:
+        """Adds bytes that were sent."""
+        self._sent = sent if self._sent is None else self._sent + sent
+
+    def take_traffic(self) -> Traffic:
+        """The bytes that were sent since they were last taken."""
+        sent, self._sent = self._sent, None
+        return traffic.none(self.topology.n, self.topology.m) if sent is None else sent

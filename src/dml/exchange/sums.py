@@ -1,0 +1,138 @@
+"""Weighted sums over some rows of a table of vectors: the one product that all averages are made of.
+
+On a CPU, with few entries per sum, torch's embedding bag adds up the entries alone: the rows of its table are
+pieces of vectors, its bags the pieces of the sums, so that a piece of all vectors stays in the cache.
+Otherwise a dense product is taken.
+"""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+CARD_BYTES = 256 << 20
+"""Size of a chunk of columns on an accelerator, where each chunk costs a few calls and one wait."""
+
+CACHE_BYTES = 1 << 20
+"""Size of a chunk of columns on a CPU: a core's own cache, and small enough for malloc to keep it at hand."""
+
+PIECE = 256
+"""Columns that are added up at a time: those of 33 models take 33 kB."""
+
+LEAST_PIECE = 64
+"""The same for thousands of models."""
+
+MOST_ENTRIES = 48
+"""Mean entries per sum up to which adding them up is faster than a dense product: 33 are, 256 are not."""
+
+LEAST_PRODUCTS = 20_000_000
+"""Below this number of products of a dense [n, n] [n, P], setting up the bags costs more than they save."""
+
+
+def _piece(rows: int, width: int, like: Tensor) -> int:
+    in_cache = CACHE_BYTES // (like.element_size() * max(1, rows))
+    return max(1, min(PIECE, max(LEAST_PIECE, in_cache // LEAST_PIECE * LEAST_PIECE), width))
+
+
+def chunk(rows: int, width: int, like: Tensor, caches: int = 1) -> int:
+    """The number of columns of a matrix to take at a time.
+
+    Args:
+        rows: of the matrix.
+        width: of the matrix.
+        like: a tensor of its type, on its device.
+        caches: how many cores' caches the chunk may fill.
+    """
+    piece = _piece(rows, width, like)
+    size = caches * CACHE_BYTES if like.device.type == "cpu" else CARD_BYTES
+    return min(max(1, size // (like.element_size() * max(1, rows) * piece)) * piece, max(1, width))
+
+
+def table(rows: int, width: int, like: Tensor) -> Tensor:
+    """Zeros for ``rows`` vectors of ``width`` numbers, each padded to whole pieces."""
+    piece = _piece(rows, width, like)
+    # An odd number of pieces: at a distance of a power of two, rows would drive each other out of the cache.
+    return like.new_zeros(rows, (-(-width // piece) | 1) * piece)
+
+
+def too_dense(entries: int, sums: int, rows: int, width: int) -> bool:
+    """Whether a dense product [sums, rows] [rows, width] is as fast as adding up the entries."""
+    return entries > MOST_ENTRIES * sums or sums * rows * width < LEAST_PRODUCTS
+
+
+class Sums:
+    """Weighted sums of some rows of a table.
+
+    A row that is not finite reaches the sums that add it up, and no others.
+
+    Args:
+        to: the sum that each entry belongs to, [e].
+        row: the row of the table that the entry adds, [e].
+        weights: of the entries, [e]; None stands for 1. They are rounded to the table's type.
+        n: the number of sums.
+        source: the table, made by :func:`table`; it is read again in each call.
+        width: how many numbers of its vectors are in use.
+        dense: take a dense product on a CPU, too.
+    """
+
+    def __init__(
+        self,
+        to: NDArray[np.integer],
+        row: NDArray[np.integer],
+        weights: NDArray[np.float64] | None,
+        n: int,
+        source: Tensor,
+        width: int,
+        dense: bool = False,
+    ) -> None:
+        self._n, self._source, self._piece = n, source, _piece(len(source), width, source)
+        self._to, self._row, self._weights = to, row, None
+        if weights is not None:
+            rounded = torch.from_numpy(weights).to(source.dtype).numpy()
+            # An entry of 0 would carry what is not finite to a node that does not read it.
+            self._to, self._row, self._weights = to[rounded != 0], row[rounded != 0], rounded[rounded != 0]
+        self._bags: dict[int, tuple[Tensor, Tensor, Tensor | None]] = {}
+        self._dense: Tensor | None = None
+        if dense or source.device.type != "cpu":
+            matrix = np.zeros((n, len(source)))
+            np.add.at(matrix, (self._to, self._row), 1.0 if self._weights is None else self._weights)
+            self._dense = torch.from_numpy(matrix).to(source)
+
+    def __call__(self, columns: int, start: int = 0) -> Tensor:
+        """The sums of some columns, [n, columns], in a new matrix.
+
+        Args:
+            columns: how many.
+            start: the first one, a multiple of :func:`chunk`.
+        """
+        if self._dense is not None:
+            return self._product(self._dense, self._source[:, start : start + columns])
+        pieces = -(-columns // self._piece)
+        if pieces not in self._bags:
+            self._bags[pieces] = self._make(pieces)
+        rows, ends, weights = self._bags[pieces]
+        pool = self._source.view(-1, self._piece)[start // self._piece :]
+        sums: Tensor = torch.embedding_bag(pool, rows, ends, False, 0, False, weights, True)[0]
+        return sums.view(self._n, -1)[:, :columns]
+
+    def _product(self, weights: Tensor, vectors: Tensor) -> Tensor:
+        sums = torch.mm(weights, vectors)
+        if not sums.sum().isfinite():
+            # A dense product makes 0 x inf a NaN; the entries that are not 0 carry only what they should.
+            sums = torch.stack([row[row != 0] @ vectors[row != 0] for row in weights])
+        return sums
+
+    def _make(self, pieces: int) -> tuple[Tensor, Tensor, Tensor | None]:
+        """The rows of the pool that each bag adds up, where the bags end, and the weights; sum by sum."""
+        places = np.arange(pieces)
+        rows = (self._row[:, None] * (self._source.shape[1] // self._piece) + places).ravel()
+        order = np.argsort((self._to[:, None] * pieces + places).ravel(), kind="stable")
+        ends = np.append(0, np.repeat(np.bincount(self._to, minlength=self._n), pieces).cumsum())
+        weights = None
+        if self._weights is not None:
+            weights = torch.from_numpy(np.repeat(self._weights, pieces)[order])
+        return _int32(rows[order]), _int32(ends), weights
+
+
+def _int32(numbers: NDArray[np.integer]) -> Tensor:
+    return torch.from_numpy(numbers.astype(np.int32))

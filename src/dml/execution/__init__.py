@@ -1,0 +1,1 @@
+"""What moves the models from one measurement to the next."""

@@ -1,0 +1,149 @@
+"""What moves the models of an experiment, behind one interface; and how it gets them trained.
+
+An execution does not call the engine. It yields a request for training, is sent the answer, and goes on; so
+whoever drives it can answer the requests of several executions with one call of the engine.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from dml.training.request import Request, Trained
+
+if TYPE_CHECKING:
+    from dml.exchange.traffic import Traffic
+
+
+@dataclass(frozen=True)
+class Interval:
+    """What happened between two rounds of an execution.
+
+    Args:
+        traffic: the bytes that were sent.
+        updates: how many local trainings of each node have been finished, [n].
+        seconds: of simulated time; NaN without a clock.
+    """
+
+    traffic: "Traffic"
+    updates: NDArray[np.int64]
+    seconds: float = float("nan")
+
+
+@dataclass(frozen=True)
+class LocalTraining:
+    """What an execution says about local training when the models may be measured.
+
+    Args:
+        epoch: the local epoch of the round, counted from 0.
+        loss, accuracy: of the training of each node since the last measurement, [n]; NaN for those that did
+            not train.
+        trained: the nodes that did, [n].
+        updates: how many local trainings have been finished in this round so far, over all nodes.
+    """
+
+    epoch: int
+    loss: NDArray[np.float32]
+    accuracy: NDArray[np.float32]
+    trained: NDArray[np.bool_]
+    updates: int
+
+
+Measure = Callable[[LocalTraining], None]
+"""Called by an execution whenever the models may be measured."""
+
+Steps = Generator[Request, Trained, Interval]
+"""One round: yields requests, is sent the answers, returns what happened."""
+
+
+class Execution(ABC):
+    """The rounds of one experiment."""
+
+    @abstractmethod
+    def advance(self, number: int, measure: Measure) -> Steps:
+        """One round.
+
+        Args:
+            number: of the round, counted from 0.
+            measure: called before the models are aggregated, after each local epoch.
+        """
+
+    @abstractmethod
+    def node_rows(self) -> range | None:
+        """The rows of X that are the nodes' models, in the order of the nodes; None if there are none."""
+
+    def singles(self) -> Mapping[str, Tensor]:
+        """Further models that are measured, by name, [P] each; the mean over the nodes needs no mention."""
+        return {}
+
+    def measures(self) -> dict[str, NDArray[np.float32]]:
+        """What there is to know about the last round besides the models, by the metric's name, [n] each."""
+        return {}
+
+    @abstractmethod
+    def state(self) -> dict[str, NDArray[np.generic]]:
+        """What a checkpoint needs besides the models and the engine."""
+
+    @abstractmethod
+    def load_state(self, state: dict[str, NDArray[np.generic]]) -> None:
+        """Continues from what :meth:`state` returned; X holds the models already.
+
+        Raises:
+            KeyError: something is missing.
+            ValueError: something has another shape.
+        """
+
+
+def drive(steps: Steps, train: Callable[[Request], Trained]) -> Interval:
+    """Runs one round of one execution.
+
+    Args:
+        steps: of :meth:`Execution.advance`.
+        train: answers a request, as ``Engine.train``.
+    """
+    return drive_together([steps], [(0, 0)], train)[0]
+
+
+def drive_together(
+    all_steps: Sequence[Steps], places: Sequence[tuple[int, int]], train: Callable[[Request], Trained]
+) -> list[Interval]:
+    """Runs one round of several executions whose models lie in one matrix, with as few calls as possible.
+
+    Requests that are there at the same time are answered by one call, if they are of one kind.
+
+    Args:
+        all_steps: of each execution.
+        places: the first row of each execution in the common matrix, and its first node in the common data.
+        train: answers a request on the common matrix.
+
+    Returns:
+        What happened in each.
+    """
+    intervals: dict[int, Interval] = {}
+    waiting: dict[int, Request] = {}
+
+    def go_on(k: int, answer: Trained | None) -> None:
+        try:
+            request = next(all_steps[k]) if answer is None else all_steps[k].send(answer)
+            row, node = places[k]
+            waiting[k] = replace(request, rows=request.rows + row, nodes=request.nodes + node)
+        except StopIteration as done:
+            intervals[k] = done.value
+
+    for k in range(len(all_steps)):
+        go_on(k, None)
+    while waiting:
+        kind = next(iter(waiting.values())).kind
+        asked = {k: request for k, request in waiting.items() if request.kind == kind}
+        answer = train(Request.joined(list(asked.values())))
+        ends = np.cumsum([len(request.rows) for request in asked.values()])[:-1]
+        for k, loss, accuracy in zip(
+            list(asked), np.split(answer.loss, ends), np.split(answer.accuracy, ends), strict=True
+        ):
+            del waiting[k]
+            go_on(k, Trained(loss, accuracy))
+    return [intervals[k] for k in range(len(all_steps))]

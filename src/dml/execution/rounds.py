@@ -1,0 +1,142 @@
+"""Synchronous rounds: who takes part, local training, then the algorithm's rule.
+
+One round t, on the matrix X [n, P] of the nodes' models:
+
+    1. S = the nodes that take part: max(1, floor(n x participation)) of the n nodes that have not failed,
+    drawn
+       without replacement
+    2. x_i <- local epochs, or a number of local steps, on node i's data, for i in S
+    3. the rule makes x(t + 1) of all models
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from dml import randomness
+from dml.algorithms.node_failures import FailureSchedule
+from dml.algorithms.rule import Rule
+from dml.execution.execution import Execution, Interval, LocalTraining, Measure, Steps
+from dml.training.config import TrainingConfig
+from dml.training.learning_rate import LearningRate, round_sum
+from dml.training.request import Request, Trained
+
+_RULE = "rule_"
+"""The prefix of the rule's part of the state."""
+
+
+def selected(n: int, participation: float, seed: int, number: int) -> NDArray[np.bool_]:
+    """Who takes part in a round, [n]."""
+    # Rounded first, so that 0.1 x 30 is 3 whatever the last bit says.
+    count = max(1, int(round(n * participation, 9)))
+    result = np.zeros(n, bool)
+    if count == n:
+        result[:] = True
+    else:
+        result[randomness.generator(seed, "selected nodes", number).permutation(n)[:count]] = True
+    return result
+
+
+class Rounds(Execution):
+    """The rounds of one experiment; row i of X is node i's model.
+
+    Args:
+        rule: the algorithm.
+        X: what the rule works on, [n, P]: the population's matrix, or a view of its first columns.
+        batches: steps that one pass of each node over its data takes, [n].
+        training: how nodes train.
+        rate: the learning rate.
+        participation: share of the nodes that take part in a round.
+        seed: the experiment's seed.
+        failures: which nodes have failed in which round.
+    """
+
+    def __init__(
+        self,
+        rule: Rule,
+        X: Tensor,
+        batches: NDArray[np.int64],
+        training: TrainingConfig,
+        rate: LearningRate,
+        participation: float = 1.0,
+        seed: int = 0,
+        failures: FailureSchedule | None = None,
+    ) -> None:
+        self._rule, self._X, self._batches, self._training = rule, X, batches, training
+        self._rate, self._participation, self._seed, self._failures = rate, participation, seed, failures
+
+    def advance(self, number: int, measure: Measure) -> Steps:
+        """One round; ``measure`` is called after each epoch, or after the steps, and before the rule."""
+        taking_part, training = self.taking_part(number), self._training
+        self._rule.before(self._X, number, taking_part)
+        if training.train:
+            updates, nodes = 0, np.flatnonzero(taking_part)
+            for epoch, request in enumerate(self._requests(number, nodes)):
+                trained = yield request
+                if epoch == (0 if training.local_steps else training.epochs - 1):
+                    updates = len(nodes)
+                measure(self._told(epoch, nodes, trained, updates))
+            lr = round_sum(self._rate, number, self._steps())
+        else:
+            nobody = np.empty(0, np.int64)
+            measure(self._told(0, nobody, Trained(*np.empty((2, 0), np.float32)), 0))
+            lr, nodes = 0.0, nobody
+        with torch.no_grad():
+            self._rule.after(self._X, number, lr)
+        done = np.zeros(len(self._X), np.int64)
+        done[nodes] = 1
+        return Interval(self._rule.traffic(), done)
+
+    def _steps(self) -> NDArray[np.int64]:
+        """Steps of each node in a round, if it takes part, [n]."""
+        if self._training.local_steps:
+            return np.full(len(self._batches), self._training.local_steps)
+        return self._training.epochs * self._batches
+
+    def _requests(self, number: int, nodes: NDArray[np.int64]) -> Iterator[Request]:
+        """Whole passes, or the steps of the round at once."""
+        passes = 1 if self._training.local_steps else self._training.epochs
+        steps = self._steps()[nodes] // passes
+        momentum = self._rule.momentum()
+        if momentum is not None and len(nodes) < len(momentum):
+            momentum = momentum[torch.from_numpy(nodes).to(momentum.device)]
+        for epoch in range(passes):
+            step = epoch * steps[:, None] + np.arange(steps.max())
+            rates = self._rate(number, step)
+            first = epoch == 0
+            yield Request(nodes, nodes, steps, rates, begins=first, momentum=momentum if first else None)
+
+    def _told(self, epoch: int, nodes: NDArray[np.int64], trained: Trained, updates: int) -> LocalTraining:
+        loss, accuracy = np.full((2, len(self._X)), np.nan, np.float32)
+        loss[nodes], accuracy[nodes] = trained.loss, trained.accuracy
+        mask = np.zeros(len(self._X), bool)
+        mask[nodes] = True
+        return LocalTraining(epoch, loss, accuracy, mask, updates)
+
+    def taking_part(self, number: int) -> NDArray[np.bool_]:
+        """Who takes part in a round, [n]."""
+        if self._failures is None:
+            return selected(len(self._X), self._participation, self._seed, number)
+        result = self._failures.alive(number)
+        result[result] = selected(int(result.sum()), self._participation, self._seed, number)
+        return result
+
+    def node_rows(self) -> range:
+        """All rows of X."""
+        return range(len(self._X))
+
+    def measures(self) -> dict[str, NDArray[np.float32]]:
+        """What the rule says about the last round."""
+        return self._rule.measures()
+
+    def state(self) -> dict[str, NDArray[np.generic]]:
+        """The rule's memory."""
+        return {_RULE + name: value for name, value in self._rule.state().items()}
+
+    def load_state(self, state: dict[str, NDArray[np.generic]]) -> None:
+        """Continues from what :meth:`state` returned."""
+        own = {name.removeprefix(_RULE): v for name, v in state.items() if name.startswith(_RULE)}
+        self._rule.load_state(own)

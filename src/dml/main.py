@@ -1,0 +1,104 @@
+"""One experiment, as the command line runs it."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from dml import command_line, config, plan
+from dml.data.catalogue import check_fetched
+from dml.messages import count
+from dml.plan import Plan
+
+DESCRIPTION = "One decentralized learning experiment: a model on every node of a graph, one HDF5 file."
+
+
+def main(argv: Sequence[str]) -> int:
+    """Runs the experiment, and prints its summary and the path of its file.
+
+    Args:
+        argv: the words after the program's name.
+
+    Returns:
+        The exit code: 0 after a result, 1 if another process runs the experiment, 130 if asked to stop.
+    """
+    given = command_line.parse(
+        config.fields(),
+        argv,
+        prog="decentralized_main.py",
+        description=DESCRIPTION,
+        defaults=config.shown_defaults(),
+    )
+    planned = plan.make(config.make(given))
+    check_fetched([planned.config.data.dataset], planned.config.data.data_dir)
+    _announce(planned)
+
+    # Only now what takes seconds to import: everything that can be refused without it has been.
+    from dml.experiment import Stopped
+    from dml.results.lock import LockedError
+
+    try:
+        return _run(planned)
+    except Stopped as stopped:
+        print(f"{stopped}; the same command goes on from there", file=sys.stderr)
+        return 130
+    except LockedError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+def _announce(planned: Plan) -> None:
+    """Says what will run."""
+    chosen, topology = planned.config, planned.topology
+    print(
+        f"{topology.source}: {count(topology.n, 'node')}, {count(topology.m, 'edge')}; "
+        f"{chosen.data.dataset}, {config.label_of(chosen.flat())}, {count(chosen.run.rounds, 'round')}",
+        file=sys.stderr,
+    )
+    over = plan.trees_of(chosen, topology)
+    if over:
+        print(f"relayed over {' and '.join(tree.name for tree in over)}", file=sys.stderr)
+
+
+def _run(planned: Plan) -> int:
+    from dml.experiment import run
+    from dml.progress import Progress
+    from dml.results import load
+    from dml.results.record import Record
+    from dml.results.run_text import run_text
+    from dml.results.status import Status
+    from dml.signals import stop_on_signals
+
+    rounds = planned.config.run.rounds
+    before = load(planned.result).attributes["rounds_done"] if planned.result.exists() else 0
+    with (
+        stop_on_signals("stopping after this round; Ctrl-C again stops at once") as stop,
+        Progress("round", rounds, min(before, rounds)) as bar,
+    ):
+
+        def show(record: Record) -> None:
+            iid, ood = record.means("test_acc"), record.means("ood_acc")
+            note = f"IID {iid[-1]:.3f}  OOD {ood[-1]:.3f} before the aggregation" if len(iid) else ""
+            bar.update(record.rounds, note)
+
+        path = run(planned.config, stop=stop, progress=show)
+    result = load(path)
+    if before > rounds:
+        print(
+            f"the file holds {count(before, 'round')} already, and {rounds} were asked for: nothing was run",
+            file=sys.stderr,
+        )
+    elif before == rounds:
+        print("all rounds were there already: nothing was run", file=sys.stderr)
+    if result.attributes["status"] == Status.DIVERGED:
+        print("warning: a node's training loss is not finite any more; try a smaller --lr", file=sys.stderr)
+    print(run_text(result))
+    print(f"\n{_as_typed(path)}")
+    return 0
+
+
+def _as_typed(path: Path) -> str:
+    """A path as a user would type it: relative, if it lies below the working directory."""
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)

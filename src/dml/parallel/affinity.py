@@ -1,0 +1,63 @@
+"""Which cores each worker of a host may use, as Parsl's ``cpu_affinity`` says it."""
+
+import re
+
+from dml.errors import InputError
+
+_SPREAD_BY_PARSL = ("none", "block", "block-reverse", "alternating")
+
+
+def affinity_groups(affinity: str) -> list[str]:
+    """The groups of cores in an affinity ``list:1-8,105-112:9-16,113-120``, one text per worker."""
+    kind, *groups = affinity.split(":")
+    if kind != "list":
+        raise ValueError(f"{affinity} is not a list of cores")
+    return groups
+
+
+def affinity_for(affinity: str, accelerators: int, each: int) -> str:
+    """The affinity of `accelerators` * `each` workers, from an affinity with one group per accelerator.
+
+    Parsl takes a list of any length, and then every worker fails unless there are as many groups as workers.
+    A group is split so that a worker gets whole cores. Its ranges are its cores and the second threads of
+    the same cores, so worker k of an accelerator gets piece k of every range.
+
+    Args:
+        affinity: ``list:...`` with a group per accelerator or per worker, or one of the words by which Parsl
+            spreads the workers itself; these and a list with a group per worker are left as they are.
+        accelerators: the number of accelerators of a host.
+        each: the number of workers on each accelerator.
+
+    Raises:
+        InputError: another number of groups, text that is not a range of cores, or too few cores to split.
+    """
+    if affinity in _SPREAD_BY_PARSL:
+        return affinity
+    given, workers = f"affinity={affinity}", accelerators * each
+    if not re.fullmatch(r"list(:\d+(-\d+)?(,\d+(-\d+)?)*)+", affinity):
+        right = f"must be list:a-b,c-d:... or one of {', '.join(_SPREAD_BY_PARSL)}"
+        raise InputError("site_options", given, right)
+    groups = affinity_groups(affinity)
+    if len(groups) == workers:
+        return affinity
+    if len(groups) != accelerators:
+        wanted = f"{accelerators} accelerators or {workers} workers"
+        right = f"must have a group of cores for each of {wanted}, not {len(groups)}"
+        raise InputError("site_options", given, right)
+    pieces = [piece for group in groups for piece in _split(group, each)]
+    if not all(pieces):
+        right = f"{each} workers cannot share a group of so few cores; use fewer, or affinity=none"
+        raise InputError("site_options", f"workers_per_accelerator={each}", right)
+    return ":".join(["list", *pieces])
+
+
+def _split(group: str, parts: int) -> list[str]:
+    pieces: list[list[str]] = [[] for _ in range(parts)]
+    for text in group.split(","):
+        first, _, last = text.partition("-")
+        start, size = int(first), int(last or first) - int(first) + 1
+        for k, piece in enumerate(pieces):
+            low, high = start + size * k // parts, start + size * (k + 1) // parts - 1
+            if low <= high:
+                piece.append(f"{low}-{high}" if low < high else f"{low}")
+    return [",".join(piece) for piece in pieces]

@@ -1,0 +1,126 @@
+"""A sweep, as the command line runs it: the experiments that are missing, and then the table."""
+
+import contextlib
+import importlib
+import logging
+import os
+import socket
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from dml.data.catalogue import check_fetched
+from dml.errors import InputError
+from dml.files import check_writable
+from dml.messages import count
+from dml.parallel import expansion
+from dml.parallel.config import SweepConfig
+from dml.parallel.flags import parse
+from dml.parallel.sites import Site, load_site, options_of, whole_number
+from dml.parallel.tune import Tuner
+from dml.plan import Plan
+
+_log = logging.getLogger(__name__)
+
+DESCRIPTION = "A sweep of experiments over Parsl workers: one HDF5 file each, and a table at the end."
+
+
+def main(argv: Sequence[str], sites: Path) -> int:
+    """Runs what is missing of a sweep and reports on its folder.
+
+    Args:
+        argv: the words after the program's name.
+        sites: the folder of the project's site files.
+
+    Returns:
+        The exit code: 0 only if all experiments are done.
+    """
+    sweep, flags = parse(argv, prog="bd_scheduler.py", description=DESCRIPTION)
+    site = load_site(sweep.parsl_config, sites)
+    options = options_of(site, sweep.site_options, sweep.workers)
+    check_writable(sweep.folder)
+    plans = expansion.experiments(sweep, flags)
+    if sweep.dry_run:
+        return _estimate(sweep, plans, site, options)
+    check_fetched((plan.config.data.dataset for plan in plans), plans[0].config.data.data_dir)
+    if not sweep.tune_lr:
+        failed = _run(sweep.folder, plans, site, options)
+        from dml.results.report import print_report
+
+        code = print_report(sweep.folder)
+    else:
+        tuner = Tuner(expansion.combinations(sweep, flags), sweep.tune_lr)
+        failed = _run(sweep.folder, tuner.first(), site, options, tuner)
+        code = _tell_rates(tuner, sweep.folder / f"{sweep.name}-tuned.yaml")
+    if failed:
+        print("\n".join(["", *failed, "the same command tries them again"]), file=sys.stderr)
+    return 1 if failed else code
+
+
+def _estimate(sweep: SweepConfig, plans: list[Plan], site: Site, options: dict[str, str]) -> int:
+    # Only now: it imports torch.
+    from dml.parallel.estimate import estimate, text
+
+    workers = None
+    if "workers" in site.options:
+        workers = whole_number({"workers": site.options["workers"][0]} | options, "workers")
+    print(text(estimate(plans, workers), plans, sweep.folder))
+    if sweep.tune_lr:
+        print("--tune_lr searches for each of them: multiply by its 5 to 10 candidates")
+    return 0
+
+
+def _run(
+    folder: Path, plans: list[Plan], site: Site, options: dict[str, str], tuner: Tuner | None = None
+) -> list[str]:
+    """Runs the experiments that are not done; the heading and the lines about those that failed, if any."""
+    # A folder of its own: two schedulers that start at once would find the same free number for Parsl's.
+    wanted = folder / ".parsl" / f"{socket.gethostname()}-{os.getpid()}"
+    with site.run_dir(wanted) as run_dir:
+        site.config(options, run_dir)  # whether one can be made at all, before anything is written
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError("out_dir", folder, f"cannot be made ({error.strerror})") from None
+
+        # Only now: what these import takes longer than all of the above.
+        from dml.parallel import fanout, worker
+        from dml.parallel.scheduler import Scheduler
+        from dml.progress import Progress
+
+        scheduler = Scheduler(plans, folder, tuner.follow if tuner else lambda plan: [])
+        outcome = scheduler.outcome
+        if outcome.skipped:
+            _log.info(f"{outcome.skipped} of {count(outcome.total, 'experiment')} are done already")
+
+        @contextlib.contextmanager
+        def start() -> Iterator[fanout.Workers]:
+            with fanout.workers(worker.run_task, site, options, run_dir) as workers:
+                # The workers have to import torch now, so this process waits.
+                threading.Thread(target=_prepare_report).start()
+                yield workers
+
+        if scheduler.left:
+            started = time.monotonic()
+            with Progress("experiment", outcome.total, outcome.done) as bar:
+                scheduler.run(start, bar.update)
+            took = f"{time.monotonic() - started:.0f} s"
+            _log.info(f"{outcome.done} of {count(outcome.total, 'experiment')} are done, after {took}")
+    heading = f"{len(outcome.failed)} of {count(outcome.total, 'experiment')} failed:"
+    return [heading, *(f"  {line}" for line in outcome.failed)] if outcome.failed else []
+
+
+def _prepare_report() -> None:
+    """Imports what takes the report most of its time."""
+    with contextlib.suppress(ImportError):  # the report will tell
+        importlib.import_module("dml.results.report")
+
+
+def _tell_rates(tuner: Tuner, path: Path) -> int:
+    """Prints the learning rates and writes the sweep's file with them; 1 if one was not found."""
+    print("\n".join(tuner.report()))
+    tuner.write(path)
+    print(f"\n{path}")
+    return 0 if all(search.best is not None for search in tuner.searches) else 1

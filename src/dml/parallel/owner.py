@@ -1,0 +1,157 @@
+"""The process that owns the workers, the signs of life that it leaves, and how a worker looks for them.
+
+Parsl's interchange, managers and workers live on when the process that started them is killed hard, and would
+go through the whole sweep behind the user's back (Parsl#3663). So the owner shows that it lives in two ways:
+its process, which others on the same host can see, and a file that it keeps changing. Whatever it has started
+ends when neither was seen for a while: a task asks its :class:`OwnerWatch` once per round, and Parsl's own
+processes run under :mod:`dml.parallel.watch`.
+
+Nothing here imports Parsl or torch, because each of Parsl's processes waits for this module to start.
+"""
+
+import contextlib
+import os
+import socket
+import threading
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import psutil
+
+from dml.files import beside
+
+PATIENCE = 15.0
+"""Seconds without a sign of life after which the owner is lost."""
+
+SAME_START = 2.0
+"""Seconds by which two readings of one process's start may differ: the host's clock may be set in between."""
+
+
+@dataclass(frozen=True)
+class Owner:
+    """A process that has started workers, and the file in which it shows that it lives.
+
+    Args:
+        host: the name of the host that it runs on.
+        pid: its process id there.
+        started: when it started [s]; a later process with the same id has another start.
+        heartbeat: the absolute path of its heartbeat file, which no other owner writes.
+    """
+
+    host: str
+    pid: int
+    started: float
+    heartbeat: str
+
+    @classmethod
+    def here(cls, heartbeat: str | Path) -> Self:
+        """This process, as the owner that writes `heartbeat`."""
+        process = psutil.Process()
+        return cls(socket.gethostname(), process.pid, process.create_time(), os.path.abspath(heartbeat))
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """The owner that `to_dict` wrote into a task's spec."""
+        return cls(**values)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON values."""
+        return asdict(self)
+
+    @property
+    def signature(self) -> str:
+        """The beginning of its heartbeats, which tells them from those of another owner in the same file."""
+        return f"{self.host} {self.pid} {self.started!r} "
+
+
+class Heartbeat:
+    """Shows, while it is entered, that this process lives: a thread rewrites a file with a growing count.
+
+    Args:
+        path: the file, on a file system that all hosts share. Each owner needs a file of its own, so the path
+            must hold the host and the process id if several owners share a folder.
+        period: seconds between two beats; several must fit into the patience of those who watch.
+    """
+
+    def __init__(self, path: str | Path, period: float = 3.0) -> None:
+        self.owner = Owner.here(path)
+        self.period = period
+        self._path = Path(self.owner.heartbeat)
+        self._end = threading.Event()
+        self._thread = threading.Thread(target=self._keep_beating, name="heartbeat", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._beat(0)
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._end.set()
+        self._thread.join()
+        self._path.unlink(missing_ok=True)
+
+    def _keep_beating(self) -> None:
+        beat = 0
+        while not self._end.wait(self.period):
+            beat += 1
+            with contextlib.suppress(OSError):  # a disk that is full for a moment must not stop the heart
+                self._beat(beat)
+
+    def _beat(self, beat: int) -> None:
+        with beside(self._path, one_writer=True) as new:
+            new.write_text(f"{self.owner.signature}{beat}\n", encoding="utf-8")
+
+
+class OwnerWatch:
+    """Says whether an owner is lost: neither its process nor a new beat was seen for `patience` seconds.
+
+    Beats are compared by content, and time is the local monotonic clock's, because two hosts' clocks may
+    differ.
+
+    Args:
+        owner: the process to look for.
+        patience: seconds.
+    """
+
+    def __init__(self, owner: Owner, patience: float = PATIENCE) -> None:
+        self.owner = owner
+        self.patience = patience
+        self._lost = False
+        self._beat = self._read()
+        self._seen = time.monotonic()
+
+    def lost(self) -> bool:
+        """Looks once, in about 0.1 ms and without waiting. An owner that was lost once stays lost."""
+        if not self._lost:
+            now = time.monotonic()
+            if self._runs() or self._has_beaten():
+                self._seen = now
+            self._lost = now - self._seen > self.patience
+        return self._lost
+
+    def _runs(self) -> bool:
+        if self.owner.host != socket.gethostname():
+            return False
+        try:
+            process = psutil.Process(self.owner.pid)
+            same = abs(process.create_time() - self.owner.started) < SAME_START
+            return same and process.status() not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
+        except psutil.Error:
+            return False
+
+    def _has_beaten(self) -> bool:
+        before, self._beat = self._beat, self._read() or self._beat
+        return self._beat != before
+
+    def _read(self) -> str:
+        try:
+            beat = Path(self.owner.heartbeat).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError):
+            return ""
+        return beat if beat.startswith(self.owner.signature) else ""

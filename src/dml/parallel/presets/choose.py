@@ -1,0 +1,55 @@
+"""Sweeps that are lists of single cases, such as ``relaysgd``: the command line chooses among the cases."""
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from dml.parallel.table import Table
+
+KEYS = ("algorithm", "topology_file", "label_alpha")
+"""The keys that tell cases apart. A learning rate, an edge weight or a tree belongs to one value of each."""
+
+
+def choose_cases(
+    tables: Sequence[Table], asked: Mapping[str, Collection[Any]]
+) -> tuple[list[Table], set[str]]:
+    """The cases with the values of the command line, if the cases differ in these values.
+
+    Otherwise a value of the command line replaces the value of every case, as in any sweep.
+
+    Args:
+        tables: the tables of the sweep.
+        asked: the values of the command line, by key.
+
+    Returns:
+        The tables that are left, and the keys by which they were chosen.
+    """
+    kept, served = list(tables), set()
+    for key in KEYS:
+        values = list(asked.get(key, ()))
+        held = [_only(table, key) for table in kept]
+        if not values or None in held or len(set(map(str, held))) < 2:
+            continue
+        if all(any(_same(value, one) for one in held) for value in values):
+            served.add(key)
+            kept = [
+                table
+                for table, one in zip(kept, held, strict=True)
+                if any(_same(value, one) for value in values)
+            ]
+    return kept, served
+
+
+def _only(table: Table, key: str) -> Any:
+    """The value that a table holds for a key; None if it holds several, or none."""
+    values = table.factors.get(key, (table.fixed.get(key),))
+    return values[0] if len(values) == 1 else None
+
+
+def _same(given: Any, held: Any) -> bool:
+    """Whether a value of the command line, which may be text, is the value of a table."""
+    if str(given) == str(held):
+        return True
+    try:
+        return float(given) == float(held)
+    except (TypeError, ValueError):
+        return False

@@ -1,0 +1,112 @@
+"""The table of quadratics, as the command line makes it."""
+
+import contextlib
+import json
+import shutil
+import socket
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from os import getpid
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dml import command_line
+from dml.errors import InputError
+from dml.files import check_writable
+from dml.parallel.sites import Site, load_site, options_of
+from dml.quadratics.config import QuadraticsConfig
+from dml.quadratics.setting import Setting, here, settings
+
+if TYPE_CHECKING:
+    from dml.parallel.fanout import Workers
+    from dml.quadratics.table import Cell
+
+DESCRIPTION = (
+    "How many steps each algorithm needs on random quadratics, by number of nodes and heterogeneity."
+)
+
+
+def main(argv: Sequence[str], sites: Path) -> int:
+    """Makes the table and prints it.
+
+    Args:
+        argv: the words after the program's name.
+        sites: the folder of the project's site files.
+
+    Returns:
+        The exit code: 0 if a learning rate was found for any cell.
+    """
+    config = command_line.parse_section(QuadraticsConfig, argv, prog="quadratics.py", description=DESCRIPTION)
+    titles, chosen = zip(*settings(config), strict=True)
+    for flag, path in (("json", config.json_file), ("cache", config.cache)):
+        if path is not None:
+            _check_file(flag, path)
+    site = load_site(config.parsl_config or "local", sites) if config.on_site else None
+    options = options_of(site, config.site_options, config.workers) if site else {}
+
+    # Only now: it imports torch.
+    from dml.quadratics import table
+
+    cells = []
+    with _search(config, chosen, site, options) as found:
+        for title, cell in zip(titles, found, strict=True):
+            cells.append(cell)
+            print(f"{title} n={cell.n} zeta2={cell.zeta2:g}: {cell.found.why}", file=sys.stderr)
+    print(table.text(cells, titles))
+    if config.json_file is not None:
+        config.json_file.write_text(json.dumps([cell.record() for cell in cells], indent=1) + "\n")
+        print(config.json_file)
+    return 0 if any(cell.found.converged for cell in cells) else 1
+
+
+@contextlib.contextmanager
+def _search(
+    config: QuadraticsConfig, chosen: Sequence[Setting], site: Site | None, options: dict[str, str]
+) -> "Iterator[Iterator[Cell]]":
+    """The cells in their order, searched here or by the workers of a site."""
+    import torch
+
+    from dml.quadratics.cache import Cache
+
+    # Matrices this small gain nothing from a second thread.
+    torch.set_num_threads(1)
+    known = Cache(config.cache)
+    try:
+        if site is None:
+            yield (setting.cell(known.wrap(here(setting), setting)) for setting in chosen)
+        else:
+            from dml.quadratics import tasks
+
+            with (
+                _workers(site, options) as workers,
+                contextlib.closing(tasks.cells(workers, chosen, known.wrap)) as cells,
+            ):
+                yield cells
+    finally:
+        known.write()
+
+
+@contextlib.contextmanager
+def _workers(site: Site, options: dict[str, str]) -> "Iterator[Workers]":
+    from dml.parallel import fanout
+    from dml.quadratics.tasks import run_task
+
+    name = f"quadratics-{socket.gethostname()}-{getpid()}"
+    # Workers on other hosts read Parsl's folder too, so it must be on a file system that they share.
+    wanted = Path(tempfile.gettempdir() if site.one_host else Path.cwd() / ".parsl") / name
+    with site.run_dir(wanted) as folder:
+        try:
+            with fanout.workers(run_task, site, options, folder) as workers:
+                yield workers
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _check_file(flag: str, path: Path) -> None:
+    """Refuses, before anything runs, a file that could not be written at the end."""
+    if not path.absolute().parent.is_dir():
+        raise InputError(flag, path, "is in a folder that does not exist")
+    if path.is_dir():
+        raise InputError(flag, path, "is a folder; give a file")
+    check_writable(path.absolute().parent, flag)

@@ -1,0 +1,54 @@
+"""Tables of parts by name; the module that describes a part is imported when the part is first asked for."""
+
+import importlib
+from collections.abc import Iterator, Mapping, MutableMapping
+from typing import Generic, TypeVar
+
+Part = TypeVar("Part")
+
+
+class Registry(MutableMapping[str, Part], Generic[Part]):
+    """The parts of one kind, in the order in which they are listed.
+
+    A new part is one module below ``package`` and one line here. A program of your own adds a part without a
+    line: ``MODELS["mine"] = ModelSpec(...)``. These modules are read to check a command line, so they import
+    neither torch nor anything else that is slow; their functions import what they need.
+
+    Args:
+        package: the package that holds the modules.
+        places: where each part is described, by name: ``module:CONSTANT``.
+
+    Example:
+        >>> MODELS = Registry[ModelSpec]("dml.models", {"mlp": "mlp:MLP", "vit": "vit:VIT"})
+        >>> MODELS["vit"].takes
+        'images with sides that are multiples of 4'
+    """
+
+    def __init__(self, package: str, places: Mapping[str, str]) -> None:
+        self._package = package
+        self._parts: dict[str, Part | None] = dict.fromkeys(places)
+        self._places = dict(places)
+
+    def __getitem__(self, name: str) -> Part:
+        part = self._parts[name]
+        if part is None:
+            module, constant = self._places[name].split(":")
+            part = getattr(importlib.import_module(f"{self._package}.{module}"), constant)
+            self._parts[name] = part
+        return part
+
+    def __setitem__(self, name: str, part: Part) -> None:
+        self._parts[name] = part
+
+    def __delitem__(self, name: str) -> None:
+        del self._parts[name]
+
+    def __contains__(self, name: object) -> bool:
+        # Not by looking the part up, as Mapping does: that would import it.
+        return name in self._parts
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._parts)
+
+    def __len__(self) -> int:
+        return len(self._parts)

@@ -1,0 +1,170 @@
+"""The picture of a report: the OOD AUC per topology and strategy, and the floor that the controls give.
+
+Experiments without OOD data that are no floor of others show their IID AUC.
+"""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from numpy.typing import NDArray
+
+from dml.files import beside
+from dml.results.auc_layout import (
+    AXIS,
+    BAR,
+    GAP,
+    LEGEND,
+    NAME,
+    PLOT,
+    TITLE,
+    Panel,
+    Sheet,
+    arrange,
+    height_of,
+    panels_of,
+)
+from dml.results.strategy_tables import StrategyTable
+from dml.results.tables import sort_key
+
+_DPI = 150
+_MANY = 10
+"""Up to this number of strategies get colours of matplotlib's usual list, more than that of a longer one."""
+_HATCHES = ("", "////", "....", "xxxx", "\\\\\\\\")
+
+_Styles = dict[str, dict[str, Any]]
+"""The facecolor and the hatch of each strategy's bars."""
+
+
+def write_auc_picture(tables: Sequence[StrategyTable], path: Path) -> list[str]:
+    """Writes the picture of a report; the ending of the path is its format.
+
+    Returns:
+        The tables, or parts of them, for which the picture has no room, one line each.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    figure, left_out = auc_figure(tables)
+    with beside(path) as temporary:
+        figure.savefig(temporary, dpi=_DPI, format=path.suffix[1:])
+    return left_out
+
+
+def auc_figure(tables: Sequence[StrategyTable]) -> tuple[Figure, list[str]]:
+    """Draws mean AUCs as bars with their standard deviation over runs, and floors as black lines across them.
+
+    Returns:
+        The figure, and the tables, or parts of them, for which it has no room, one line each.
+    """
+    styles = _styles(sorted({row["strategy"] for table in tables for row in table.rows}, key=sort_key))
+    handles = _handles(tables, styles)
+    panels = [panel for table in tables for panel in panels_of(table)]
+    sheet = arrange(panels, [str(handle.get_label()) for handle in handles])
+    # Not by pyplot, which would keep the figure, and choose how the caller's own figures are shown.
+    figure = Figure(figsize=(sheet.width, sheet.height))
+    FigureCanvasAgg(figure)
+    figure.legend(
+        handles=handles,
+        ncols=sheet.columns,
+        fontsize=LEGEND.points,
+        frameon=False,
+        loc="upper left",
+        bbox_to_anchor=(sheet.legend / sheet.width, 1),
+        borderaxespad=0.2,
+        handlelength=1.4,
+    )
+    _draw_panels(figure, sheet, styles)
+    counts = [(panel.heading, len(panel.topologies)) for panel in sheet.left_out]
+    return figure, [f"{heading}: {count} topolog{'y' if count == 1 else 'ies'}" for heading, count in counts]
+
+
+def _styles(strategies: list[str]) -> _Styles:
+    """A colour for each strategy, and a hatch if there are more strategies than colours."""
+    colours = colormaps["tab10" if len(strategies) <= _MANY else "tab20"].colors  # type: ignore[attr-defined]
+    return {
+        strategy: {
+            "facecolor": colours[k % len(colours)],
+            "hatch": _HATCHES[k // len(colours) % len(_HATCHES)],
+        }
+        for k, strategy in enumerate(strategies)
+    }
+
+
+def _handles(tables: Sequence[StrategyTable], styles: _Styles) -> list[Artist]:
+    """The entries of the legend, which is the same for all panels."""
+    rows = [row for table in tables for row in table.rows]
+    handles: list[Artist] = [
+        Patch(label=strategy, edgecolor="white", linewidth=0, **style) for strategy, style in styles.items()
+    ]
+    if any(row[f"{table.auc}_std"] > 0 for table in tables for row in table.rows):
+        line = Line2D([], [], color="0.25", linestyle="", marker="|", markersize=9)
+        line.set_label("deviation over runs")
+        handles.append(line)
+    if not all(math.isnan(row["floor_ood"]) for row in rows):
+        handles.append(Line2D([], [], color="black", linewidth=1.4, label="floor (no OOD data)"))
+    if not all(row["runs"] for row in rows):
+        handles.append(Line2D([], [], color="black", linestyle="", marker="x", label="all runs diverged"))
+    return handles
+
+
+def _draw_panels(figure: Figure, sheet: Sheet, styles: _Styles) -> None:
+    top = sheet.height - sheet.above
+    for row in sheet.rows:
+        left, low = AXIS, top - max(panel.above for panel in row) - PLOT
+        for panel in row:
+            box = (left / sheet.width, low / sheet.height, panel.width / sheet.width, PLOT / sheet.height)
+            _draw_panel(figure.add_axes(box), panel, styles)
+            left += panel.width + GAP + AXIS
+        top -= height_of(row)
+
+
+def _draw_panel(axis: Axes, panel: Panel, styles: _Styles) -> None:
+    """Draws one panel; its x axis is in inches, so that bars have the same width in all panels."""
+    _draw_bars(axis, panel, styles)
+    axis.set_xticks(panel.ticks, ["\n".join(name) for name in panel.names], fontsize=NAME.points)
+    axis.tick_params(axis="y", labelsize=NAME.points)
+    axis.set_xlim(0, panel.width)
+    axis.set_ylim(0, panel.top)
+    axis.set_ylabel("OOD AUC" if panel.auc == "auc_ood" else "IID AUC", fontsize=TITLE.points)
+    axis.set_title("\n".join(panel.title), fontsize=TITLE.points, loc="left")
+    axis.spines[["top", "right"]].set_visible(False)
+
+
+def _draw_bars(axis: Axes, panel: Panel, styles: _Styles) -> None:
+    """Draws bars with their deviations and floors, and a cross for each strategy that has diverged."""
+    rows = [row for part in panel.topologies for row in part.rows]
+    left, middle, right = _places(panel)
+    lost = np.array([not row["runs"] for row in rows])
+    axis.plot(middle[lost], np.full(lost.sum(), panel.top / 40), "x", color="black", markersize=4)
+    bars = [row for row in rows if row["runs"]]
+    left, middle, right = left[~lost], middle[~lost], right[~lost]
+    mean, deviation, floor = (
+        np.array([row[column] for row in bars]) for column in (panel.auc, f"{panel.auc}_std", "floor_ood")
+    )
+    looks: dict[str, Any] = {
+        key: [styles[row["strategy"]][key] for row in bars] for key in ("facecolor", "hatch")
+    }
+    axis.bar(middle, mean, right - left, edgecolor="white", linewidth=0, **looks)
+    axis.errorbar(middle, mean, deviation, fmt="none", ecolor="0.25", elinewidth=1)
+    axis.hlines(floor, left, right, color="black", linewidth=1.4, zorder=4)
+
+
+def _places(panel: Panel) -> tuple[NDArray[np.float64], ...]:
+    """The left side, the middle and the right side of each bar."""
+    left, width = [], []
+    for tick, part, slot in zip(panel.ticks, panel.topologies, panel.slots, strict=True):
+        count = len(part.rows)
+        width += [min(BAR, slot / count)] * count
+        left += [tick + (place - count / 2) * width[-1] for place in range(count)]
+    lefts, widths = np.array(left), np.array(width)
+    return lefts, lefts + widths / 2, lefts + widths

@@ -1,0 +1,128 @@
+"""What the experiments of a folder have in common, and what tells variants of one strategy apart."""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from dml.algorithms.config import AlgorithmConfig
+from dml.algorithms.registry import ALGORITHMS
+from dml.config import label_of
+
+TUNED = ("lr", "momentum", "nesterov", "keep_optimizer")
+"""Fields that are tuned per method where methods are compared, so that each may have its own best values."""
+
+_SCHEDULE = ("gamma", "eta_min", "T_0", "T_mult")
+_FACTORS = {"topology_file", "aggregation_strategy", "softmax", "softmax_coeff", "seed", "backdoor"}
+_FACTORS |= {"backdoor_node_idx", "backdoor_proportion", "scheduler", *_SCHEDULE, "algorithm"}
+
+_OPTIONS = {
+    field: info.default
+    for fields in (AlgorithmConfig.model_fields, *(a.options.model_fields for a in ALGORITHMS.values()))
+    for field, info in fields.items()
+    if field not in ("algorithm", "drop_probability", "failing_nodes")
+}
+"""The options of algorithms and their defaults. Another value makes a variant of an algorithm."""
+
+_OFF: dict[str, Any] = {
+    "participation": 1.0,
+    "local_steps": None,
+    "keep_optimizer": False,
+    "drop_probability": 0.0,
+    "failing_nodes": [],
+    "self_weight": None,
+    "prox_coeff": 0.0,
+    "augment": False,
+    "precision": "fp32",
+    "train_test_val": None,
+    "ood_kind": "trigger",
+    "random_bd": False,
+    "random_data_placement": True,
+    "partition": "budgets",
+    "label_placement": "drawn",
+}
+"""Values that leave a field without effect. They are no part of the settings, so that an experiment that does
+not read such a field stands among those that do. (A field that is added later stays out of ``reads`` while it
+has no effect: see ``dml.config.LATER``.)"""
+
+
+@dataclass
+class Described:
+    """An experiment as a table describes it.
+
+    Args:
+        settings: the fields that are no factors of a sweep, and their values.
+        variant: the values that make another variant of its strategy or algorithm, in words.
+        tuned: the fields of ``TUNED`` that it reads, and their values.
+        is_algorithm: whether it goes by the name of an algorithm, and not of an aggregation strategy.
+    """
+
+    settings: dict[str, Any]
+    variant: str
+    tuned: dict[str, Any]
+    is_algorithm: bool
+
+    @property
+    def settings_json(self) -> str:
+        """The settings as JSON, by which experiments are grouped."""
+        return json.dumps(self.settings, sort_keys=True)
+
+
+def describe(config: Mapping[str, Any], reads: Iterable[str], rounds: int) -> Described:
+    """Describes an experiment by what its result file says.
+
+    Args:
+        config: all fields of its configuration.
+        reads: the fields that decide its numbers.
+        rounds: the number of rounds that it has done or was asked for.
+    """
+    told = {field for field in reads if field not in _OFF or config[field] != _OFF[field]}
+    settings = {field: config[field] for field in sorted(told - _FACTORS - {*TUNED} - _OPTIONS.keys())}
+    settings |= {"rounds": rounds, "ood": config["backdoor_proportion"] if config["backdoor"] else 0}
+    words = []
+    if "softmax" in told:
+        words.append(f"s={config['softmax_coeff']:g}" if config["softmax"] else "sum")
+    if "scheduler" in told and config["scheduler"]:
+        words += [
+            config["scheduler"],
+            *(f"{field}={config[field]:g}" for field in _SCHEDULE if field in told),
+        ]
+    words += [_words(f, config[f]) for f in sorted(told & _OPTIONS.keys()) if config[f] != _OPTIONS[f]]
+    tuned = {field: config[field] for field in TUNED if field in told}
+    return Described(settings, " ".join(words), tuned, label_of(config) != config["aggregation_strategy"])
+
+
+def assign_tuned_fields(experiments: Iterable[Described]) -> None:
+    """Moves each tuned field into the settings or the variant of each experiment, in place.
+
+    Among experiments that are equal otherwise, a field belongs to the settings if all that read it have one
+    value, and for plain strategies always. For algorithms whose values differ it belongs to the variant.
+    """
+    groups: dict[str, list[Described]] = {}
+    for experiment in experiments:
+        # A run and its control must be described alike.
+        groups.setdefault(control_of(experiment.settings_json), []).append(experiment)
+    for group in groups.values():
+        for field in TUNED:
+            values = {experiment.tuned[field] for experiment in group if field in experiment.tuned}
+            for experiment in group:
+                if len(values) == 1:
+                    experiment.settings |= {field: next(iter(values))}
+                elif field in experiment.tuned and not experiment.is_algorithm:
+                    experiment.settings |= {field: experiment.tuned[field]}
+                elif experiment.tuned.get(field):
+                    words = _words(field, experiment.tuned[field])
+                    experiment.variant = f"{experiment.variant} {words}".strip()
+
+
+@cache
+def control_of(settings: str) -> str:
+    """The settings (JSON) of the same experiments without OOD data. Those of a control are their own."""
+    return json.dumps(json.loads(settings) | {"ood": 0}, sort_keys=True)
+
+
+def _words(field: str, value: Any) -> str:
+    if value is True:
+        return field
+    return f"{field}={value:.4g}" if isinstance(value, float) else f"{field}={value}"

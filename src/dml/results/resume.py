@@ -1,0 +1,113 @@
+"""What there is of an experiment from earlier runs, and how a run continues from it."""
+
+import logging
+from dataclasses import dataclass
+
+import torch
+
+from dml.errors import DamagedFileError
+from dml.execution.execution import Execution
+from dml.plan import Plan
+from dml.population import Population
+from dml.results import checkpoint, reader
+from dml.results.record import Record, first_difference
+from dml.results.status import Status
+from dml.training.engine import Engine
+
+_log = logging.getLogger(__name__)
+
+
+def earlier_result(plan: Plan) -> reader.Loaded | None:
+    """The result file of the experiment, if there is one.
+
+    Raises:
+        DamagedFileError: it cannot be read, or holds another experiment.
+    """
+    if not plan.result.exists():
+        return None
+    earlier = reader.load(plan.result)
+    if earlier.attributes["experiment_id"] != plan.identity.id:
+        raise DamagedFileError(
+            f"{plan.result} holds experiment {earlier.attributes['experiment_id']}; it was left as it is: "
+            "move it away to compute this one"
+        )
+    return earlier
+
+
+@dataclass(frozen=True)
+class State:
+    """What a run continues with.
+
+    Args:
+        population: the models.
+        engine: trains them.
+        execution: moves them.
+        record: of a run that starts from nothing.
+    """
+
+    population: Population
+    engine: Engine
+    execution: Execution
+    record: Record
+
+
+def restore(plan: Plan, earlier: reader.Loaded | None, state: State) -> Record | None:
+    """Goes back to the last checkpoint; rows beyond it are computed again.
+
+    Args:
+        plan: the experiment.
+        earlier: its result file.
+        state: changed in place.
+
+    Returns:
+        What was measured until then; None if there is nothing to continue from.
+
+    Raises:
+        DamagedFileError: the checkpoint cannot be read, or does not fit.
+    """
+    path = checkpoint.path_of(plan.result)
+    saved = checkpoint.read(path, plan.identity.id)
+    if saved is None or earlier is None or _lacks_its_last_row(plan, saved.rounds):
+        return None
+    if saved.rounds > earlier.attributes["rounds_done"]:
+        raise DamagedFileError(f"{path} is ahead of its result file; it was left as it is: move it away")
+    record = earlier.record()
+    record.keep(saved.rounds, plan.measured_every, saved.edge_bytes, saved.updates)
+    X = state.population.X
+    try:
+        for name, own in (("X", X), ("edge_bytes", state.record.edge_bytes)):
+            if getattr(saved, name).shape != tuple(own.shape):
+                raise ValueError(f"{name} has the shape {getattr(saved, name).shape}")
+        with torch.no_grad():
+            X.copy_(torch.from_numpy(saved.X))
+        state.population.load_buffers(saved.buffers)
+        state.engine.load_state(saved.algorithm)
+        state.execution.load_state(saved.algorithm)
+    except (KeyError, ValueError, IndexError, RuntimeError, TypeError) as error:
+        why = f"it lacks {error}" if isinstance(error, KeyError) else error
+        raise DamagedFileError(
+            f"{path} does not fit its experiment ({why}); it was left as it is: move it away"
+        ) from error
+    return record
+
+
+def _lacks_its_last_row(plan: Plan, rounds: int) -> bool:
+    """Whether the last round asked for was done, in a run that was to go further, without being measured.
+
+    It can only be measured before its aggregation, so the rounds are computed again.
+    """
+    every = plan.measured_every
+    return every is not None and rounds == plan.config.run.rounds and rounds % every != 0
+
+
+def difference(plan: Plan, earlier: reader.Loaded | None, record: Record) -> tuple[int, int] | None:
+    """The first (round, epoch) in which rounds that were computed again came out otherwise; warns of it."""
+    if earlier is None or earlier.attributes["status"] == Status.DIVERGED:
+        return None
+    where = first_difference(earlier.record(), record)
+    if where is not None:
+        _log.warning(
+            f"{plan.result.name}: round {where[0]} gave other numbers than before; have library versions, "
+            "machine type, threads or engine changed? (see the file's segments)"
+        )
+    return where

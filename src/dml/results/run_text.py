@@ -1,0 +1,191 @@
+"""The text about one experiment: what a user wants to know when it has ended, in at most 80 columns."""
+
+import json
+import math
+import textwrap
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dml.config import label_of
+from dml.results.reader import Loaded
+from dml.results.record import FINAL
+from dml.results.status import Status
+
+_NAME = 34
+"""Columns of the name of a line."""
+
+
+def run_text(result: Loaded) -> str:
+    """Describes an experiment: accuracies after the last aggregation, AUCs, time and traffic.
+
+    The answers of a model whose loss is not finite mean nothing, and are never shown as an accuracy.
+    """
+    lines = _heading(result)
+    if not len(result.arrays["metrics/round"]):
+        return "\n".join([*lines, "nothing was measured"])
+    lines += ["", *_accuracies(result), *_by_hops(result), "", *_aucs(result), "", *_cost(result)]
+    return "\n".join(lines)
+
+
+def _heading(result: Loaded) -> list[str]:
+    """The experiment, its tree and its failed nodes."""
+    attributes, config = result.attributes, result.config
+    name = f"{config['dataset']}, {attributes['topology_source']}, {label_of(config)}"
+    status = "" if attributes["status"] == Status.COMPLETE else f": {attributes['status']}"
+    n, rounds = len(result.arrays["data/samples"]), attributes["rounds_done"]
+    lines = [*textwrap.wrap(name, 80), f"{n} nodes, {rounds} rounds, seed {config['seed']}{status}"]
+    if "tree" in attributes:
+        factor = float(attributes["lr_factor"])
+        times = "" if factor == 1 else f"; learning rate {config['lr']:g} x {factor:.3f}"
+        lines += textwrap.wrap(f"relayed over {attributes['tree']}{times}", 80)
+    for failure in json.loads(attributes.get("failures", "[]")):
+        nodes = ", ".join(map(str, failure["nodes"]))
+        tree = f"; from then on over {failure['tree']}" if "tree" in failure else ""
+        lines += textwrap.wrap(f"failed in round {failure['round']}: {nodes}{tree}", 80)
+    return lines
+
+
+def _accuracies(result: Loaded) -> Iterator[str]:
+    """One line per metric at the last row: the mean, the worst and the best node."""
+    a = result.arrays
+    lost, ood_lost = _lost(result, "test")[-1], _lost(result, "ood")[-1]
+    yield f"{'accuracy after the last round':<{_NAME}}{'mean':>8}{'worst node':>19}{'best node':>19}"
+    yield nodes_line("IID test set", a["metrics/test_acc"][-1], lost)
+    yield nodes_line("OOD test set", a["metrics/ood_acc"][-1], ood_lost)
+    yield nodes_line("OOD, target class left out (asr)", a["metrics/ood_asr"][-1], ood_lost)
+    yield from _singles(result)
+    for name, key in (("own test share", "local_test_acc"), ("own validation share", "local_val_acc")):
+        if f"metrics/{key}" in a:
+            yield nodes_line(name, a[f"metrics/{key}"][-1], lost)
+    for name, words, own in (("test", "IID", lost), ("ood", "OOD", ood_lost)):
+        if name in result.perplexities:
+            yield nodes_line(
+                f"perplexity, {words} test set", result.perplexity(name)[-1], own, best=np.argmin
+            )
+    f1 = "not finite" if lost.any() else f"{result.attributes['final_f1']:.3f}"
+    yield f"{'F1 over the classes, IID test set':<{_NAME}}{f1:>8}"
+    yield nodes_line("distance to the mean model", a["metrics/consensus_distance"][-1], lost, best=np.argmin)
+
+
+def _lost(result: Loaded, name: str) -> NDArray[np.bool_]:
+    """The nodes whose loss on the IID (``test``) or OOD (``ood``) test set is not finite, [T, n].
+
+    Nodes that were not measured do not count.
+    """
+    loss, measured = (result.arrays[f"metrics/{name}_{kind}"] for kind in ("loss", "acc"))
+    lost: NDArray[np.bool_] = ~np.isfinite(loss) & ~np.isnan(measured)
+    return lost
+
+
+def nodes_line(
+    name: str,
+    values: NDArray[Any],
+    lost: NDArray[np.bool_],
+    best: Callable[[NDArray[Any]], np.intp] = np.argmax,
+) -> str:
+    """One line of the table: the mean, the worst and the best of the nodes' values.
+
+    Args:
+        name: of the values.
+        values: one per node, [n], of at most 100,000 nodes.
+        lost: the nodes whose values mean nothing, [n].
+        best: finds the best value, as ``numpy.argmax`` does.
+    """
+    if lost.any():
+        return f"{name:<{_NAME}}{'not finite':>8}"
+    if np.isnan(values).all():
+        return f"{name:<{_NAME}}{'not measured':>8}"
+    if not np.isfinite(values).all():
+        return f"{name:<{_NAME}}{'not finite':>8}"
+    worst, first = int(best(-values)), int(best(values))
+    low, high = f"{_short(values[worst])} (node {worst})", f"{_short(values[first])} (node {first})"
+    return f"{name:<{_NAME}}{_short(values.mean(dtype=np.float64)):>8}{low:>19}{high:>19}"
+
+
+def _short(value: float) -> str:
+    """A number of at most five or six characters, so that columns never touch."""
+    if value < 10:
+        return f"{value:.3f}"
+    if value < 9999.5:
+        return f"{value:.4g}"
+    return f"{value:.0f}" if value < 99999.5 else f"{value:.0e}"
+
+
+_SINGLES = {
+    "mean_model": "mean model (average of all nodes)",
+    "deliverable": "the model that is delivered",
+    "node0": "node 0's model",
+}
+"""What the single models are, in words."""
+
+
+def _singles(result: Loaded) -> Iterator[str]:
+    """One line per single model that was measured."""
+    for model in result.singles:
+        words = []
+        for name, kind in (("IID", "test"), ("OOD", "ood")):
+            accuracy, loss = (float(result.arrays[f"{model}/{kind}_{what}"][-1]) for what in ("acc", "loss"))
+            if math.isnan(accuracy):
+                words.append(f"{name} not measured")
+            else:
+                words.append(f"{name} {accuracy:.3f}" if math.isfinite(loss) else f"{name} not finite")
+        yield f"{_SINGLES[model]:<{_NAME}}{words[0]:>26}{words[1]:>18}"
+
+
+def _by_hops(result: Loaded) -> list[str]:
+    """The mean OOD accuracy of the nodes at each distance from the OOD data."""
+    distance = result.arrays.get("topology/distance_to_ood")
+    if distance is None:
+        return ["no node holds OOD data: this is the control (--backdoor puts them on a node)"]
+    final, lost = result.arrays["metrics/ood_acc"][-1], _lost(result, "ood")[-1]
+    if np.isnan(final).all():
+        return ["no test sample holds the trigger: --ood_test_proportion takes more of them"]
+    where = "node " + ", ".join(map(str, result.config["backdoor_node_idx"]))
+    lines = textwrap.wrap(f"OOD data on {where}; OOD accuracy by hops from there:", 78)
+    lines = [f"  {line}" for line in lines]
+    groups = [
+        ("1 hop " if hops == 1 else f"{hops} hops", distance == hops)
+        for hops in np.unique(distance[distance >= 0])
+    ]
+    if (distance < 0).any():
+        groups.append(("cut off", distance < 0))
+    for name, there in groups:
+        mean = "not finite" if lost[there].any() else f"{final[there].mean(dtype=np.float64):.3f}"
+        count = int(there.sum())
+        lines.append(f"    {name} {mean:>{12 - len(name)}}   ({count} node{'' if count == 1 else 's'})")
+    return lines
+
+
+def _aucs(result: Loaded) -> Iterator[str]:
+    """One line per AUC: its sum, and its mean over the measurements."""
+    points = result.attributes["auc_points"]
+    yield f"{f'AUC over {points} measurements':<{_NAME}}{'sum':>8}{'per point':>19}"
+    counted = result.arrays["metrics/epoch"] != FINAL
+    for name, key, kind in (
+        ("IID test set", "auc_test", "test"),
+        ("OOD test set", "auc_ood", "ood"),
+        ("asr", "auc_asr", "ood"),
+    ):
+        total = float(result.attributes[key])
+        if _lost(result, kind)[counted].any():
+            yield f"{name:<{_NAME}}{'not finite':>8}"
+        elif points and math.isfinite(total):
+            yield f"{name:<{_NAME}}{total:>8.1f}{total / points:>19.3f}"
+
+
+def _cost(result: Loaded) -> Iterator[str]:
+    seconds = float(result.arrays["time/round_s"].sum())
+    sent = int(result.arrays["communication/bytes_sent"].sum())
+    engine = " then ".join(dict.fromkeys(segment["engine"] for segment in result.segments))
+    rounds = result.attributes["rounds_done"]
+    yield f"{seconds:.1f} s in {rounds} rounds, engine {engine}; {_bytes(sent)} sent between nodes"
+
+
+def _bytes(count: int) -> str:
+    for power, unit in ((4, "TB"), (3, "GB"), (2, "MB"), (1, "kB")):
+        if count >= 1000**power:
+            return f"{count / 1000**power:.1f} {unit}"
+    return f"{count} B"

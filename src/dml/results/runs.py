@@ -1,0 +1,132 @@
+"""The experiments of a folder, one row per result file.
+
+Only the attributes at the root of each file are read, so thousands of files take seconds.
+"""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from dml.config import label_of
+from dml.errors import DamagedFileError
+from dml.results import reader
+from dml.results.grouping import assign_tuned_fields, control_of, describe
+from dml.results.status import Status
+
+VALUES = (
+    "auc_test", "auc_ood", "auc_asr", "final_test", "final_ood", "worst_test", "worst_ood",
+    "final_f1", "final_consensus", "final_mean_model_test", "final_mean_model_ood",
+)  # fmt: skip
+"""Values of a run, by the names of their attributes. ``worst_*`` are of one node, ``final_mean_model_*`` of
+the mean model, and the others are means over the nodes. A file that lacks one gives NaN."""
+
+KEYS = ["settings", "topology", "strategy"]
+"""Columns that runs with different seeds and OOD nodes share."""
+
+_FIELDS = {"alpha": "label_alpha", "lr": "lr", "momentum": "momentum"}
+"""Columns that are fields of the configuration."""
+
+
+@dataclass(frozen=True)
+class Runs:
+    """The experiments of a folder.
+
+    Args:
+        table: one row per complete experiment. Columns: settings (JSON of the fields that are no factors),
+            topology, strategy (the name of the strategy or algorithm, with its variant), pair (what it shares
+            with its baseline run), place (what it shares with its control), algorithm, is_algorithm, alpha
+            (label_alpha), lr, momentum, forecast (forecast_ood; NaN if it has none), and ``VALUES``.
+        running: files of experiments that have not ended.
+        diverged: the number of diverged experiments by (settings, topology, strategy).
+        damaged: one message per file that cannot be read.
+    """
+
+    table: pd.DataFrame
+    running: list[Path]
+    diverged: dict[tuple[str, str, str], int]
+    damaged: list[str]
+
+
+def result_files(folder: Path) -> list[Path]:
+    """The result files of a folder, without half-written ones and the folder's summary."""
+    return sorted(p for p in folder.glob("*.h5") if not p.name.startswith(".") and p.name != "summary.h5")
+
+
+def read_runs(paths: Iterable[Path]) -> Runs:
+    """Reads what result files say about their experiments."""
+    rows, running, damaged = [], [], []
+    for path in paths:
+        try:
+            row = _row(path, reader.attributes(path))
+        except DamagedFileError as error:
+            damaged.append(str(error))
+        except OSError:
+            damaged.append(f"{path} is not there: it was removed, or is a link to nothing")
+        else:
+            if row["status"] == Status.RUNNING:
+                running.append(path)
+            else:
+                rows.append(row)
+    assign_tuned_fields(row["described"] for row in rows)
+    for row in rows:
+        row |= {"settings": row["described"].settings_json, "variant": row["described"].variant}
+    columns = ["settings", "topology", "graph", "seeded", "strategy", "variant", "pair", "place", "status"]
+    columns += ["algorithm", "is_algorithm", *_FIELDS, "forecast", *VALUES]
+    table = _with_variants(_with_distinct_topologies(pd.DataFrame(rows, columns=columns)))
+    lost = table[table["status"] == Status.DIVERGED]
+    diverged = {(str(s), str(t), str(name)): len(part) for (s, t, name), part in lost.groupby(KEYS)}
+    complete = table[table["status"] == Status.COMPLETE]
+    complete = complete.drop(columns=["variant", "status", "graph", "seeded"]).reset_index(drop=True)
+    return Runs(complete, running, diverged, damaged)
+
+
+def _row(path: Path, found: dict[str, Any]) -> dict[str, Any]:
+    config = found["config"]
+    try:
+        # A diverged run belongs to the runs with as many rounds as it was asked for.
+        rounds = config["rounds"] if found["status"] == Status.DIVERGED else found["rounds_done"]
+        place = f"{found['graph_id']} {config['seed']}"
+        described = describe(config, json.loads(found["reads"]), rounds)
+        return {
+            "described": described,
+            "topology": found["topology_family"],
+            "strategy": label_of(config),
+            "algorithm": config["algorithm"],
+            "is_algorithm": described.is_algorithm,
+            **{name: float(config[field]) for name, field in _FIELDS.items()},
+            "forecast": float(found.get("forecast_ood", "nan")),
+            "seeded": found["topology_source"] != found["topology_family"],
+            "graph": found["graph_id"],
+            "place": place,
+            "pair": f"{place} {config['backdoor_node_idx']}",
+            "status": found["status"],
+            **{value: float(found.get(value, "nan")) for value in VALUES},
+        }
+    except (KeyError, ValueError, TypeError) as error:
+        raise DamagedFileError(f"{path} is no result file ({error!r}); it was left as it is") from None
+
+
+def _with_distinct_topologies(table: pd.DataFrame) -> pd.DataFrame:
+    """Adds to a topology's name the start of the graph's id where the name stands for several graphs.
+
+    Files of one name in two folders may hold two graphs. Graphs that differ by their seed are one family.
+    """
+    unseeded = table[~table["seeded"].astype(bool)]
+    several = unseeded.groupby("topology")["graph"].transform("nunique") > 1
+    table.loc[several[several].index, "topology"] += " [" + table["graph"].str[:6] + "]"
+    return table
+
+
+def _with_variants(table: pd.DataFrame) -> pd.DataFrame:
+    """Adds the variant to the name of a strategy (with and without softmax, say) where there are several.
+
+    A run and its control get the same name, whichever variants there are among the controls.
+    """
+    families = [table["settings"].map(control_of), "strategy"]
+    several = table.groupby(families)["variant"].transform("nunique") > 1
+    table.loc[several, "strategy"] += " " + table.loc[several, "variant"]
+    return table

@@ -1,0 +1,202 @@
+"""The tables of strategies as data: which rows and columns a reader sees, and what the columns mean."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+import pandas as pd
+
+from dml.results.grouping import TUNED, control_of
+from dml.results.runs import VALUES
+from dml.results.tables import BASELINE
+
+Row = Mapping[str, Any]
+"""One strategy on one topology: every column of :func:`dml.results.tables.summarise` by its name."""
+
+
+class Kind(Enum):
+    """What the values of a column are, which decides how they are shown."""
+
+    COUNT = "count"
+    """A whole number."""
+
+    AUC = "auc"
+    """A sum over measurements. The column ``<name>_std`` holds its standard deviation over runs."""
+
+    ACCURACY = "accuracy"
+    """A number between 0 and 1."""
+
+    PAIRED = "paired"
+    """A mean difference over pairs. The columns ``pairs`` and ``pairs_above`` count the pairs, and those with
+    a positive difference."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column that is shown.
+
+    Args:
+        name: the name of its values in a row.
+        heading: its name for a reader.
+        kind: of its values.
+    """
+
+    name: str
+    heading: str
+    kind: Kind
+
+
+_RUNS = Column("runs", "runs", Kind.COUNT)
+_IID_AUC, _IID = Column("auc_test", "IID AUC", Kind.AUC), Column("final_test", "IID", Kind.ACCURACY)
+_OOD_COLUMNS = (
+    _RUNS,
+    _IID_AUC,
+    Column("auc_ood", "OOD AUC", Kind.AUC),
+    Column("auc_asr", "asr AUC", Kind.AUC),
+    _IID,
+    Column("final_ood", "OOD", Kind.ACCURACY),
+    Column("worst_ood", "worst", Kind.ACCURACY),
+    Column("over_unweighted", f"vs {BASELINE}", Kind.PAIRED),
+)
+_IID_COLUMNS = (_RUNS, _IID_AUC, _IID, Column("worst_test", "worst", Kind.ACCURACY))
+
+_ALWAYS = {"dataset", "rounds", "epochs", "local_steps", "eval_every", "ood"}
+"""Settings that every heading tells in words of its own."""
+
+
+@dataclass(frozen=True)
+class TopologyRows:
+    """The part of a table that is about one topology.
+
+    Args:
+        topology: its name.
+        rows: one per strategy.
+        control: the controls of these strategies, pooled over all their runs; None without controls.
+    """
+
+    topology: str
+    rows: tuple[Row, ...]
+    control: Row | None
+
+
+@dataclass(frozen=True)
+class StrategyTable:
+    """The strategies and algorithms of experiments that have the same settings.
+
+    Args:
+        heading: what these experiments have in common, and in what they differ from those of other tables.
+        auc: the column of the AUC that they are about: ``auc_ood``, or ``auc_test`` without OOD data.
+        columns: those to show, from left to right.
+        topologies: the rows.
+    """
+
+    heading: str
+    auc: str
+    columns: tuple[Column, ...]
+    topologies: tuple[TopologyRows, ...]
+
+    @property
+    def rows(self) -> list[Row]:
+        """The rows of all topologies, without controls."""
+        return [row for part in self.topologies for row in part.rows]
+
+
+def strategy_tables(summary: pd.DataFrame) -> tuple[StrategyTable, ...]:
+    """Builds one table per settings.
+
+    Controls that give other experiments their floor have no table of their own: they are one row below the
+    strategies whose floor they are. Other experiments without OOD data have columns of the IID test set only.
+
+    Args:
+        summary: what :func:`dml.results.tables.summarise` returns.
+    """
+    all_settings = [json.loads(settings) for settings in summary["settings"].unique()]
+    made = []
+    for text, part in summary[~_is_floor(summary)].groupby("settings", sort=False):
+        settings = json.loads(str(text))
+        topologies = tuple(
+            TopologyRows(str(topology), _records(rows), _control(rows, summary))
+            for topology, rows in part.groupby("topology", sort=False)
+        )
+        auc, columns = ("auc_ood", _OOD_COLUMNS) if settings["ood"] else ("auc_test", _IID_COLUMNS)
+        made.append(StrategyTable(_heading(settings, all_settings), auc, columns, topologies))
+    return tuple(made)
+
+
+def legend(tables: Sequence[StrategyTable]) -> dict[str, str]:
+    """Explains the terms of those columns that some table has: the term, and its meaning."""
+    aucs = {table.auc for table in tables}
+    over = "seeds and OOD nodes" if "auc_ood" in aucs else "seeds"
+    terms = {
+        "AUC": "sum over all measurements of the mean accuracy of the nodes; "
+        f"± is the standard deviation over runs ({over})"
+    }
+    if "auc_ood" in aucs:
+        terms |= {
+            "IID, OOD": "accuracies after the last round",
+            "worst": "OOD accuracy of the worst node"
+            + ("; without OOD data, its IID accuracy" if "auc_test" in aucs else ""),
+            "asr": "OOD accuracy without the images of the target class",
+            f"vs {BASELINE}": f"difference in OOD AUC to {BASELINE} on the same graph, seed and OOD node, "
+            "and in how many of these pairs it is positive",
+        }
+    else:
+        terms |= {"IID": "accuracy after the last round", "worst": "accuracy of the worst node"}
+    if any(part.control for table in tables for part in table.topologies):
+        terms["control"] = (
+            "the strategies above it without OOD data, over all their runs; its OOD AUC is the floor, which "
+            "comes from chance and from the images of the target class"
+        )
+    return terms
+
+
+def _heading(settings: Mapping[str, Any], others: Sequence[Mapping[str, Any]]) -> str:
+    every = settings["eval_every"]
+    measured = "each epoch" if every == "epoch" else f"every {every} rounds"
+    trained = f" x {settings['epochs']} epochs" if "epochs" in settings else ""
+    if "local_steps" in settings:
+        trained = f" x {settings['local_steps']} step{'s' if settings['local_steps'] > 1 else ''}"
+    words = [f"{settings['dataset']}, {settings['rounds']} rounds{trained}, measured {measured}"]
+    for field in sorted({field for other in others for field in other} - _ALWAYS):
+        values = {json.dumps(other.get(field)) for other in others}
+        # A learning rate that is not among the settings stands with each method.
+        if len(values) > 1 and (field in settings or field not in TUNED):
+            words.append(f"{field} {settings.get(field, '-')}")
+    words.append(f"OOD share {settings['ood']}" if settings["ood"] else "no OOD data")
+    return ", ".join(words)
+
+
+def _records(rows: pd.DataFrame) -> tuple[Row, ...]:
+    return tuple({str(name): value for name, value in row.items()} for row in rows.to_dict("records"))
+
+
+def _is_floor(summary: pd.DataFrame) -> "pd.Series[bool]":
+    """Whether a row is a control that gives another row its floor."""
+    with_floor = summary[summary["floor_ood"].notna()]
+    served = set(zip(with_floor["settings"].map(control_of), with_floor["topology"], strict=True))
+    places = zip(summary["settings"], summary["topology"], strict=True)
+    return pd.Series([place in served for place in places], summary.index, dtype=bool)
+
+
+def _control(rows: pd.DataFrame, summary: pd.DataFrame) -> Row | None:
+    """The controls of those rows of one settings and topology that have a floor, as one row."""
+    with_floor = rows[rows["floor_ood"].notna()]
+    if with_floor.empty:
+        return None
+    settings, topology = control_of(with_floor["settings"].iloc[0]), with_floor["topology"].iloc[0]
+    same_place = (summary["settings"] == settings) & (summary["topology"] == topology)
+    return _pooled(summary[same_place & summary["strategy"].isin(with_floor["strategy"])])
+
+
+def _pooled(rows: pd.DataFrame) -> Row:
+    """Several rows as one: means and standard deviations over all their runs."""
+    row: dict[str, Any] = {"strategy": "control", "runs": rows["runs"].sum(), "diverged": 0}
+    for value in VALUES:
+        row[value] = mean = (rows["runs"] * rows[value]).sum(skipna=False) / row["runs"]
+        within = (rows["runs"] - 1) * rows[f"{value}_std"].fillna(0) ** 2
+        squares = (within + rows["runs"] * (rows[value] - mean) ** 2).sum(skipna=False)
+        row[f"{value}_std"] = math.sqrt(squares / (row["runs"] - 1)) if row["runs"] > 1 else math.nan
+    return row | {"over_unweighted": math.nan}

@@ -1,0 +1,118 @@
+"""Methods compared on data that are less and less alike, as in table 2 of Vogels et al. (2021).
+
+One row per method and one column per Dirichlet concentration of the labels: the accuracy of the worst node
+after the last round, over the seeds, and the learning rate.
+"""
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache
+
+import pandas as pd
+
+from dml.algorithms.registry import ALGORITHMS
+from dml.results.grouping import TUNED
+
+
+@dataclass(frozen=True)
+class Cell:
+    """The runs of one method at one concentration.
+
+    Args:
+        mean: of the accuracy of the worst node, in [0, 1]; NaN if one run has none.
+        std: its standard deviation over the runs; NaN for one run.
+        learning_rates: of the runs, each once.
+    """
+
+    mean: float
+    std: float
+    learning_rates: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class WorstNodeTable:
+    """The methods of one group of experiments.
+
+    Args:
+        heading: what tells the table from the others.
+        alphas: the concentrations, from alike to unlike data.
+        topologies: by topology and by name of the method, one cell per concentration; None without a run.
+    """
+
+    heading: str
+    alphas: tuple[float, ...]
+    topologies: Mapping[str, Mapping[str, tuple[Cell | None, ...]]]
+
+
+def worst_node_tables(runs: pd.DataFrame) -> tuple[WorstNodeTable, ...]:
+    """Compares algorithms with other methods, or at several concentrations, wherever a folder has both.
+
+    Args:
+        runs: the table of :class:`~dml.results.runs.Runs`.
+    """
+    parts = {
+        str(settings): part.assign(method=_names(part))
+        for settings, part in runs.groupby(runs["settings"].map(_shared), sort=False)
+        if part["is_algorithm"].any()
+    }
+    compared = {s: p for s, p in parts.items() if max(p["alpha"].nunique(), p["method"].nunique()) > 1}
+    return tuple(_table(_heading(settings, compared), part) for settings, part in compared.items())
+
+
+def _table(heading: str, part: pd.DataFrame) -> WorstNodeTable:
+    alphas = tuple(sorted(part["alpha"].unique(), reverse=True))
+    return WorstNodeTable(
+        heading,
+        alphas,
+        {
+            str(topology): {
+                str(method): tuple(_cell(own[own["alpha"] == alpha]) for alpha in alphas)
+                for method, own in on_graph.groupby("method")
+            }
+            for topology, on_graph in part.groupby("topology", sort=False)
+        },
+    )
+
+
+def _cell(own: pd.DataFrame) -> Cell | None:
+    if own.empty:
+        return None
+    worst = own["worst_test"]
+    mean, std = worst.mean(skipna=False), worst.std(ddof=1, skipna=False)
+    return Cell(float(mean), float(std), tuple(own["lr"].unique()))
+
+
+@cache
+def _shared(settings: str) -> str:
+    """The settings that all runs of a table share. The others are its columns, or stand in its cells."""
+    own = ("label_alpha", *TUNED)
+    return json.dumps({k: v for k, v in json.loads(settings).items() if k not in own}, sort_keys=True)
+
+
+def _heading(settings: str, others: Iterable[str]) -> str:
+    """The data set, the rounds, and the settings in which tables differ."""
+    shown, every = json.loads(settings), [json.loads(other) for other in others]
+    fields = sorted({field for other in every for field in other} - {"dataset", "rounds"})
+    differing = [field for field in fields if len({json.dumps(other.get(field)) for other in every}) > 1]
+    words = [f"{field} {shown.get(field, '-')}" for field in differing]
+    return ", ".join([f"{shown['dataset']}, {shown['rounds']} rounds", *words])
+
+
+def _names(part: pd.DataFrame) -> "pd.Series[str]":
+    """The name of each run's method: a short one where it is unambiguous, otherwise with the variant."""
+    own_momentum = part["algorithm"].map(_own_momentum)
+    added = part["momentum"].gt(0) & (part["momentum"] != own_momentum)
+    short = part["algorithm"].where(part["is_algorithm"], part["strategy"])
+    short = short + added.map({True: " + momentum", False: ""})
+    # Learning rates stand in the cells. Whatever else is in the variant must be one for each short name.
+    full = part["strategy"].str.replace(r" lr=\S+", "", regex=True)
+    several = full.groupby([part["topology"], short]).transform("nunique") > 1
+    return short.where(~several, full)
+
+
+def _own_momentum(algorithm: str) -> float:
+    """The momentum that an algorithm has by default; NaN if it has no default of its own."""
+    described = ALGORITHMS.get(algorithm)
+    return float(described.defaults.get("momentum", math.nan)) if described else math.nan

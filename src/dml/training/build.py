@@ -1,0 +1,50 @@
+"""The engine of an experiment."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from dml.data.ood import NodeData
+from dml.population import Population
+from dml.training.batched import BatchedEngine
+from dml.training.config import TrainingConfig
+from dml.training.engine import Engine
+from dml.training.loop import LoopEngine
+from dml.training.orders import Passes
+
+if TYPE_CHECKING:
+    from dml.training.augment import Augmentation
+    from dml.training.proximal import Proximal
+
+
+def engine_of(
+    name: str,
+    population: Population,
+    data: NodeData,
+    training: TrainingConfig,
+    *,
+    seed: int,
+    shuffle: bool = True,
+    keep_optimizers: bool = False,
+    proximal: "Proximal | None" = None,
+    augmentation: "Augmentation | None" = None,
+) -> Engine:
+    """An engine whose nodes all belong to one experiment.
+
+    Args:
+        name: ``loop`` or ``batched``.
+        population: the models.
+        data: the training data of each node.
+        training: optimiser, batch size.
+        seed: the experiment's seed.
+        shuffle: a new batch order in every pass.
+        keep_optimizers: optimisers continue from round to round, and are part of a checkpoint.
+        proximal, augmentation: for the loop engine.
+    """
+    seeds = np.full(len(data.y), seed)
+    orders = Passes(data.samples, training.batch_size, shuffle, seeds)
+    if name == "batched":
+        return BatchedEngine(population, data, training, orders, keep_optimizers)
+    return LoopEngine(
+        population, data, training, orders, keep_optimizers, proximal=proximal, augmentation=augmentation
+    )

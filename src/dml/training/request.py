@@ -1,0 +1,75 @@
+"""What an engine is asked for: some rows of X, trained on some nodes' data for some steps."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Request:
+    """Training of k rows of X, side by side.
+
+    A row is a node's model, a walk, or whatever else is trained; it may be trained on any node's data. A node
+    may be named twice: then the second row continues where the first one leaves off in the node's data.
+
+    Args:
+        rows: of X, all different, [k].
+        nodes: whose data each row is trained on, [k].
+        steps: optimiser steps of each row, at least 1, [k].
+        rates: the learning rate of each step, [k, s] with s >= the largest number of steps.
+        begins: the request begins a round: optimisers start again, unless they are kept, and terms of the
+            loss that draw to models draw to those of now.
+        momentum: what the momentum of SGD of each row starts from, [k, P or less]; None for its own.
+    """
+
+    rows: NDArray[np.int64]
+    nodes: NDArray[np.int64]
+    steps: NDArray[np.int64]
+    rates: NDArray[np.float64]
+    begins: bool = False
+    momentum: Tensor | None = None
+
+    @property
+    def kind(self) -> tuple[bool, bool]:
+        """Requests of one kind can be joined."""
+        return self.begins, self.momentum is not None
+
+    @classmethod
+    def joined(cls, requests: Sequence["Request"]) -> "Request":
+        """One request for all rows of several ones, which are of one kind.
+
+        Args:
+            requests: on one matrix, with different rows.
+        """
+        if len(requests) == 1:
+            return requests[0]
+        longest = max(request.rates.shape[1] for request in requests)
+        rates = [
+            np.pad(request.rates, ((0, 0), (0, longest - request.rates.shape[1]))) for request in requests
+        ]
+        momenta = [request.momentum for request in requests if request.momentum is not None]
+        return cls(
+            np.concatenate([request.rows for request in requests]),
+            np.concatenate([request.nodes for request in requests]),
+            np.concatenate([request.steps for request in requests]),
+            np.concatenate(rates),
+            requests[0].begins,
+            torch.cat(momenta) if momenta else None,
+        )
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What came of a request.
+
+    Args:
+        loss, accuracy: mean cross entropy and accuracy over the answers (labels, or next tokens) of the steps
+            of each row, each taken at the step that saw the sample, [k] float32.
+    """
+
+    loss: NDArray[np.float32]
+    accuracy: NDArray[np.float32]

@@ -1,0 +1,68 @@
+"""The configuration of the data: the fields of every data set and partition, read where they matter."""
+
+import pytest
+from pydantic import ValidationError
+
+from dml import config
+from dml.data.config import CommonDataConfig, DataConfig
+from dml.data.partition import PARTITIONS
+from dml.data.partitions.budgets import BudgetOptions
+from dml.data.partitions.equal import EqualOptions
+from dml.data.sources.tiny_mem import TinyMemOptions
+from dml.errors import InputError
+
+
+def test_the_fields_are_the_common_ones_and_those_of_every_part_once():
+    fields = list(DataConfig.model_fields)
+    assert len(fields) == len(set(fields))
+    parts = [CommonDataConfig, BudgetOptions, EqualOptions, TinyMemOptions]
+    assert set(fields) == {field for part in parts for field in part.model_fields}
+    assert fields[: len(CommonDataConfig.model_fields)] == list(CommonDataConfig.model_fields)
+
+
+def test_a_part_gets_its_own_fields():
+    tokens = DataConfig(dataset="tiny_mem", num_example=60, partition="equal", label_alpha=0.5)
+    assert tokens.options() == TinyMemOptions(num_example=60)
+    assert tokens.options().num_test == 12
+    assert tokens.partition_options() == EqualOptions(label_alpha=0.5)
+    images = DataConfig(sample_alpha=3)
+    assert images.options().model_dump() == {}
+    assert images.partition_options() == BudgetOptions(sample_alpha=3)
+
+
+@pytest.mark.parametrize(
+    ("flags", "read", "unread"),
+    [
+        ({}, {"label_alpha", "sample_alpha", "many_to_one", "random_bd"}, {"augment", "num_example"}),
+        ({"partition": "equal"}, {"label_alpha"}, {"sample_alpha"}),
+        ({"dataset": "cifar10"}, {"augment"}, {"ood_class", "backdoor_node_idx", "trigger"}),
+        ({"dataset": "/a/folder"}, {"augment"}, {"num_example"}),
+        ({"dataset": "tiny_mem"}, {"trigger", "modulo"}, {"many_to_one", "random_bd", "augment"}),
+        ({"dataset": "tiny_mem", "task_type": "sum"}, {"trigger"}, {"modulo"}),
+        ({"backdoor": True}, {"backdoor_node_idx", "backdoor_proportion", "ood_test_proportion"}, set()),
+        (
+            {"backdoor": True, "ood_kind": "heldout_class"},
+            {"backdoor_node_idx", "ood_class"},
+            {"backdoor_proportion", "ood_test_proportion", "many_to_one"},
+        ),
+        ({"random_data_placement": False}, {"centrality_metric_data_placement"}, set()),
+    ],
+)
+def test_what_is_read(flags, read, unread):
+    reads = DataConfig(**flags).reads()
+    assert read <= reads
+    assert not unread & reads
+    assert reads <= set(DataConfig.model_fields)
+
+
+def test_a_name_that_is_no_data_set_is_refused_with_those_there_are():
+    with pytest.raises(
+        InputError, match=r"^dataset imagenet: no such data set; there are: digits, .*_vgg, or"
+    ):
+        config.make({"dataset": "imagenet"})
+
+
+def test_parts_of_one_size_cannot_be_placed_by_size():
+    assert [name for name, partition in PARTITIONS.items() if partition.equal_sizes] == ["equal"]
+    with pytest.raises(ValidationError, match="those of partition equal are all of one size"):
+        DataConfig(partition="equal", random_data_placement=False)

@@ -1,0 +1,89 @@
+"""The experiments that a sweep stands for."""
+
+import pytest
+
+from dml.errors import InputError
+from dml.parallel import expansion
+from dml.parallel.flags import separated
+
+
+def _plans(*, flags: dict | None = None, **own):
+    made, rest = separated({**own, **(flags or {})})
+    return expansion.experiments(made, rest)
+
+
+def test_the_default_is_the_papers_matrix_on_digits():
+    plans = _plans()
+    # 3 seeds x 12 topologies x (5 strategies x 4 OOD nodes + FL once)
+    assert len(plans) == 756
+    assert len({plan.identity.id for plan in plans}) == 756
+    assert len({plan.result for plan in plans}) == 756
+    for plan in plans:
+        nodes = plan.config.data.backdoor_node_idx
+        assert nodes is not None
+        assert nodes[0] in plan.topology.most_connected(4)
+        softmax = plan.config.strategy.aggregation_strategy in ("random", "degCent", "betCent")
+        assert plan.config.strategy.softmax == softmax
+    first = [p for p in plans if p.config.strategy.aggregation_strategy == "unweighted_fl"]
+    assert len(first) == 36
+    assert all(p.config.data.backdoor_node_idx == tuple(p.topology.most_connected(1)) for p in first)
+
+
+def test_the_paper_is_its_matrix_on_its_own_data_sets():
+    plans = _plans(preset="paper")
+    assert len(plans) == 3780
+    by_dataset = {p.config.data.dataset: p.config for p in plans}
+    assert set(by_dataset) == {"mnist", "fmnist", "tiny_mem", "cifar10", "cifar100"}
+    # arXiv 2505.11760: 5 epochs, batch 64, alphas 1000; SGD 0.01, Adam 0.001 for TinyMem and 1e-4 for CIFAR.
+    for name, rate in {
+        "mnist": 0.01,
+        "fmnist": 0.01,
+        "tiny_mem": 0.001,
+        "cifar10": 1e-4,
+        "cifar100": 1e-4,
+    }.items():
+        training, data = by_dataset[name].training, by_dataset[name].data
+        assert (training.epochs, training.batch_size, training.lr) == (5, 64, rate)
+        assert training.optimizer == ("sgd" if "mnist" in name else "adam")
+        assert (data.label_alpha, data.sample_alpha) == (1000, 1000)
+    assert (by_dataset["cifar10"].training.model, by_dataset["mnist"].training.model) == (
+        "vgg16",
+        "mnist_mlp",
+    )
+    assert by_dataset["tiny_mem"].data.num_example == 33000
+
+
+def test_quickstart_is_18_experiments_of_which_all_have_33_nodes():
+    plans = _plans(preset="quickstart")
+    assert len(plans) == 18
+    assert {plan.topology.n for plan in plans} == {33}
+
+
+def test_factors_can_be_replaced_and_the_control_added():
+    plans = _plans(
+        preset="quickstart",
+        seeds=("3", "4"),
+        topologies=("cycle:n=8",),
+        strategies=("degCent",),
+        control=True,
+    )
+    assert [(p.config.run.seed, p.config.data.backdoor) for p in plans] == [
+        (3, True), (3, False), (4, True), (4, False),
+    ]  # fmt: skip
+
+
+def test_a_flag_goes_to_the_experiments_that_read_it():
+    plans = _plans(preset="quickstart", flags={"softmax_coeff": "20", "lr": "0.1"})
+    by_strategy = {p.config.strategy.aggregation_strategy: p.config for p in plans}
+    assert by_strategy["degCent"].strategy.softmax_coeff == 20
+    assert "softmax_coeff" not in by_strategy["weighted"].reads()
+    assert all(config.training.lr == 0.1 for config in by_strategy.values())
+    with pytest.raises(InputError, match="no experiment of this sweep reads it"):
+        _plans(preset="quickstart", strategies=("weighted",), flags={"softmax_coeff": "20"})
+
+
+def test_the_same_graph_twice_is_run_once():
+    graph = "barabasi_albert:n=8,m=2"
+    assert (
+        len(_plans(preset="quickstart", topologies=(graph, f"{graph},seed=0"), strategies=("degCent",))) == 1
+    )

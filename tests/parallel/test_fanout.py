@@ -1,0 +1,109 @@
+"""The fan-out: tasks in real workers, and what becomes of them when something is lost."""
+
+import os
+import signal
+from concurrent.futures import Future
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import psutil
+import pytest
+from parsl.executors.errors import BadStateException
+from parsl.executors.high_throughput.errors import ManagerLost, WorkerLost
+
+from dml.errors import LostInterchangeError, LostWorkersError
+from dml.parallel import fanout
+from dml.parallel.fanout import LostTaskError, Workers
+from dml.parallel.owner import Owner
+from dml.parallel.sites import load_site
+
+SITES = Path(__file__).parents[2] / "parsl_configs"
+
+
+def test_texts_go_to_workers_answers_come_back_and_nothing_is_left(tmp_path: Path) -> None:
+    before, handler = set(psutil.process_iter()), signal.getsignal(signal.SIGTERM)
+    with pytest.raises(KeyboardInterrupt):
+        _three_tasks_and_sigterm(tmp_path)
+    assert signal.getsignal(signal.SIGTERM) is handler
+    started = [p for p in psutil.process_iter() if p not in before and str(tmp_path) in _words(p)]
+    _, alive = psutil.wait_procs(started, timeout=10)
+    assert alive == []
+    assert not list(tmp_path.rglob("heartbeat"))
+
+
+def _three_tasks_and_sigterm(folder: Path) -> None:
+    site = load_site("local", SITES)
+    with fanout.workers(os.path.basename, site, {"workers": "2"}, folder / "parsl") as workers:
+        assert workers.owner.pid == os.getpid()
+        assert Path(workers.owner.heartbeat).read_text().startswith(workers.owner.signature)
+        futures = [workers.submit(f"folder/{name}") for name in "abc"]
+        done: set[Future[str]] = set()
+        while len(done) < 3:
+            done |= workers.ready([f for f in futures if f not in done], timeout=30)
+        assert [workers.answer(future) for future in futures] == ["a", "b", "c"]
+        os.kill(os.getpid(), signal.SIGTERM)  # as a batch system at the end of a job
+        signal.pause()
+
+
+def _words(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:
+        return ""
+
+
+@pytest.fixture
+def workers(tmp_path: Path) -> Workers:
+    return _workers(tmp_path, exit_status=None)
+
+
+def _workers(folder: Path, exit_status: int | None) -> Workers:
+    interchange = SimpleNamespace(poll=lambda: exit_status)
+    config: Any = SimpleNamespace(executors=[SimpleNamespace(interchange_proc=interchange)])
+    return Workers(Owner.here(folder / "beat"), config, lambda text: Future())
+
+
+def _ended(result: str | Exception) -> "Future[str]":
+    future: Future[str] = Future()
+    if isinstance(result, Exception):
+        future.set_exception(result)
+    else:
+        future.set_result(result)
+    return future
+
+
+def test_only_futures_that_have_ended_are_ready(workers: Workers) -> None:
+    open_one, ended = workers.submit("x"), _ended("y")
+    assert workers.ready([open_one, ended], timeout=0) == {ended}
+    assert workers.ready([open_one], timeout=0) == set()
+
+
+def test_nobody_waits_for_a_lost_interchange(tmp_path: Path) -> None:
+    lost = _workers(tmp_path, exit_status=-9)
+    with pytest.raises(LostInterchangeError):
+        lost.ready([lost.submit("x")], timeout=0)
+
+
+@pytest.mark.parametrize(
+    ("raised", "seen", "words"),
+    [
+        (WorkerLost(3, "host"), LostTaskError, "loss of worker 3 on host host"),
+        (ManagerLost(b"m1", "host"), LostTaskError, "loss of manager m1 on host host"),
+        (
+            BadStateException(SimpleNamespace(label="local"), "first\n\nsecond\nthird\nfourth"),
+            LostWorkersError,
+            "^the workers were lost: .*first second third$",
+        ),
+        (MemoryError("full"), MemoryError, "full"),
+    ],
+)
+def test_what_was_lost_is_told_apart(
+    workers: Workers, raised: Exception, seen: type[Exception], words: str
+) -> None:
+    with pytest.raises(seen, match=words):
+        workers.answer(_ended(raised))
+
+
+def test_an_answer_is_the_tasks_text(workers: Workers) -> None:
+    assert workers.answer(_ended("text")) == "text"

@@ -1,0 +1,62 @@
+"""The options of the scripts that show results: what they take, and how they refuse the rest."""
+
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from dml.errors import ArgumentError, InputError
+from dml.results.config import CompileConfig, NodePictureConfig
+
+
+def _refusal(section, **values):
+    """The error that a section raises for these values."""
+    with pytest.raises(ValidationError) as refused:
+        section(**values)
+    return refused.value.errors()[0]["ctx"]["error"]
+
+
+def test_a_folder_is_taken_and_all_else_refused(tmp_path):
+    (tmp_path / "a.h5").touch()
+    assert CompileConfig(folder=tmp_path).folder == tmp_path
+    for name, found in (("a.h5", "is a file"), ("none", "no such folder")):
+        error = _refusal(CompileConfig, folder=tmp_path / name)
+        assert isinstance(error, ArgumentError)
+        assert str(error) == f"DIR {tmp_path / name}: {found}; give a folder that holds result files"
+
+
+def test_the_home_folder_is_known(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert CompileConfig(folder=Path("~")).folder == tmp_path
+
+
+def test_a_picture_has_defaults_for_all_but_its_files(tmp_path):
+    files = (tmp_path / "a.h5", tmp_path / "b.h5")
+    for file in files:
+        file.touch()
+    config = NodePictureConfig(files=files)
+    assert (config.files, config.metric, config.round, config.out) == (
+        files,
+        "ood_acc",
+        None,
+        Path("nodes.png"),
+    )
+
+
+def test_the_table_of_a_sweep_is_no_result(tmp_path):
+    (tmp_path / "a.h5").touch()
+    config = NodePictureConfig(files=(tmp_path / "a.h5", tmp_path / "summary.h5"))
+    assert config.files == (tmp_path / "a.h5",)
+    assert "name at least one" in str(_refusal(NodePictureConfig, files=(tmp_path / "summary.h5",)))
+
+
+@pytest.mark.parametrize(
+    ("out", "right"),
+    [("a.txt", "must end with .png, .pdf, .svg"), ("no/a.png", "is in a folder that is not there")],
+)
+def test_a_picture_that_cannot_be_made_is_refused(tmp_path, monkeypatch, out, right):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.h5").touch()
+    error = _refusal(NodePictureConfig, files=("a.h5",), out=out)
+    assert isinstance(error, InputError)
+    assert str(error) == f"out {out}: {right}"

@@ -1,0 +1,74 @@
+"""describe_topology.py, and the facts that it prints."""
+
+import json
+
+import pytest
+
+from dml.describe_graphs import DescribeConfig, facts
+from dml.errors import InputError
+
+
+def test_models_are_followed_under_each_strategy_for_so_many_rounds():
+    config = DescribeConfig(
+        graphs=("chain:n=3", "star:n=4"), source=(0,), strategies=("unweighted", "weighted"), rounds=2
+    )
+    for entry, n in zip(facts(config), (3, 4), strict=True):
+        assert set(entry["forecast"]) == {"unweighted", "weighted"}
+        for shares in entry["forecast"].values():
+            assert [len(share) for share in shares] == [n] * 3
+            assert shares[0] == [1.0] + [0.0] * (n - 1)
+    assert "forecast" not in facts(DescribeConfig(graphs=("chain:n=3",)))[0]
+
+
+def test_a_strategy_that_looks_at_models_has_no_forecast():
+    with pytest.raises(InputError, match="looks at the models"):
+        facts(
+            DescribeConfig(graphs=("chain:n=3",), source=(0,), strategies=("degCent_sim",), softmax_coeff=2)
+        )
+
+
+def test_the_script_prints_a_table_or_json(script):
+    out = script(
+        "describe_topology.py",
+        "cycle:n=8",
+        "star:n=5",
+        "--source",
+        0,
+        "--strategies",
+        "degCent",
+        "--rounds",
+        3,
+    )
+    assert out.returncode == 0, out.stderr
+    ring, star = out.stdout.split("\n\n")
+    assert ring.startswith("cycle:n=8\n")
+    assert max(map(len, out.stdout.splitlines())) <= 80
+    assert "not d2" in ring
+    assert "1.92, 3 rounds" not in ring
+    assert "the graph itself" in star
+    assert "degCent" in star
+    assert "after 3 rounds" in star
+    out = script("describe_topology.py", "cycle:n=8", "--edge_weight", 0.3, "--json")
+    (found,) = json.loads(out.stdout)
+    assert found["refused"]["d2"] is None
+    assert found["lambda_min"] == pytest.approx(-0.2)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "FILE|GENERATOR: name at least one"),
+        (["nowhere.txt"], "--topology_file nowhere.txt"),
+        (["cycle:n=8", "--tree", "oak"], "--tree oak: no such tree"),
+        (["cycle:n=8", "--edge_weight", "0.6"], "--edge_weight 0.6: must be above 0"),
+        (["cycle:n=8", "--decay", "1"], "--decay 1.0: must be at least 0 and below 1"),
+        (["cycle:n=8", "--source", "8"], "--source 8: is no node"),
+        (["cycle:n=8", "--rounds", "5"], "--rounds 5: nothing reads it: add --source"),
+        (["cycle:n=8", "--tree_root", "5"], "--tree_root 5: nothing reads it: add --tree bfs"),
+        (["cycle:n=8", "--seed", "-1"], "--seed -1: must be at least 0"),
+    ],
+)
+def test_wrong_input_is_refused_by_name(script, words, message):
+    out = script("describe_topology.py", *words)
+    assert out.returncode == 2
+    assert out.stderr.startswith(f"error: {message}"), out.stderr
