@@ -90,7 +90,7 @@ def _on_meta(model, engine, flags):
 
     def new():
         with torch.device("meta"):
-            return build_model(model, shape, classes, made.training.settings())
+            return build_model(model, shape, classes, made.training.model_options.model_dump())
 
     population = population_of(new, 2, seed=0, device="meta")
     rng, tokens = np.random.default_rng(0), dataset == "tiny_mem"

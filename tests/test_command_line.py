@@ -18,7 +18,8 @@ from dml.errors import (
     LostWorkersError,
     UnwritableFileError,
 )
-from dml.section import Positional, Section, UserPath
+from dml.field_types import Positional, UserPath
+from dml.section import Section
 
 
 class Options(Section):

@@ -53,7 +53,7 @@ def test_a_field_that_nothing_reads_is_refused_when_it_was_given(flags, unread):
 def test_what_is_read_is_accepted():
     flags = {"aggregation_strategy": "degCent", "softmax": True, "softmax_coeff": 3.0, "backdoor": True}
     made = config.make({**flags, "backdoor_node_idx": (2, 1), "momentum": 0.9, "nesterov": True})
-    assert made.strategy.softmax_coeff == 3.0
+    assert made.strategy.options.softmax_coeff == 3.0
     assert made.data.backdoor_node_idx == (1, 2)
 
 
@@ -93,10 +93,12 @@ def test_nesterov_without_momentum_is_refused():
 
 
 @pytest.mark.parametrize("name", ["degCent_sim", "betCent_sim"])
-def test_a_strategy_by_similarity_without_softmax_is_refused(name):
-    with pytest.raises(InputError, match=f"aggregation_strategy: {name} needs --softmax"):
-        config.make({"aggregation_strategy": name})
-    assert "softmax_coeff" in config.make({"aggregation_strategy": name, "softmax": True}).reads()
+def test_a_strategy_by_similarity_always_takes_the_softmax(name):
+    with pytest.raises(InputError, match=r"^no_softmax: must be on"):
+        config.make({"aggregation_strategy": name, "softmax": False})
+    made = config.make({"aggregation_strategy": name})
+    assert made == config.make({"aggregation_strategy": name, "softmax": True})
+    assert {"softmax", "softmax_coeff"} <= made.reads()
 
 
 def test_a_field_added_later_changes_no_id_while_it_holds_the_old_numbers(monkeypatch: pytest.MonkeyPatch):

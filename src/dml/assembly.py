@@ -79,7 +79,7 @@ def assemble(plan: Plan, engine_before: str | None) -> Parts:
     device = accelerators.choose(config.run.accelerator)
     ipex = accelerators.extension(device) if config.run.ipex else None
     classes = plan.dataset.classes
-    shape, settings = dataset.train_x.shape[1:], config.training.settings()
+    shape, settings = dataset.train_x.shape[1:], config.training.model_options.model_dump()
     build = partial(build_model, config.training.model, shape, classes, settings)
     threads = _set_threads(plan, room.check(build, plan, device))
     deterministic = accelerators.prepare(device)
@@ -193,7 +193,7 @@ def _augmentation(plan: Plan, dataset: Dataset, data: NodeData) -> Augmentation 
 
 def _lr_factor(plan: Plan, of_rule: float) -> float:
     """The factor on the learning rate: the rule's own, unless the options say otherwise."""
-    asked = getattr(plan.config.options, "lr_correction", "auto")
+    asked = getattr(plan.config.algorithm.options, "lr_correction", "auto")
     if isinstance(asked, str):
         return of_rule if asked == "auto" else 1.0
     return float(asked)
@@ -203,7 +203,7 @@ def _facts(plan: Plan, factor: float) -> dict[str, Any]:
     over = trees_of(plan.config, plan.topology)
     if not over:
         return {}
-    overlap = getattr(plan.config.options, "overlap", False)
+    overlap = getattr(plan.config.algorithm.options, "overlap", False)
     names = " and ".join(tree.name for tree in over)
     return {"tree": names, "lr_factor": factor, "max_delay": trees.max_delay(over, overlap)}
 

@@ -22,7 +22,9 @@ from dml.errors import (
     LostWorkersError,
     UnwritableFileError,
 )
-from dml.section import Section, input_error, positional, suggestion
+from dml.field_types import positional, suggestion
+from dml.section import Section
+from dml.validation import input_error
 
 PUBLISHED = {"--non_random_data_placement": "--no_random_data_placement"}
 """Published names of switches, and ours."""
@@ -94,7 +96,7 @@ def parse_section(
     try:
         return section(**given)
     except ValidationError as error:
-        raise input_error(error, section) from None
+        raise input_error(error, section.flags()) from None
 
 
 def guard(main: Callable[[], int], go_on: str = "") -> NoReturn:

@@ -10,22 +10,23 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, SerializeAsAny, ValidationError
+from pydantic import Field, ValidationError
 from pydantic.fields import FieldInfo
 
 from dml.algorithms import config as algorithms
 from dml.algorithms.config import AlgorithmConfig
-from dml.algorithms.options import Options
 from dml.algorithms.registry import ALGORITHMS, DEFAULT, check_loss_rule
 from dml.coefficients.config import StrategyConfig
 from dml.data.catalogue import DATASET_ALIASES, DATASETS, find_source
 from dml.data.config import DataConfig
 from dml.errors import InputError
+from dml.field_types import MAX_COUNT, UserPath, says
 from dml.models.registry import MODELS
-from dml.section import MAX_COUNT, Section, UserPath, input_error, says
+from dml.section import Section
 from dml.topology.config import TopologyConfig
 from dml.training.config import OPTIMIZERS, TrainingConfig, obstacle
 from dml.training.engines import ENGINES
+from dml.validation import input_error
 
 MAX_THREADS = 4 * (os.cpu_count() or 1)
 """More threads than that only wait for one another."""
@@ -77,13 +78,15 @@ class ExperimentConfig(Section):
     data: DataConfig
     training: TrainingConfig
     algorithm: AlgorithmConfig
-    options: SerializeAsAny[Options]
     strategy: StrategyConfig
     run: RunConfig
 
     def flat(self) -> dict[str, Any]:
         """All fields by flag name, JSON-able: the form that files and tasks carry."""
-        return {k: v for section in self.model_dump(mode="json").values() for k, v in section.items()}
+        values: dict[str, Any] = {}
+        for name in SECTIONS:
+            values |= getattr(self, name).flat()
+        return values
 
     def reads(self) -> set[str]:
         """The fields that change this experiment's numbers, by flag name."""
@@ -91,7 +94,7 @@ class ExperimentConfig(Section):
         fields = {"topology_file", "seed", "eval_every"}
         fields |= {"participation"} if described.participation else set()
         fields |= self.data.reads() | self.training.reads() | self.algorithm.reads()
-        fields |= self.strategy.reads() if described.strategies else self.options.reads()
+        fields |= self.strategy.reads() if described.strategies else set()
         return fields - described.unread
 
     def decides(self) -> dict[str, Any]:
@@ -124,13 +127,11 @@ class ExperimentConfig(Section):
         return obstacle(self.training, self.data.augment)
 
 
-_OPTIONS = "options"
-_STATIC: dict[str, type[Section]] = {
+SECTIONS: dict[str, type[Section]] = {
     name: info.annotation  # type: ignore[misc]
     for name, info in ExperimentConfig.model_fields.items()
-    if name != _OPTIONS
 }
-"""The sections that every experiment has; the options are those of its algorithm."""
+"""The sections by name, in the order of the help."""
 
 NOT_NUMBERS = set(RunConfig.model_fields) - NUMBERS | {"data_dir"}
 """Fields that never change an experiment's numbers: every experiment reads them."""
@@ -144,16 +145,10 @@ field holds it, it stays out of an experiment's id, so that old ids and files st
 
 
 def fields() -> Iterator[tuple[str, str, FieldInfo]]:
-    """Every field as (section, flag, pydantic's description of it), in the order of the help."""
-    for name, section in _STATIC.items():
-        for flag, info in section.model_fields.items():
+    """Every flag as (section, flag, pydantic's description of its field), in the order of the help."""
+    for name, section in SECTIONS.items():
+        for flag, info in section.flags():
             yield name, flag, info
-        if name == "algorithm":
-            options: dict[str, FieldInfo] = {}
-            for entry in ALGORITHMS.values():
-                options |= entry.options.model_fields
-            for flag, info in options.items():
-                yield name, flag, info
 
 
 def shown_defaults() -> dict[str, str]:
@@ -222,7 +217,7 @@ def make(given: Mapping[str, Any], *, drop_unread: bool = False) -> ExperimentCo
 
 
 def _of(values: Mapping[str, Any], flags: Mapping[str, Any]) -> ExperimentConfig:
-    """The sections of some values; those that no section of this experiment has are left out.
+    """The sections of some values; options of parts that are not chosen are left out.
 
     Args:
         values: by flag name.
@@ -231,25 +226,23 @@ def _of(values: Mapping[str, Any], flags: Mapping[str, Any]) -> ExperimentConfig
     Raises:
         InputError: an unknown flag, or a value that cannot be right.
     """
-    known_flags = {flag for _, flag, _ in fields()}
+    own = {name: dict(section.flags()) for name, section in SECTIONS.items()}
     for flag in values:
-        if flag not in known_flags:
+        if not any(flag in flags for flags in own.values()):
             raise InputError(flag, values[flag], "there is no such flag; --help lists them")
-    parts: dict[str, Section] = {}
-    for name, section in _STATIC.items():
-        parts[name] = _section(section, values, flags)
-    algorithm = parts["algorithm"]
-    assert isinstance(algorithm, AlgorithmConfig)
-    parts[_OPTIONS] = _section(algorithm.described.options, values, flags)
-    return ExperimentConfig(**parts)
+    return ExperimentConfig(
+        **{
+            name: _section(section, {flag: values[flag] for flag in own[name] if flag in values}, flags)
+            for name, section in SECTIONS.items()
+        }
+    )
 
 
 def _section(section: type[Section], values: Mapping[str, Any], flags: Mapping[str, Any]) -> Section:
-    own = {flag: values[flag] for flag in section.model_fields if flag in values}
     try:
-        return section(**own)
+        return section(**values)
     except ValidationError as error:
-        fault = input_error(error, section)
+        fault = input_error(error, section.flags())
         if fault.field == "nesterov" and "nesterov" not in flags:
             # It is the algorithm's own default, and not what the user has to change.
             fault = InputError("momentum", flags["momentum"], f"must be above 0 for {flags['algorithm']}")
@@ -259,9 +252,11 @@ def _section(section: type[Section], values: Mapping[str, Any], flags: Mapping[s
 def _remedy(flag: str, flags: Mapping[str, Any]) -> str:
     """What to do with a flag that nothing reads, and what the flag is."""
     about = next(info.description for _, name, info in fields() if name == flag)
-    readers = [name for name, entry in ALGORITHMS.items() if flag in entry.options.model_fields]
-    if readers and flags.get("algorithm", DEFAULT) not in readers:
-        return f"take --algorithm {' or '.join(readers)}, or leave it out ({about})"
+    for section in SECTIONS.values():
+        for choice in section.choices().values():
+            readers = [name for name, part in choice.parts.items() if flag in dict(part.options.flags())]
+            if readers and flags.get(choice.field, section.model_fields[choice.field].default) not in readers:
+                return f"take --{choice.field} {' or '.join(readers)}, or leave it out ({about})"
     for _, switch, info in fields():
         if info.annotation is bool and switch not in flags:
             try:
@@ -302,5 +297,5 @@ def _check_algorithm(config: ExperimentConfig) -> None:
     chosen, training = config.algorithm, config.training
     if training.train and 0 < training.lr < LEAST_LR:
         raise InputError("lr", training.lr, f"must be 0 or at least {LEAST_LR:g}")
-    check_loss_rule(chosen.described, chosen.loss_rule)
+    check_loss_rule(chosen.algorithm, chosen.loss_rule)
     chosen.described.requires(training)

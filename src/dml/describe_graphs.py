@@ -9,8 +9,9 @@ from pydantic import Field, model_validator
 
 from dml import command_line
 from dml.errors import InputError
+from dml.field_types import MAX_COUNT, Positional, one_of
 from dml.messages import count
-from dml.section import MAX_COUNT, Positional, Section, one_of
+from dml.section import Section
 from dml.topology import read, trees
 
 DESCRIPTION = (

@@ -99,14 +99,14 @@ def _check_runs(config: ExperimentConfig, topology: Topology) -> None:
     if described.strategies:
         config.strategy.described.check(topology)
         _check_losses(config, topology)
-    described.admits(topology, config.options, config.run.seed)
+    described.admits(topology, config.algorithm.options, config.run.seed)
 
 
 def _check_losses(config: ExperimentConfig, topology: Topology) -> None:
     """A strategy that looks at models cannot stand in for those that did not arrive."""
     strategy, rule = config.strategy.described, config.algorithm.chosen_loss_rule
     lossy = config.algorithm.drop_probability > 0 or bool((topology.weights < 1).any())
-    looks = strategy.needs_softmax or strategy.reduction is not None
+    looks = strategy.looks_at_models or strategy.reduction is not None
     if lossy and rule != "renormalise" and looks:
         name = config.strategy.aggregation_strategy
         right = f"{name} looks at models, also at those that were lost; give renormalise"
@@ -120,6 +120,6 @@ def trees_of(config: ExperimentConfig, topology: Topology) -> tuple[Tree, ...]:
         config: the experiment.
         topology: its graph, or the part of it that remains when nodes have failed.
     """
-    if not isinstance(config.options, TreeOptions):
+    if not isinstance(config.algorithm.options, TreeOptions):
         return ()
-    return config.options.choose(topology, config.run.seed)
+    return config.algorithm.options.choose(topology, config.run.seed)

@@ -1,77 +1,93 @@
 """The base of the sections that make up a configuration; each stands beside the part that owns it."""
 
-import difflib
-import os
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated, Any
+from functools import cache
+from typing import Any, Protocol
 
 from pydantic import (
-    AfterValidator,
     BaseModel,
     ConfigDict,
+    GetCoreSchemaHandler,
     ValidationError,
-    ValidatorFunctionWrapHandler,
-    WrapValidator,
-    create_model,
+    ValidationInfo,
+    model_validator,
 )
 from pydantic.fields import FieldInfo
+from pydantic_core.core_schema import CoreSchema, with_info_plain_validator_function
 
-from dml.errors import ArgumentError, InputError
-
-MAX_COUNT = 2**31 - 1
-"""The largest count: what a 32-bit integer holds."""
+from dml.validation import input_error
 
 
-def _expand(path: Path) -> Path:
-    # Not Path.expanduser, which fails where a container has no home folder.
-    return Path(os.path.expanduser(path))
+class HasOptions(Protocol):
+    """A part of the program with flags of its own: an algorithm, a data set, a model, ..."""
 
-
-def suggestion(name: str, known: Collection[str]) -> str:
-    """The end of a message about an unknown name: ``" (did you mean lr?)"``, or nothing."""
-    close = difflib.get_close_matches(name.lower(), [one.lower() for one in known], n=1)
-    meant = [one for one in known if one.lower() in close]
-    return f" (did you mean {meant[0]}?)" if meant else ""
-
-
-def one_of(table: Collection[str], what: str) -> AfterValidator:
-    """Refuses a name that is not in the table: ``Annotated[str, one_of(MODELS, "model")]``."""
-
-    def check(name: str) -> str:
-        if name not in table:
-            raise ValueError(f"no such {what}{suggestion(name, table)}; there are: {', '.join(table)}")
-        return name
-
-    return AfterValidator(check)
-
-
-def says(right: str) -> WrapValidator:
-    """Refuses in these words whatever the type itself refuses: for unions, whose own words are many."""
-
-    def check(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
-        try:
-            return handler(value)
-        except ValidationError:
-            raise ValueError(right) from None
-
-    return WrapValidator(check)
-
-
-UserPath = Annotated[Path, AfterValidator(_expand)]
-"""A path as a user types it, in which ~ stands for the home folder also where no shell saw it."""
+    @property
+    def options(self) -> "type[Section]":
+        """Its flags."""
 
 
 @dataclass(frozen=True)
-class Positional:
-    """Marks a field whose words have no flag on the command line: ``Annotated[UserPath, Positional("DIR")]``.
+class ChosenBy:
+    """Marks a field that holds the options of a part which another field names.
+
+    ``options: Annotated[SerializeAsAny[Section], ChosenBy("model", MODELS)] = Section()``
+
+    On the command line, in files and as keyword arguments these options stand among the section's own
+    fields, by their own names. Options of parts that are not chosen are left out.
 
     Args:
-        name: what the help and the errors call it.
+        field: the name of the other field, which stands above this one.
+        parts: all parts by name.
+        find: the part of a name that need not be in the table; raises KeyError if there is none.
     """
 
-    name: str
+    field: str
+    parts: Mapping[str, HasOptions]
+    find: Callable[[str], HasOptions] | None = None
+
+    def options(self, name: object) -> "type[Section]":
+        """The options of the part of a name; none at all if there is no such part."""
+        try:
+            return (self.find or self.parts.__getitem__)(str(name)).options
+        except KeyError:
+            return Section
+
+    def flags(self) -> "Mapping[str, FieldInfo]":
+        """The flags of all parts by name. If several parts have one, it is that of the first."""
+        return _flags_of(tuple(dict.fromkeys(part.options for part in self.parts.values())))
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        serialization = handler(source).get("serialization")
+        return with_info_plain_validator_function(self._checked, serialization=serialization)
+
+    def _checked(self, value: Any, info: ValidationInfo) -> "Section":
+        options = self.options(info.data.get(self.field))
+        if isinstance(value, options):
+            return value
+        try:
+            return options.model_validate(value)
+        except ValidationError as error:
+            raise input_error(error, options.flags()) from None
+
+
+@cache
+def _flags_of(sections: "tuple[type[Section], ...]") -> "Mapping[str, FieldInfo]":
+    found: dict[str, FieldInfo] = {}
+    for section in sections:
+        for flag, info in section.flags():
+            found.setdefault(flag, info)
+    return found
+
+
+@cache
+def _choices(section: "type[Section]") -> Mapping[str, ChosenBy]:
+    return {
+        name: mark
+        for name, info in section.model_fields.items()
+        for mark in info.metadata
+        if isinstance(mark, ChosenBy)
+    }
 
 
 class Section(BaseModel):
@@ -80,87 +96,50 @@ class Section(BaseModel):
     # A section that this call does not use is not built: that takes some milliseconds each.
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, defer_build=True)
 
-    def reads(self) -> set[str]:
-        """The fields that change this experiment's numbers: all, unless a section says otherwise."""
-        return set(type(self).model_fields)
+    @classmethod
+    def choices(cls) -> Mapping[str, ChosenBy]:
+        """The fields that hold the options of a part."""
+        return _choices(cls)
 
     @classmethod
     def flags(cls) -> Iterator[tuple[str, FieldInfo]]:
-        """Each field by the name of its flag, which is its alias if pydantic reserves the name (``json``)."""
+        """Every field by the name of its flag, and the options of all parts that may be chosen.
+
+        The name of a flag is the alias of the field if pydantic reserves the name (``json``).
+        """
+        choices = cls.choices()
         for name, info in cls.model_fields.items():
-            yield info.alias or name, info
+            if name in choices:
+                yield from choices[name].flags().items()
+            else:
+                yield info.alias or name, info
 
+    @model_validator(mode="before")
+    @classmethod
+    def _hand_down(cls, values: Any) -> Any:
+        """Gives the options among the values to the fields that hold them."""
+        choices = cls.choices() if isinstance(values, dict) else {}
+        for name, mark in choices.items():
+            if name not in values:
+                chosen = values.get(mark.field, cls.model_fields[mark.field].default)
+                own = _flags_of((mark.options(chosen),))
+                options = {k: v for k, v in values.items() if k in own}
+                others = mark.flags()
+                values = {k: v for k, v in values.items() if k not in own and k not in others}
+                values[name] = options
+        return values
 
-def merged(name: str, sections: Iterable[type[Section]]) -> type[Section]:
-    """One section with the fields and validators of several, in their order.
+    def flat(self) -> dict[str, Any]:
+        """All values by the name of their field, fit for JSON; options stand among them."""
+        values = self.model_dump(mode="json")
+        for name in self.choices():
+            values |= values.pop(name)
+        return values
 
-    Args:
-        name: of the new class.
-        sections: their classes; one may be there twice.
+    def reads(self) -> set[str]:
+        """The fields that change this experiment's numbers: all, unless a section says otherwise."""
+        return type(self).model_fields.keys() - self.choices().keys() | self.options_read()
 
-    Raises:
-        TypeError: two of them define one field in different ways.
-    """
-    distinct = list(dict.fromkeys(sections))
-    leaves = [s for s in distinct if not any(o is not s and issubclass(o, s) for o in distinct)]
-    owners: dict[str, type[Section]] = {}
-    for section in leaves:
-        for flag, info in section.model_fields.items():
-            owner = owners.setdefault(flag, section)
-            if repr(owner.model_fields[flag]) != repr(info):
-                raise TypeError(f"{owner.__name__} and {section.__name__} define {flag} in different ways")
-    # pydantic lists the fields of the last base first.
-    return create_model(name, __base__=tuple(reversed(leaves)) or Section)
-
-
-def positional(info: FieldInfo) -> Positional | None:
-    """The mark of a field without a flag; None for a flag."""
-    return next((mark for mark in info.metadata if isinstance(mark, Positional)), None)
-
-
-def input_error(error: ValidationError, section: type[Section] = Section) -> InputError:
-    """The first fault that pydantic found, in the words of the command line.
-
-    Args:
-        error: what pydantic raised.
-        section: the class whose fields were wrong, so that its positional fields are named as the help does.
-    """
-    faults = error.errors(include_url=False)
-    first = faults[0]
-    cause = first.get("ctx", {}).get("error")
-    if isinstance(cause, InputError):
-        return cause
-    # A field that takes values of several types has one fault per type.
-    same = [
-        fault for fault in faults if (fault["loc"][:1], fault["input"]) == (first["loc"][:1], first["input"])
-    ]
-    rights = list(dict.fromkeys(_right(fault["msg"]) for fault in same))
-    right = ", or ".join([rights[0], *(text.removeprefix("must be ") for text in rights[1:])])
-    if not first["loc"]:
-        # A fault of several fields begins with the flag of one of them.
-        flag, _, right = right.removeprefix("--").partition(" ")
-        return InputError(flag, True, right)
-    flag = str(first["loc"][0])
-    if first["type"] == "extra_forbidden":
-        return InputError(flag, first["input"], "there is no such flag; --help lists them")
-    mark = next((positional(info) for name, info in section.flags() if name == flag), None)
-    return (
-        ArgumentError(mark.name, first["input"], right) if mark else InputError(flag, first["input"], right)
-    )
-
-
-_OURS = {
-    "Value error, ": "",
-    "Input should be": "must be",
-    "greater than or equal to": "at least",
-    "less than or equal to": "at most",
-    "greater than": "above",
-    "less than": "below",
-}
-"""pydantic's words, and ours for the same."""
-
-
-def _right(message: str) -> str:
-    for theirs, ours in _OURS.items():
-        message = message.replace(theirs, ours)
-    return message.partition(", unable to")[0]
+    def options_read(self) -> set[str]:
+        """The options of the chosen parts that change this experiment's numbers."""
+        return {flag for name in self.choices() for flag in getattr(self, name).reads()}

@@ -129,7 +129,7 @@ def of_strategy(
         InputError: the strategy is not defined on this graph, or looks at models.
     """
     described, name = strategy.described, strategy.aggregation_strategy
-    if described.needs_softmax or described.reduction is not None:
+    if described.looks_at_models or described.reduction is not None:
         raise InputError("strategies", name, "looks at the models, which a forecast has not")
     described.check(topology)
     links = (all_to_all if described.complete else over_edges)(topology, 0.0, seed)
@@ -152,12 +152,9 @@ def strategy_named(name: str, softmax_coeff: float | None) -> StrategyConfig:
     """
     if name not in STRATEGIES:
         raise InputError("strategies", name, f"no such strategy; there are: {', '.join(STRATEGIES)}")
-    softmax = softmax_coeff is not None or STRATEGIES[name].needs_softmax
-    return StrategyConfig(
-        aggregation_strategy=name,
-        softmax=softmax,
-        **({} if softmax_coeff is None else {"softmax_coeff": softmax_coeff}),
-    )
+    softmax = {"softmax": softmax_coeff is not None or STRATEGIES[name].looks_at_models}
+    coefficient = {} if softmax_coeff is None else {"softmax_coeff": softmax_coeff}
+    return StrategyConfig.model_validate({"aggregation_strategy": name} | softmax | coefficient)
 
 
 class OodForecast:
@@ -174,7 +171,7 @@ class OodForecast:
     def __init__(self, config: ExperimentConfig, topology: Topology, samples: NDArray[np.int64]) -> None:
         strategy, nodes = config.strategy, config.data.backdoor_node_idx
         self._coefficients: Coefficients | None = None
-        known = not strategy.described.needs_softmax and strategy.described.reduction is None
+        known = not strategy.described.looks_at_models and strategy.described.reduction is None
         if (
             config.data.backdoor
             and nodes

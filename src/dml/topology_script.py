@@ -8,7 +8,8 @@ from typing import Annotated
 from pydantic import Field, field_validator
 
 from dml import command_line
-from dml.section import Section, UserPath
+from dml.field_types import UserPath
+from dml.section import Section
 
 
 class FolderConfig(Section):

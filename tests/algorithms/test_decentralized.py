@@ -46,7 +46,7 @@ def parts(topology, strategy="unweighted", *, epochs=0, seed=0, participation=1.
     training = TrainingConfig(lr=0.5, batch_size=2, momentum=0.5)
     orders = Passes(data.samples, training.batch_size, True, np.full(n, seed))
     engine = LoopEngine(population, data, training, orders, False)
-    softmax = STRATEGIES[strategy].needs_softmax
+    softmax = STRATEGIES[strategy].looks_at_models
     config = StrategyConfig(aggregation_strategy=strategy, **{"softmax": softmax, **fields})
     links = all_to_all(topology, 0, seed) if STRATEGIES[strategy].complete else None
     models = population.X[:, : population.size]

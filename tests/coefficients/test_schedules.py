@@ -71,7 +71,7 @@ def test_the_configuration_gives_the_s_of_a_round():
     soft = {"aggregation_strategy": "degCent", "softmax": True, "softmax_coeff": 10.0}
 
     def s(number, **flags):
-        return StrategyConfig(**{**soft, **flags}).softmax_at(number)
+        return StrategyConfig(**{**soft, **flags}).options.s(number)
 
     assert s(7, softmax=False) is None
     assert s(7) == 10

@@ -17,6 +17,7 @@ from torch import nn
 from dml import randomness
 from dml.coefficients.config import StrategyConfig
 from dml.coefficients.of_rounds import StrategyCoefficients
+from dml.coefficients.options import ScoreOptions
 from dml.coefficients.similarity import cosine_similarity
 from dml.coefficients.strategies import STRATEGIES, Context, by_score, with_self_weight
 from dml.exchange.links import all_to_all, over_edges
@@ -105,8 +106,8 @@ def plain(name, topology, config, samples, seed, number, selected, population):
                 C[i][j] = 1 / (1 + max(len(mutual[i]), len(mutual[j])))
             C[i][i] = 1 - math.fsum(C[i])
         else:
-            if config.softmax and name in SCORED:
-                s = config.softmax_coeff
+            if name in SCORED and config.options.softmax:
+                s = config.options.softmax_coeff
                 if name in BY_SIMILARITY:
                     s = signed(s, c, i, hood, population)
                 top = max(s * c[j] for j in hood)
@@ -174,7 +175,7 @@ def neighbourhoods(topology, scores, softmax):
     """C of artificial scores on a graph whose links all work."""
     near = working_neighbourhoods(topology, 0, 0)
     indptr = np.cumsum([0, *map(len, near)])
-    ctx = Context(topology, indptr, np.concatenate(near), 0, {}, softmax, 0, None)
+    ctx = Context(topology, indptr, np.concatenate(near), 0, {}, ScoreOptions(), 0, None)
     return by_score(ctx, np.array(scores, float), softmax).toarray()
 
 

@@ -4,30 +4,24 @@ import pytest
 from pydantic import ValidationError
 
 from dml import config
-from dml.data.config import CommonDataConfig, DataConfig
+from dml.data.config import DataConfig
 from dml.data.partition import PARTITIONS
 from dml.data.partitions.budgets import BudgetOptions
 from dml.data.partitions.equal import EqualOptions
 from dml.data.sources.tiny_mem import TinyMemOptions
 from dml.errors import InputError
-
-
-def test_the_fields_are_the_common_ones_and_those_of_every_part_once():
-    fields = list(DataConfig.model_fields)
-    assert len(fields) == len(set(fields))
-    parts = [CommonDataConfig, BudgetOptions, EqualOptions, TinyMemOptions]
-    assert set(fields) == {field for part in parts for field in part.model_fields}
-    assert fields[: len(CommonDataConfig.model_fields)] == list(CommonDataConfig.model_fields)
+from dml.section import Section
 
 
 def test_a_part_gets_its_own_fields():
     tokens = DataConfig(dataset="tiny_mem", num_example=60, partition="equal", label_alpha=0.5)
-    assert tokens.options() == TinyMemOptions(num_example=60)
-    assert tokens.options().num_test == 12
-    assert tokens.partition_options() == EqualOptions(label_alpha=0.5)
+    assert tokens.dataset_options == TinyMemOptions(num_example=60)
+    assert tokens.dataset_options.num_test == 12
+    assert tokens.partition_options == EqualOptions(label_alpha=0.5)
     images = DataConfig(sample_alpha=3)
-    assert images.options().model_dump() == {}
-    assert images.partition_options() == BudgetOptions(sample_alpha=3)
+    assert images.dataset_options == Section()
+    assert images.partition_options == BudgetOptions(sample_alpha=3)
+    assert {"dataset": "tiny_mem", "num_example": 60, "partition": "equal"}.items() <= tokens.flat().items()
 
 
 @pytest.mark.parametrize(
@@ -52,7 +46,7 @@ def test_what_is_read(flags, read, unread):
     reads = DataConfig(**flags).reads()
     assert read <= reads
     assert not unread & reads
-    assert reads <= set(DataConfig.model_fields)
+    assert reads <= set(dict(DataConfig.flags()))
 
 
 def test_a_name_that_is_no_data_set_is_refused_with_those_there_are():

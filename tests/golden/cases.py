@@ -52,7 +52,7 @@ def _strategies() -> dict[str, dict[str, Any]]:
     cases: dict[str, dict[str, Any]] = {}
     for engine in ENGINES:
         for name, strategy in STRATEGIES.items():
-            softmax = {"softmax": True} if "softmax" in strategy.reads else {}
+            softmax = {"softmax": True} if "softmax" in dict(strategy.options.flags()) else {}
             cases[f"{engine}, {name}"] = {"engine": engine, "aggregation_strategy": name, **softmax}
     for name in ("degCent", "betCent", "random", "pagerank"):
         cases[f"{name} over its sum"] = {"aggregation_strategy": name}

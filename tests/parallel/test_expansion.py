@@ -23,7 +23,7 @@ def test_the_default_is_the_papers_matrix_on_digits():
         assert nodes is not None
         assert nodes[0] in plan.topology.most_connected(4)
         softmax = plan.config.strategy.aggregation_strategy in ("random", "degCent", "betCent")
-        assert plan.config.strategy.softmax == softmax
+        assert plan.config.flat().get("softmax", False) == softmax
     first = [p for p in plans if p.config.strategy.aggregation_strategy == "unweighted_fl"]
     assert len(first) == 36
     assert all(p.config.data.backdoor_node_idx == tuple(p.topology.most_connected(1)) for p in first)
@@ -45,12 +45,12 @@ def test_the_paper_is_its_matrix_on_its_own_data_sets():
         training, data = by_dataset[name].training, by_dataset[name].data
         assert (training.epochs, training.batch_size, training.lr) == (5, 64, rate)
         assert training.optimizer == ("sgd" if "mnist" in name else "adam")
-        assert (data.label_alpha, data.sample_alpha) == (1000, 1000)
+        assert (data.partition_options.label_alpha, data.partition_options.sample_alpha) == (1000, 1000)
     assert (by_dataset["cifar10"].training.model, by_dataset["mnist"].training.model) == (
         "vgg16",
         "mnist_mlp",
     )
-    assert by_dataset["tiny_mem"].data.num_example == 33000
+    assert by_dataset["tiny_mem"].data.dataset_options.num_example == 33000
 
 
 def test_quickstart_is_18_experiments_of_which_all_have_33_nodes():
@@ -75,7 +75,7 @@ def test_factors_can_be_replaced_and_the_control_added():
 def test_a_flag_goes_to_the_experiments_that_read_it():
     plans = _plans(preset="quickstart", flags={"softmax_coeff": "20", "lr": "0.1"})
     by_strategy = {p.config.strategy.aggregation_strategy: p.config for p in plans}
-    assert by_strategy["degCent"].strategy.softmax_coeff == 20
+    assert by_strategy["degCent"].strategy.options.softmax_coeff == 20
     assert "softmax_coeff" not in by_strategy["weighted"].reads()
     assert all(config.training.lr == 0.1 for config in by_strategy.values())
     with pytest.raises(InputError, match="no experiment of this sweep reads it"):

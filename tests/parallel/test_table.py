@@ -42,11 +42,11 @@ def test_lists_are_crossed_and_everything_else_is_fixed(tmp_path):
         """,
     )
     found = [
-        (p.config.run.seed, p.config.strategy.aggregation_strategy, p.config.strategy.softmax_coeff)
+        (p.config.run.seed, p.config.strategy.aggregation_strategy, p.config.strategy.options.softmax_coeff)
         for p in plans
     ]
     assert found == list(product([0, 1], ["degCent", "betCent"], [1, 10.5]))
-    assert {(p.config.run.rounds, p.config.strategy.softmax) for p in plans} == {(3, True)}
+    assert {(p.config.run.rounds, p.config.strategy.options.softmax) for p in plans} == {(3, True)}
     assert {p.result.parent for p in plans} == {Path("results/mine")}
 
 
@@ -99,7 +99,11 @@ def test_of_two_tables_with_one_experiment_the_more_rounds_hold(tmp_path):
 
 def test_values_are_read_as_on_the_command_line(tmp_path):
     (plan,) = _plans(tmp_path, f"{GRAPH}\nlr: 1e-3\nseed: 010\nsoftmax: yes\naggregation_strategy: degCent")
-    assert (plan.config.training.lr, plan.config.run.seed, plan.config.strategy.softmax) == (1e-3, 10, True)
+    assert (plan.config.training.lr, plan.config.run.seed, plan.config.strategy.options.softmax) == (
+        1e-3,
+        10,
+        True,
+    )
 
 
 def test_tables_may_share_their_keys(tmp_path):
@@ -158,7 +162,7 @@ def test_flags_of_the_command_line_take_the_place_of_keys(tmp_path):
         ("lr: !!int foo", "is not a YAML file"),
         ("lr: !!bool maybe", "is not a YAML file"),
         ("lr: !!timestamp foo", "is not a YAML file"),
-        ("scheduler: no", "no such schedule"),
+        ("aggregation_strategy: degCent\nscheduler: no", "no such schedule"),
         ("train_test_val: [0.8, 0.2]", "[[0.8, 0.2]]"),
         ("limit: 3", "give --limit besides --sweep"),
         ("lr: {a: 1}", "needs a value"),
@@ -229,7 +233,7 @@ def test_a_file_may_leave_the_data_set_to_the_command_line(tmp_path):
     text = f"{GRAPH}\nn_layer: 1\nmodel: decoder"
     assert "model decoder" in _refused(tmp_path, text)
     (plan,) = _plans(tmp_path, text, datasets=("tiny_mem",))
-    assert plan.config.training.n_layer == 1
+    assert plan.config.training.model_options.n_layer == 1
 
 
 def test_a_sweep_from_a_file_runs(script: Script, tmp_path: Path):

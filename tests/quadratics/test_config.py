@@ -4,7 +4,7 @@ import pytest
 from pydantic import ValidationError
 
 from dml.quadratics.config import PUBLISHED, QuadraticsConfig
-from dml.section import input_error
+from dml.validation import input_error
 
 
 def test_the_default_is_the_published_table():
@@ -43,4 +43,4 @@ def test_candidates_run_on_a_site_if_one_or_several_workers_are_named(values, th
 def test_what_cannot_be_right_is_refused(values, message):
     with pytest.raises(ValidationError) as refused:
         QuadraticsConfig(**values)
-    assert str(input_error(refused.value, QuadraticsConfig)).startswith(message)
+    assert str(input_error(refused.value, QuadraticsConfig.flags())).startswith(message)

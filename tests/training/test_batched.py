@@ -269,7 +269,7 @@ def test_models_that_cannot_be_batched_are_those_with_buffers_or_dropout():
     shapes = {"mnist_mlp": (1, 28, 28), "decoder": (8,)}
     for name, spec in MODELS.items():
         with torch.device("meta"):
-            settings = dict.fromkeys(spec.reads, 1)
+            settings = dict.fromkeys(spec.options.model_fields, 1)
             module = build_model(name, shapes.get(name, (3, 32, 32)), 10, settings)
         single = [*module.buffers(), *(m for m in module.modules() if isinstance(m, Dropout))]
         assert bool(spec.single) == bool(single), name

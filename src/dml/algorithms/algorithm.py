@@ -72,7 +72,6 @@ class Algorithm:
     """The description of one algorithm.
 
     Args:
-        name: the value of ``--algorithm``.
         about: what it does, in a few words, for the help.
         make: builds its rule.
         options: its own options, with their defaults.
@@ -95,7 +94,6 @@ class Algorithm:
             on others.
     """
 
-    name: str
     about: str
     make: Callable[[Setup], "Rule"]
     options: type[Options] = Options

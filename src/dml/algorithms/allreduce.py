@@ -46,7 +46,6 @@ def make(setup: Setup) -> Rule:
 
 
 ALGORITHM = Algorithm(
-    name="allreduce",
     about="the mean over all nodes in every round, whatever the graph",
     make=make,
     loss_rules=weights.GOSSIP_RULES,

@@ -55,5 +55,5 @@ def build(
         raise InputError("momentum", momentum, "must be at least 0 and below 1")
     algorithm.admits(topology, chosen, seed)
     exchange = InMemory(topology, X, seed=seed, drop=drop_probability, present=present, outgoing=outgoing)
-    rule = registry.check_loss_rule(algorithm, loss_rule)
+    rule = registry.check_loss_rule(name, loss_rule)
     return algorithm.make(Setup(topology, X, exchange, chosen, rule, seed, momentum))

@@ -3,12 +3,14 @@
 from collections.abc import Collection
 from typing import Annotated, Any
 
-from pydantic import Field, field_validator
+from pydantic import Field, SerializeAsAny, field_validator
 
 from dml.algorithms import node_failures
 from dml.algorithms.algorithm import Algorithm
+from dml.algorithms.options import Options
 from dml.algorithms.registry import ALGORITHMS, DEFAULT, check_loss_rule
-from dml.section import Section, one_of
+from dml.field_types import one_of
+from dml.section import ChosenBy, Section
 
 STEP_DEFAULTS: dict[str, Any] = {"rounds": 500, "eval_every": 10, "checkpoint_every": 500}
 """Defaults if a round is a few steps: there are more rounds, and not every one is measured."""
@@ -37,6 +39,7 @@ class AlgorithmConfig(Section):
     algorithm: Annotated[str, one_of(ALGORITHMS, "algorithm")] = Field(
         DEFAULT, description="what makes the next models: " + ", ".join(ALGORITHMS)
     )
+    options: Annotated[SerializeAsAny[Options], ChosenBy("algorithm", ALGORITHMS)] = Options()
     drop_probability: float = Field(
         0.0, ge=0, lt=1, description="probability that a message is lost, besides what its edge's weight says"
     )
@@ -71,9 +74,11 @@ class AlgorithmConfig(Section):
     @property
     def chosen_loss_rule(self) -> str:
         """The loss rule, or the algorithm's default; empty if none of its messages can be lost."""
-        return check_loss_rule(self.described, self.loss_rule)
+        return check_loss_rule(self.algorithm, self.loss_rule)
 
     def reads(self) -> set[str]:
         """The fields that change this experiment's numbers."""
         messages = {"drop_probability", "loss_rule"} if self.described.loss_rules else set()
-        return {"algorithm", "failing_nodes"} | messages
+        # In an experiment, the coefficients of such an algorithm are those of the strategy.
+        options = set() if self.described.strategies else self.options_read()
+        return {"algorithm", "failing_nodes"} | messages | options

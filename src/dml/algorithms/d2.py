@@ -83,7 +83,6 @@ def memory(n: int, m: int, lossy: bool) -> int:
 
 
 ALGORITHM = Algorithm(
-    name="d2",
     about="D-PSGD without the bias of heterogeneous data, on graphs whose W admits it",
     make=make,
     options=EdgeWeight,

@@ -114,7 +114,6 @@ def make(setup: Setup) -> Rule:
 
 
 ALGORITHM = Algorithm(
-    name="decentralized",
     about="averages with the neighbours by the coefficients of --aggregation_strategy",
     make=make,
     loss_rules=(RENORMALISE, "hold_last", "self_weight"),

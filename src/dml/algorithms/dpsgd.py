@@ -60,7 +60,6 @@ def make(setup: Setup) -> Rule:
 
 
 ALGORITHM = Algorithm(
-    name="dpsgd",
     about="averages with the neighbours by doubly stochastic weights",
     make=make,
     options=EdgeWeight,

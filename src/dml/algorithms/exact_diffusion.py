@@ -30,7 +30,6 @@ def make(setup: Setup) -> Rule:
 
 
 ALGORITHM = Algorithm(
-    name="exact_diffusion",
     about="D2 with half the weights, on every graph",
     make=make,
     options=EdgeWeight,

@@ -86,7 +86,6 @@ def memory(n: int, m: int, lossy: bool) -> int:
 
 
 ALGORITHM = Algorithm(
-    name="gradient_tracking",
     about="averages models and trackers of the mean gradient",
     make=make,
     options=EdgeWeight,

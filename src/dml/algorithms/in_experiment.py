@@ -73,7 +73,7 @@ def _build(
             topology,
             X,
             exchange,
-            config.options,
+            config.algorithm.options,
             chosen.chosen_loss_rule,
             seed,
             config.training.momentum,

@@ -17,7 +17,7 @@ from dml.algorithms import weights
 from dml.algorithms.algorithm import STEPPING, Algorithm, Setup
 from dml.algorithms.options import Options
 from dml.algorithms.rule import Rule, prefixed
-from dml.section import MAX_COUNT
+from dml.field_types import MAX_COUNT
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -83,7 +83,6 @@ def _with_peer(n: int, offset: int) -> "csr_array":
 
 
 ALGORITHM = Algorithm(
-    name="one_peer_exponential",
     about="the mean with one other node per exchange, at distances 1, 2, 4, ...",
     make=make,
     options=OnePeerOptions,

@@ -4,7 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from dml.section import MAX_COUNT, Section, one_of, says
+from dml.field_types import MAX_COUNT, one_of, says
+from dml.section import Section
 from dml.topology import Topology, trees
 
 

@@ -72,7 +72,6 @@ def make(setup: Setup) -> Rule:
 
 
 ALGORITHM = Algorithm(
-    name="push_sum",
     about="shares of sums and weights, which no node needs to know degrees for",
     make=make,
     loss_rules=("hold_last", "self_weight", "lost"),

@@ -98,7 +98,6 @@ def memory(n: int, m: int, lossy: bool) -> int:
 
 
 ALGORITHM = Algorithm(
-    name="quasi_global_momentum",
     about="D-PSGD with the momentum of the averaged models",
     make=make,
     options=EdgeWeight,

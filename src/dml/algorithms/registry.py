@@ -1,9 +1,8 @@
-"""The algorithms by name. A new one is a file of this folder, and a line of ``MODULES``.
+"""The algorithms by name. A new one is a file of this folder, and a line of ``ALGORITHMS``.
 
 Nothing here needs torch, so that a command line can refuse before it is loaded.
 """
 
-import importlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,31 +11,29 @@ from pydantic import ValidationError
 from dml.algorithms.algorithm import Algorithm
 from dml.algorithms.options import Options
 from dml.errors import InputError
-from dml.section import input_error
+from dml.registry import Registry
 from dml.topology import Topology
+from dml.validation import input_error
 
-MODULES = (
-    "dml.algorithms.decentralized",
-    "dml.algorithms.allreduce",
-    "dml.algorithms.dpsgd",
-    "dml.algorithms.relaysgd",
-    "dml.algorithms.relaysgd_grad",
-    "dml.algorithms.relay_mix",
-    "dml.algorithms.d2",
-    "dml.algorithms.exact_diffusion",
-    "dml.algorithms.gradient_tracking",
-    "dml.algorithms.quasi_global_momentum",
-    "dml.algorithms.push_sum",
-    "dml.algorithms.one_peer_exponential",
+ALGORITHMS = Registry[Algorithm](
+    "dml.algorithms",
+    {
+        "decentralized": "decentralized:ALGORITHM",
+        "allreduce": "allreduce:ALGORITHM",
+        "dpsgd": "dpsgd:ALGORITHM",
+        "relaysgd": "relaysgd:ALGORITHM",
+        "relaysgd_grad": "relaysgd_grad:ALGORITHM",
+        "relay_mix": "relay_mix:ALGORITHM",
+        "d2": "d2:ALGORITHM",
+        "exact_diffusion": "exact_diffusion:ALGORITHM",
+        "gradient_tracking": "gradient_tracking:ALGORITHM",
+        "quasi_global_momentum": "quasi_global_momentum:ALGORITHM",
+        "push_sum": "push_sum:ALGORITHM",
+        "one_peer_exponential": "one_peer_exponential:ALGORITHM",
+    },
 )
-"""Each holds an ``ALGORITHM``."""
 
-_DESCRIBED: list[Algorithm] = [importlib.import_module(module).ALGORITHM for module in MODULES]
-
-ALGORITHMS: dict[str, Algorithm] = {algorithm.name: algorithm for algorithm in _DESCRIBED}
-"""All algorithms by name; the first is the default."""
-
-DEFAULT = _DESCRIBED[0].name
+DEFAULT = "decentralized"
 
 
 def find(name: str) -> Algorithm:
@@ -67,15 +64,15 @@ def options_of(algorithm: Algorithm, given: Mapping[str, Any]) -> Options:
         raise input_error(error) from None
 
 
-def check_loss_rule(algorithm: Algorithm, loss_rule: str | None) -> str:
-    """The loss rule, or the algorithm's default; empty if none of its messages can be lost.
+def check_loss_rule(name: str, loss_rule: str | None) -> str:
+    """The loss rule, or the default of an algorithm; empty if none of its messages can be lost.
 
     Raises:
         InputError: the algorithm has no such rule.
     """
-    known = algorithm.loss_rules
+    known = find(name).loss_rules
     if loss_rule is not None and loss_rule not in known:
-        raise InputError("loss_rule", loss_rule, f"{algorithm.name} knows {', '.join(known) or 'none'}")
+        raise InputError("loss_rule", loss_rule, f"{name} knows {', '.join(known) or 'none'}")
     return loss_rule or next(iter(known), "")
 
 

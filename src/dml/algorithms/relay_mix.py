@@ -102,7 +102,6 @@ def make(setup: Setup) -> Rule:
 
 
 ALGORITHM = Algorithm(
-    name="relay_mix",
     about="relayed sums of updates and of parts of the models",
     make=make,
     options=RelayMixOptions,

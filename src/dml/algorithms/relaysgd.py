@@ -71,7 +71,6 @@ def make(setup: Setup) -> Rule:
 
 
 ALGORITHM = Algorithm(
-    name="relaysgd",
     about="the mean of all nodes' models, relayed over a tree and late by the distance",
     make=make,
     options=TreeOptions,

@@ -71,7 +71,6 @@ def make(setup: Setup) -> Rule:
 
 
 ALGORITHM = Algorithm(
-    name="relaysgd_grad",
     about="the sum of all nodes' updates, relayed over a tree",
     make=make,
     options=TreeOptions,

@@ -76,7 +76,7 @@ class StrategyCoefficients:
             sender,
             t,
             self._headers,
-            self._config.softmax_at(t),
+            self._config.options,
             self._seed,
             self.similarity or partial(_nobody_looks, self._config.aggregation_strategy),
         )

@@ -12,7 +12,7 @@ A new strategy is one function and one line of ``STRATEGIES``.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dml import randomness
+from dml.coefficients.options import ScoreOptions, SimilarityOptions, StrategyOptions
 from dml.topology import averaging
 from dml.topology.centrality import CENTRALITIES, centrality, check_centrality
 
@@ -48,7 +49,7 @@ class Context:
         round: counted from 0.
         headers: scalars that come with the nodes' models, by name, [n] each: ``samples``, the number of
             training samples, and more.
-        softmax: s of the softmax over scores in this round, or None to divide by the sum.
+        options: the strategy's own.
         seed: the experiment's seed.
         similarity: of models as they are now; computed when it is called.
     """
@@ -58,9 +59,15 @@ class Context:
     indices: NDArray[np.int64]
     round: int
     headers: Mapping[str, NDArray[np.float64]]
-    softmax: float | None
+    options: StrategyOptions
     seed: int
     similarity: Similarity
+
+
+def _s(ctx: Context) -> float | None:
+    """s of the softmax over scores in this round, or None to divide by their sum."""
+    assert isinstance(ctx.options, ScoreOptions)
+    return ctx.options.s(ctx.round)
 
 
 def by_score(
@@ -101,22 +108,22 @@ def weighted(ctx: Context) -> "csr_array":
 def random(ctx: Context) -> "csr_array":
     """Scores uniform in [0, 1), drawn anew every round."""
     scores = randomness.generator(ctx.seed, "random scores", ctx.round).random(ctx.topology.n)
-    return by_score(ctx, scores, ctx.softmax)
+    return by_score(ctx, scores, _s(ctx))
 
 
 def degree_centrality(ctx: Context) -> "csr_array":
     """Scores are the degree centrality, degree/(n - 1)."""
-    return by_score(ctx, ctx.topology.degree / (ctx.topology.n - 1), ctx.softmax)
+    return by_score(ctx, ctx.topology.degree / (ctx.topology.n - 1), _s(ctx))
 
 
 def betweenness_centrality(ctx: Context) -> "csr_array":
     """Scores are the betweenness centrality, normalised, end points counted."""
-    return by_score(ctx, ctx.topology.betweenness, ctx.softmax)
+    return by_score(ctx, ctx.topology.betweenness, _s(ctx))
 
 
 def by_centrality(ctx: Context, name: str) -> "csr_array":
     """Scores are a centrality of :mod:`dml.topology.centrality`."""
-    return by_score(ctx, centrality(ctx.topology, name), ctx.softmax)
+    return by_score(ctx, centrality(ctx.topology, name), _s(ctx))
 
 
 def by_score_and_similarity(ctx: Context, scores: NDArray[np.float64]) -> "csr_array":
@@ -127,7 +134,9 @@ def by_score_and_similarity(ctx: Context, scores: NDArray[np.float64]) -> "csr_a
 
     So a node turns to its less central neighbours where one of those has learned something else.
     """
-    assert ctx.softmax is not None, "the configuration asks for it"
+    s = _s(ctx)
+    assert s is not None, "the options refuse it"
+    size = abs(s)
     sizes = np.diff(ctx.indptr)
     starts, receiver = ctx.indptr[:-1], np.repeat(np.arange(len(sizes)), sizes)
     other = receiver != ctx.indices
@@ -138,8 +147,7 @@ def by_score_and_similarity(ctx: Context, scores: NDArray[np.float64]) -> "csr_a
     least = np.repeat(np.minimum.reduceat(alike, starts), sizes) + EQUALLY_ALIKE
     place = np.where(alike <= least, np.arange(len(alike)), len(alike))
     k = ctx.indices[np.minimum.reduceat(place, starts)]
-    s = abs(ctx.softmax)
-    return by_score(ctx, scores, np.where(scores[k] < scores, -s, s))
+    return by_score(ctx, scores, np.where(scores[k] < scores, -size, size))
 
 
 def degree_similarity(ctx: Context) -> "csr_array":
@@ -213,10 +221,10 @@ class Strategy:
     Args:
         coefficients: makes the matrix C of one round.
         reduction: makes a node's new model out of those of its neighbourhood.
-        reads: flags of the strategy section that it reads.
+        options: its own flags.
         complete: it replaces the graph by the complete graph (the FL baseline).
         exchanges: nodes use each other's models, so models are sent.
-        needs_softmax: it is defined with --softmax alone, and looks at models.
+        looks_at_models: its coefficients depend on the models.
         steady: its scores are the same in every round.
         needs_betweenness: it computes the betweenness of all nodes.
         check: raises InputError if it is not defined on a graph.
@@ -224,10 +232,10 @@ class Strategy:
     """
 
     coefficients: Callable[[Context], "csr_array"] | None = None
-    reads: frozenset[str] = field(default=frozenset())
+    options: type[StrategyOptions] = StrategyOptions
     complete: bool = False
     exchanges: bool = True
-    needs_softmax: bool = False
+    looks_at_models: bool = False
     steady: bool = True
     needs_betweenness: bool = False
     check: Callable[["Topology"], None] = lambda topology: None
@@ -239,24 +247,22 @@ class Strategy:
             raise ValueError("a strategy has either coefficients or a reduction")
 
 
-_SOFTMAX = frozenset({"softmax"})
-
 STRATEGIES: dict[str, Strategy] = {
     "unweighted": Strategy(unweighted),
     "unweighted_fl": Strategy(unweighted, complete=True),
     "weighted": Strategy(weighted),
-    "random": Strategy(random, _SOFTMAX, steady=False),
-    "degCent": Strategy(degree_centrality, _SOFTMAX),
-    "betCent": Strategy(betweenness_centrality, _SOFTMAX, needs_betweenness=True),
+    "random": Strategy(random, ScoreOptions, steady=False),
+    "degCent": Strategy(degree_centrality, ScoreOptions),
+    "betCent": Strategy(betweenness_centrality, ScoreOptions, needs_betweenness=True),
     "metropolis_hastings": Strategy(metropolis_hastings),
-    "degCent_sim": Strategy(degree_similarity, _SOFTMAX, needs_softmax=True, steady=False),
+    "degCent_sim": Strategy(degree_similarity, SimilarityOptions, looks_at_models=True, steady=False),
     "betCent_sim": Strategy(
-        betweenness_similarity, _SOFTMAX, needs_softmax=True, steady=False, needs_betweenness=True
+        betweenness_similarity, SimilarityOptions, looks_at_models=True, steady=False, needs_betweenness=True
     ),
     **{
         name: Strategy(
             partial(by_centrality, name=name),
-            _SOFTMAX,
+            ScoreOptions,
             check=partial(check_centrality, name=name, field="aggregation_strategy"),
         )
         for name in CENTRALITIES

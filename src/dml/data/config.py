@@ -1,24 +1,28 @@
 """The part of an experiment's configuration that says which data each node holds: fields only, no files."""
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, SerializeAsAny, field_validator, model_validator
 
 from dml.data.catalogue import DATASETS, dataset_names, find_source, is_dataset
 from dml.data.data_dir import default_data_dir
 from dml.data.dataset import CLASSIFICATION
 from dml.data.partition import PARTITIONS
-from dml.section import Section, UserPath, merged, one_of
+from dml.field_types import UserPath, one_of
+from dml.section import ChosenBy, Section
 
 
-class CommonDataConfig(Section):
-    """The fields of all data sets: the partition, its placement, and the out-of-distribution (OOD) data."""
+class DataConfig(Section):
+    """Which data set, how it is dealt out to the nodes, and which of them hold OOD data."""
 
     dataset: str = Field(
         "digits",
         description="the data set: "
         + ", ".join(dataset_names())
         + ", or a folder of images: train*.parquet and test*.parquet, or train/<class>/ and test/<class>/",
+    )
+    dataset_options: Annotated[SerializeAsAny[Section], ChosenBy("dataset", DATASETS, find_source)] = (
+        Section()
     )
     data_dir: UserPath = Field(
         default_factory=default_data_dir, description="folder of the data sets, or $DML_DATA"
@@ -28,6 +32,7 @@ class CommonDataConfig(Section):
         description="how data are dealt out to the nodes: "
         + "; ".join(f"{name} = {partition.about}" for name, partition in PARTITIONS.items()),
     )
+    partition_options: Annotated[SerializeAsAny[Section], ChosenBy("partition", PARTITIONS)] = Section()
     train_test_val: tuple[float, ...] | None = Field(
         None,
         description="cut each node's data by label into these shares: training and test, or training, "
@@ -107,7 +112,7 @@ class CommonDataConfig(Section):
         return tuple(sorted(nodes))
 
     @model_validator(mode="after")
-    def _has_one_placement(self) -> "CommonDataConfig":
+    def _has_one_placement(self) -> "DataConfig":
         if not self.random_data_placement:
             by_size = "--no_random_data_placement puts the largest part on the most central node, and "
             if PARTITIONS[self.partition].equal_sizes:
@@ -118,24 +123,12 @@ class CommonDataConfig(Section):
                 raise ValueError(f"{by_size}label_placement places the parts by their labels; leave one out")
         return self
 
-    def options(self) -> Section:
-        """The data set's own fields."""
-        return self._part(find_source(self.dataset).options)
-
-    def partition_options(self) -> Section:
-        """The partition's own fields."""
-        return self._part(PARTITIONS[self.partition].options)
-
-    def _part(self, section: type[Section]) -> Section:
-        # The values have been validated here.
-        return section.model_construct(**{field: getattr(self, field) for field in section.model_fields})
-
     def reads(self) -> set[str]:
         """The fields that change this experiment's numbers."""
         source = find_source(self.dataset)
         fields = {"dataset", "partition", "train_test_val", "backdoor", "ood_kind", "shuffle"}
         fields |= {"random_data_placement", "label_placement"}
-        fields |= self.options().reads() | self.partition_options().reads()
+        fields |= self.options_read()
         fields |= {"augment"} if source.augmented_scale else set()
         fields |= {"ood_class"} if self.ood_kind == "heldout_class" else {"ood_test_proportion"}
         if self.ood_kind == "trigger" and source.task == CLASSIFICATION:
@@ -146,17 +139,3 @@ class CommonDataConfig(Section):
         if not self.random_data_placement:
             fields |= {"centrality_metric_data_placement", "offset_clients_data_placement"}
         return fields
-
-
-if TYPE_CHECKING:
-    DataConfig = CommonDataConfig
-else:
-    DataConfig = merged(
-        "DataConfig",
-        [
-            CommonDataConfig,
-            *(partition.options for partition in PARTITIONS.values()),
-            *(source.options for source in DATASETS.values()),
-        ],
-    )
-    """The common fields, and those of every partition and data set."""

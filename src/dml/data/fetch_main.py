@@ -12,7 +12,8 @@ from dml.data.config import DataConfig
 from dml.data.data_dir import default_data_dir
 from dml.data.load import load_dataset
 from dml.errors import ArgumentError, InputError
-from dml.section import Positional, Section, UserPath
+from dml.field_types import Positional, UserPath
+from dml.section import Section
 
 DESCRIPTION = (
     "Fetches image data sets where there is a network, and keeps them for runs, which never use one."

@@ -16,7 +16,7 @@ def describe_dataset(config: DataConfig) -> DatasetSpec:
     Raises:
         InputError: the folder cannot be used, or the files of the data set are damaged.
     """
-    return find_source(config.dataset).describe(config.options(), config.data_dir)
+    return find_source(config.dataset).describe(config.dataset_options, config.data_dir)
 
 
 def load_dataset(config: DataConfig, seed: int) -> Dataset:
@@ -31,4 +31,4 @@ def load_dataset(config: DataConfig, seed: int) -> Dataset:
     """
     source = find_source(config.dataset)
     scale = (source.augmented_scale if config.augment else None) or source.scale
-    return replace(source.load(config.options(), config.data_dir, seed), scale=scale)
+    return replace(source.load(config.dataset_options, config.data_dir, seed), scale=scale)

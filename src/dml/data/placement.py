@@ -66,7 +66,7 @@ def _dealt(
 ) -> list[NDArray[np.int64]]:
     """The samples of the pool in n parts, as the partition draws them."""
     deal = PARTITIONS[config.partition].deal
-    parts = deal(data.train_y[pool], n, data.labels, config.partition_options(), seed, least)
+    parts = deal(data.train_y[pool], n, data.labels, config.partition_options, seed, least)
     return [pool[part] for part in parts]
 
 

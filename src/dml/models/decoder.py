@@ -4,8 +4,9 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
+from dml.field_types import MAX_COUNT
 from dml.models.spec import ModelSpec, Shape
-from dml.section import MAX_COUNT, Section
+from dml.section import Section
 
 if TYPE_CHECKING:
     from dml.models.transformer import Decoder

@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Any
 
 from dml.models.spec import ModelSpec, Shape
 from dml.registry import Registry
-from dml.section import Section, merged
 
 if TYPE_CHECKING:
     from torch import nn
@@ -26,12 +25,6 @@ MODELS = Registry[ModelSpec](
         "decoder": "decoder:DECODER",
     },
 )
-
-if TYPE_CHECKING:
-    AllModelOptions = Section
-else:
-    AllModelOptions = merged("AllModelOptions", [model.options for model in MODELS.values()])
-    """The options of all models in one section, as the command line and the help show them."""
 
 
 def build_model(

@@ -38,11 +38,6 @@ class ModelSpec:
     single: str = ""
     version: int = 1
 
-    @property
-    def reads(self) -> frozenset[str]:
-        """The names of the model's own flags."""
-        return frozenset(self.options.model_fields)
-
 
 def images(side: int, multiple: int = 1) -> Callable[[Shape], bool]:
     """Tells whether a shape is that of images whose sides are large enough.

@@ -9,8 +9,9 @@ from dml.algorithms.registry import ALGORITHMS
 from dml.coefficients.strategies import STRATEGIES
 from dml.data.catalogue import DATASET_ALIASES, dataset_names, is_dataset
 from dml.errors import InputError
+from dml.field_types import MAX_COUNT, UserPath, one_of
 from dml.parallel.presets.sweeps import SWEEPS
-from dml.section import MAX_COUNT, Section, UserPath, one_of
+from dml.section import Section
 
 
 class SweepConfig(Section):

@@ -150,7 +150,9 @@ def _seconds(path: Path) -> float:
 
 def _cost(plan: Plan) -> Cost:
     data, training = plan.dataset, plan.config.training
-    return cost_of(training.model, data.shape, data.classes, tuple(training.settings().items()))
+    return cost_of(
+        training.model, data.shape, data.classes, tuple(training.model_options.model_dump().items())
+    )
 
 
 def _work(plan: Plan) -> float:

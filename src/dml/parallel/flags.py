@@ -11,7 +11,7 @@ from dml import config as experiment_config
 from dml.errors import InputError
 from dml.parallel.config import SweepConfig
 from dml.parallel.presets.sweeps import SWEEPS
-from dml.section import input_error
+from dml.validation import input_error
 
 FACTORS = {
     "dataset": "--datasets",
@@ -50,7 +50,7 @@ def separated(given: Mapping[str, Any]) -> tuple[SweepConfig, dict[str, Any]]:
     try:
         sweep = SweepConfig(**own)
     except ValidationError as error:
-        raise input_error(error, SweepConfig) from None
+        raise input_error(error, SweepConfig.flags()) from None
     return sweep, {flag: value for flag, value in given.items() if flag not in own}
 
 

@@ -5,8 +5,9 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from dml.errors import InputError
+from dml.field_types import MAX_COUNT, UserPath
 from dml.quadratics.constants import check_constants
-from dml.section import MAX_COUNT, Section, UserPath
+from dml.section import Section
 
 PUBLISHED = (
     "relaysgd@chain",

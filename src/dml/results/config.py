@@ -6,7 +6,8 @@ from typing import Annotated
 from pydantic import Field, field_validator
 
 from dml.errors import ArgumentError, InputError
-from dml.section import Positional, Section, UserPath
+from dml.field_types import Positional, UserPath
+from dml.section import Section
 
 FORMATS = (".png", ".pdf", ".svg")
 

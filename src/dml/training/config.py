@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializeAsAny, model_validator
 
-from dml.models.registry import MODELS, AllModelOptions
-from dml.section import MAX_COUNT, one_of
+from dml.field_types import MAX_COUNT, one_of
+from dml.models.registry import MODELS
+from dml.section import ChosenBy, Section
 
 
 @dataclass(frozen=True)
@@ -39,12 +40,13 @@ def obstacle(training: "TrainingConfig", augment: bool) -> str | None:
     return "--augment was given" if augment else None
 
 
-class TrainingConfig(AllModelOptions):
+class TrainingConfig(Section):
     """Which model, and its local training."""
 
     model: Annotated[str, one_of(MODELS, "model")] = Field(
         "mlp", description="the model: " + ", ".join(MODELS)
     )
+    model_options: Annotated[SerializeAsAny[Section], ChosenBy("model", MODELS)] = Section()
     init: Literal["different", "same"] = Field(
         "different", description="every node starts from its own random model, or all from the same"
     )
@@ -66,7 +68,6 @@ class TrainingConfig(AllModelOptions):
     beta_1: float = Field(0.9, ge=0, lt=1, description="decay of the first moment of adam and adamw")
     beta_2: float = Field(0.999, ge=0, lt=1, description="decay of the second moment of adam and adamw")
     weight_decay: float = Field(0.0, ge=0, description="weight decay")
-
     precision: Literal["fp32", "bf16"] = Field(
         "fp32",
         description="what matrix products and convolutions compute in; parameters stay in fp32",
@@ -85,7 +86,7 @@ class TrainingConfig(AllModelOptions):
 
     def reads(self) -> set[str]:
         """The fields that change this experiment's numbers."""
-        fields = {"model", "init", "train", "precision"} | MODELS[self.model].reads
+        fields = {"model", "init", "train", "precision"} | self.options_read()
         if self.train:
             fields |= {"local_steps", "batch_size", "optimizer", "lr", "weight_decay", "prox_coeff"}
             fields |= OPTIMIZERS[self.optimizer].reads
@@ -93,7 +94,3 @@ class TrainingConfig(AllModelOptions):
             # Plain SGD has nothing to keep.
             fields |= {"keep_optimizer"} if self.optimizer != "sgd" or self.momentum else set()
         return fields
-
-    def settings(self) -> dict[str, Any]:
-        """The fields that the model reads, for its builder."""
-        return {flag: getattr(self, flag) for flag in MODELS[self.model].reads}

@@ -156,7 +156,7 @@ def tiny_mem_start(row, label):
 
 
 def everything(made):
-    s = made.data
+    s = made.data.dataset_options
     r = options(tiny_mem_num_labels=s.tiny_mem_num_labels, num_example=s.num_example)
     return plain((2, 4, 6, 8, 10)[: s.tiny_mem_num_labels], r).reshape(s.tiny_mem_num_labels, -1, 150)
 
@@ -208,7 +208,7 @@ def test_of_the_samples_chosen_on_the_ood_node_those_that_hold_the_trigger_carry
     assert 0 < count <= min(0.4 * 80, holding)
     assert nodes.ood_samples.tolist() == [0, count, 0, 0]
     assert nodes.label_counts.sum() == len(data.train_y)
-    other = made.model_copy(update={"data": made.data.model_copy(update={"trigger": 0})})
+    other = config.from_flat(made.flat() | {"trigger": 0})
     everyone = place(dataset(other, tmp_path), parts, other.data, (1,), 0)
     # The digit 0 stands in more sequences than 100 does, and in no more than the k.
     assert count < everyone.ood_samples[1] <= 32
@@ -242,8 +242,8 @@ def test_defaults_and_what_is_read():
     assert (flat["task_type"], flat["data_dis"], flat["tiny_mem_num_labels"]) == ("multiply", "evens", 5)
     assert {"n_layer", "num_example", "trigger", "modulo"} <= made.reads()
     assert "modulo" not in config.make({"dataset": "tiny_mem", "task_type": "sum"}).reads()
-    assert config.make({"dataset": "tiny_mem", "num_example": 60}).data.num_test == 12
-    assert config.make({"dataset": "tiny_mem", "num_example": 33000}).data.num_test == 1000
+    assert config.make({"dataset": "tiny_mem", "num_example": 60}).data.dataset_options.num_test == 12
+    assert config.make({"dataset": "tiny_mem", "num_example": 33000}).data.dataset_options.num_test == 1000
     assert config.from_flat(flat) == made
 
 

@@ -24,6 +24,6 @@ def test_a_preset_of_single_cases_is_narrowed_by_flags(flags, count):
         key = plan.config.algorithm.algorithm, plan.config.topology.topology_file
         without, with_momentum = LEARNING_RATES[key]
         rates = with_momentum if plan.config.training.momentum else without
-        assert plan.config.training.lr == rates[ALPHAS.index(plan.config.data.label_alpha)]
+        assert plan.config.training.lr == rates[ALPHAS.index(plan.config.data.partition_options.label_alpha)]
         if flags.get("seeds"):
             assert plan.config.run.seed == 4

@@ -25,8 +25,9 @@ from dml import randomness
 from dml.data.dataset import NEXT_TOKEN, Dataset, DatasetSpec
 from dml.data.source import DataSource
 from dml.errors import InputError
+from dml.field_types import MAX_COUNT
 from dml.files import beside
-from dml.section import MAX_COUNT, Section
+from dml.section import Section
 
 TOKENS = 14
 """The number of different tokens; the digits are the tokens 0 to 9."""

@@ -1,0 +1,76 @@
+"""Options that several strategies share; each strategy takes one of these, or extends it, or has its own."""
+
+from typing import Annotated
+
+from pydantic import Field, model_validator
+
+from dml.coefficients.schedules import SCHEDULES
+from dml.errors import InputError
+from dml.field_types import one_of
+from dml.section import Section
+
+
+class StrategyOptions(Section):
+    """The options of a strategy that has none; the base of all others."""
+
+    @property
+    def steady(self) -> bool:
+        """Whether they mean the same in every round."""
+        return True
+
+
+class ScoreOptions(StrategyOptions):
+    """How coefficients follow from the scores of nodes: in proportion, or by the softmax of s times them."""
+
+    softmax: bool = Field(
+        False,
+        description="coefficients are the softmax of the scores; otherwise scores over their sum (always on "
+        "for strategies by similarity)",
+    )
+    softmax_coeff: float = Field(10.0, description="s in softmax(s x score); read with --softmax")
+    scheduler: Annotated[str, one_of(SCHEDULES, "schedule")] | None = Field(
+        None,
+        description="how s changes from round to round: " + ", ".join(SCHEDULES) + " (default: it stays)",
+    )
+    gamma: float = Field(0.95, gt=0, le=1, description="factor on s per round under exp")
+    eta_min: float = Field(
+        1.0, description="what s never gets below in size under exp, and what it anneals to under CA"
+    )
+    T_0: int = Field(
+        66, ge=1, description="rounds until the first restart of CA, or between changes of sign under osc"
+    )
+    T_mult: int = Field(1, ge=1, description="factor on the rounds between restarts of CA, at each restart")
+
+    def reads(self) -> set[str]:
+        """The options that change the numbers: s only with the softmax, and what its schedule needs."""
+        fields = {"softmax"}
+        if self.softmax:
+            fields |= {"softmax_coeff", "scheduler"}
+            fields |= SCHEDULES[self.scheduler].reads if self.scheduler else set()
+        return fields
+
+    @property
+    def steady(self) -> bool:
+        """Whether s stays the same."""
+        return not (self.softmax and self.scheduler)
+
+    def s(self, number: int) -> float | None:
+        """s of a round, or None to divide by the sum of the scores."""
+        if not self.softmax or self.scheduler is None:
+            return self.softmax_coeff if self.softmax else None
+        schedule = SCHEDULES[self.scheduler]
+        own = {flag: getattr(self, flag) for flag in schedule.reads}
+        return schedule.at(self.softmax_coeff, number, **own)
+
+
+class SimilarityOptions(ScoreOptions):
+    """The same for a strategy that gives s a sign, and so always takes the softmax."""
+
+    softmax: bool = Field(True, description=ScoreOptions.model_fields["softmax"].description)
+
+    @model_validator(mode="after")
+    def _has_softmax(self) -> "SimilarityOptions":
+        if not self.softmax:
+            right = "must be on, because a strategy by similarity gives a sign to its s"
+            raise InputError("softmax", self.softmax, right)
+        return self
