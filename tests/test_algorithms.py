@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 from stopping import StopAfter
 
-from dml import config, experiment, plan, results
+from dml import config, experiment, results
 from dml.algorithms.registry import ALGORITHMS
 from dml.config import ExperimentConfig
 from dml.errors import InputError
 from dml.models.cost import size_of
 from dml.models.registry import build_model
 from dml.parallel.presets.relaysgd import LEARNING_RATES
+from dml.plan import make_plan
 from dml.results import checkpoint
 from dml.results.run_text import run_text
 from dml.topology import trees
@@ -51,7 +52,7 @@ def assert_it_ends_the_same_in_pieces(whole: Path, pieces: ExperimentConfig, sto
     again = experiment.run(pieces)
     assert results.differences(whole, again) == []
     saved = [
-        checkpoint.read(checkpoint.path_of(path), plan.make(pieces).identity.id) for path in (whole, again)
+        checkpoint.read(checkpoint.path_of(path), make_plan(pieces).identity.id) for path in (whole, again)
     ]
     assert np.array_equal(saved[0].X, saved[1].X)
     for key, value in saved[0].algorithm.items():
@@ -59,9 +60,9 @@ def assert_it_ends_the_same_in_pieces(whole: Path, pieces: ExperimentConfig, sto
 
 
 def test_the_field_algorithm_changes_no_old_id(small: Small):
-    plain = plan.make(small())
-    assert plain.identity.id == plan.make(small(algorithm="decentralized")).identity.id
-    ids = {plan.make(small(algorithm=name, topology_file="chain:n=6")).identity.id for name in ALGORITHMS}
+    plain = make_plan(small())
+    assert plain.identity.id == make_plan(small(algorithm="decentralized")).identity.id
+    ids = {make_plan(small(algorithm=name, topology_file="chain:n=6")).identity.id for name in ALGORITHMS}
     assert len(ids) == len(ALGORITHMS)
 
 
@@ -177,7 +178,7 @@ def test_flags_that_cannot_be_right(flags, message):
 )
 def test_graphs_that_an_algorithm_does_not_admit(flags, message, tmp_path):
     with pytest.raises(InputError, match="^" + message):
-        plan.make(config.make({**flags, "out_dir": str(tmp_path)}))
+        make_plan(config.make({**flags, "out_dir": str(tmp_path)}))
 
 
 @pytest.mark.parametrize("drop", [0.0, 0.3])
@@ -199,7 +200,7 @@ def test_loop_and_batched_give_the_same_numbers_to_rounding(name: str, small: Sm
             out_dir=tmp_path / engine,
         )
         path = experiment.run(chosen)
-        models.append(checkpoint.read(checkpoint.path_of(path), plan.make(chosen).identity.id).X)
+        models.append(checkpoint.read(checkpoint.path_of(path), make_plan(chosen).identity.id).X)
     np.testing.assert_allclose(*models, rtol=0, atol=1e-4)
 
 
@@ -219,7 +220,7 @@ def test_the_file_says_over_which_tree_and_with_which_factor(small: Small, tmp_p
         algorithm="relaysgd", topology_file="cycle:n=8", rounds=2, lr_correction="auto", out_dir=tmp_path
     )
     found = results.load(experiment.run(chosen))
-    (tree,) = trees.choose(plan.make(chosen).topology)
+    (tree,) = trees.choose(make_plan(chosen).topology)
     assert found.attributes["tree"] == tree.name
     assert found.attributes["lr_factor"] == pytest.approx(trees.kappa((tree,)))
     assert found.attributes["max_delay"] == tree.diameter() - 1 == 6
@@ -233,7 +234,7 @@ def test_the_file_says_over_which_tree_and_with_which_factor(small: Small, tmp_p
 
 def test_the_corrected_learning_rate_is_trained_with(small: Small, tmp_path: Path):
     flags = {"algorithm": "relaysgd", "topology_file": "chain:n=5", "rounds": 3}
-    factor = trees.kappa(trees.choose(plan.make(small(**flags)).topology))
+    factor = trees.kappa(trees.choose(make_plan(small(**flags)).topology))
     auto = small(**flags, lr=0.01, lr_correction="auto", out_dir=tmp_path / "auto")
     by_hand = small(**flags, lr=0.01 * factor, lr_correction="off", out_dir=tmp_path / "hand")
     losses = [results.load(experiment.run(c)).arrays["metrics/test_loss"] for c in (auto, by_hand)]
@@ -312,11 +313,11 @@ def test_an_average_of_those_that_live_is_theirs_alone(small: Small, tmp_path: P
     flags = {"aggregation_strategy": "unweighted_fl", "train": False, "rounds": 1, "init": "different"}
     chosen = small(**flags, failing_nodes=("1@0",), topology_file="chain:n=5")
     path = experiment.run(chosen)
-    X = checkpoint.read(checkpoint.path_of(path), plan.make(chosen).identity.id).X
+    X = checkpoint.read(checkpoint.path_of(path), make_plan(chosen).identity.id).X
     left = [0, 2, 3, 4]
     np.testing.assert_array_equal(X[left], np.tile(X[0], (4, 1)))
     alone = small(**flags | {"aggregation_strategy": "test_agg"}, topology_file="chain:n=5", out_dir=tmp_path)
-    start = checkpoint.read(checkpoint.path_of(experiment.run(alone)), plan.make(alone).identity.id).X
+    start = checkpoint.read(checkpoint.path_of(experiment.run(alone)), make_plan(alone).identity.id).X
     np.testing.assert_allclose(X[0], start[left].mean(0), atol=1e-6)
     np.testing.assert_array_equal(X[1], start[1])
 
@@ -329,10 +330,10 @@ def test_scores_are_those_of_the_graph_that_is_left(strategy: str, small: Small,
     alone = small(**flags, aggregation_strategy="test_agg", out_dir=tmp_path / "b")
     path = experiment.run(chosen)
     X, start = (
-        checkpoint.read(checkpoint.path_of(p), plan.make(c).identity.id).X.astype(np.float64)
+        checkpoint.read(checkpoint.path_of(p), make_plan(c).identity.id).X.astype(np.float64)
         for p, c in ((path, chosen), (experiment.run(alone), alone))
     )
-    graph = plan.make(chosen).topology.graph()
+    graph = make_plan(chosen).topology.graph()
     graph.remove_node(3)
     score = {
         "degCent": nx.degree_centrality(graph),
@@ -381,7 +382,7 @@ def test_a_failure_beyond_the_last_round_changes_no_number(small: Small, tmp_pat
 
 def test_failing_nodes_are_in_an_id_in_one_order_and_only_where_there_are_some(small: Small):
     ids = [
-        plan.make(small(**given)).identity.id
+        make_plan(small(**given)).identity.id
         for given in (
             {},
             {"failing_nodes": ()},

@@ -7,12 +7,13 @@ import pytest
 import torch
 from rules import BUILT
 
-from dml import config, plan
+from dml import config
 from dml.algorithms.build import build
 from dml.coefficients.of_rounds import StrategyCoefficients
 from dml.coefficients.strategies import STRATEGIES
 from dml.errors import InputError
 from dml.exchange.links import over_edges
+from dml.plan import make_plan
 from dml.theory import OodForecast, facts, of_strategy, propagation, strategy_named
 from dml.topology import Topology, make
 from dml.topology.averaging import averaging
@@ -98,7 +99,7 @@ def test_the_forecast_of_an_experiment_is_the_mean_share_over_nodes_and_rounds()
         "aggregation_strategy": "degCent",
         "softmax": True,
     }
-    planned = plan.make(config.make(flags))
+    planned = make_plan(config.make(flags))
     samples = np.full(5, 20)
     found = OodForecast(planned.config, planned.topology, samples).after(4)
     C = of_strategy(planned.topology, strategy_named("degCent", 10.0))(0).toarray()
@@ -115,7 +116,7 @@ def test_the_forecast_of_an_experiment_is_the_mean_share_over_nodes_and_rounds()
     ],
 )
 def test_some_experiments_have_no_forecast(flags):
-    planned = plan.make(config.make({"topology_file": "star:n=5", "backdoor": True, **flags}))
+    planned = make_plan(config.make({"topology_file": "star:n=5", "backdoor": True, **flags}))
     assert OodForecast(planned.config, planned.topology, np.full(5, 20)).after(4) is None
 
 
@@ -128,7 +129,7 @@ def test_some_experiments_have_no_forecast(flags):
     ],
 )
 def test_the_forecast_follows_coefficients_that_change(flags):
-    planned = plan.make(config.make({"topology_file": "star:n=5", "backdoor": True, **flags}))
+    planned = make_plan(config.make({"topology_file": "star:n=5", "backdoor": True, **flags}))
     samples = np.arange(10, 15)
     links, seed = over_edges(planned.topology, 0, 0), planned.config.run.seed
     C = StrategyCoefficients(

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from dml import accelerators, room
+from dml import accelerators, capacity
 from dml.algorithms.in_experiment import columns, neighbours, rule_of
 from dml.algorithms.node_failures import Failure, FailureSchedule
 from dml.data.dataset import Dataset
@@ -81,7 +81,7 @@ def assemble(plan: Plan, engine_before: str | None) -> Parts:
     classes = plan.dataset.classes
     shape, settings = dataset.train_x.shape[1:], config.training.model_options.model_dump()
     build = partial(build_model, config.training.model, shape, classes, settings)
-    threads = _set_threads(plan, room.check(build, plan, device))
+    threads = _set_threads(plan, capacity.check(build, plan, device))
     deterministic = accelerators.prepare(device)
     keys = starts(plan.topology.n, seed, same=config.training.init == "same")
     population = Population(build, keys, device=device)

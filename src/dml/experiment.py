@@ -11,13 +11,12 @@ from pathlib import Path
 import numpy as np
 
 from dml import assembly
-from dml import plan as planning
 from dml.assembly import Parts
 from dml.config import ExperimentConfig
 from dml.errors import InputError
 from dml.execution.execution import drive
 from dml.measurements import Diverged, Measurements
-from dml.plan import Plan
+from dml.plan import Plan, make_plan
 from dml.results import checkpoint, provenance, reader, resume
 from dml.results.checkpoint import Checkpoint
 from dml.results.lock import locked
@@ -60,7 +59,7 @@ def run(
         UnwritableFileError: they cannot be written.
         Stopped: ``stop`` gave a reason.
     """
-    plan = planning.make(config)
+    plan = make_plan(config)
     with _folder(plan), locked(plan.result, plan.identity.id):
         earlier = resume.earlier_result(plan)
         if earlier is None or not finished(earlier.attributes, config.run.rounds):

@@ -4,10 +4,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from dml import command_line, config, plan
+from dml import command_line, config
 from dml.data.catalogue import check_fetched
 from dml.messages import count
-from dml.plan import Plan
+from dml.plan import Plan, make_plan, trees_of
 
 DESCRIPTION = "One decentralized learning experiment: a model on every node of a graph, one HDF5 file."
 
@@ -28,7 +28,7 @@ def main(argv: Sequence[str]) -> int:
         description=DESCRIPTION,
         defaults=config.shown_defaults(),
     )
-    planned = plan.make(config.make(given))
+    planned = make_plan(config.make(given))
     check_fetched([planned.config.data.dataset], planned.config.data.data_dir)
     _announce(planned)
 
@@ -54,7 +54,7 @@ def _announce(planned: Plan) -> None:
         f"{chosen.data.dataset}, {config.label_of(chosen.flat())}, {count(chosen.run.rounds, 'round')}",
         file=sys.stderr,
     )
-    over = plan.trees_of(chosen, topology)
+    over = trees_of(chosen, topology)
     if over:
         print(f"relayed over {' and '.join(tree.name for tree in over)}", file=sys.stderr)
 

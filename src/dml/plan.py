@@ -54,7 +54,7 @@ class Plan:
         return rounds * max(1, self.epochs) if every is None else -(-rounds // every)
 
 
-def make(
+def make_plan(
     config: ExperimentConfig, topology: Topology | None = None, there: Mapping[str, Path] | None = None
 ) -> Plan:
     """Reads the graph, describes the data set, names the OOD nodes and finds the place of the result.

@@ -2,11 +2,12 @@
 
 import pytest
 
-from dml import config, plan
+from dml import config
 from dml.data.config import DataConfig
 from dml.data.dataset import DatasetSpec
 from dml.data.fit import check_fit
 from dml.errors import InputError
+from dml.plan import make_plan
 
 DIGITS = DatasetSpec((1, 8, 8), 10, (1437, 360))
 
@@ -40,4 +41,4 @@ def test_what_fits_is_not(flags):
 
 def test_a_plan_checks_it():
     with pytest.raises(InputError, match=r"^model decoder: takes sequences of tokens"):
-        plan.make(config.make({"model": "decoder"}))
+        make_plan(config.make({"model": "decoder"}))

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 from image_files import class_folders, parquet_folder, pictures, png, write_parquet
 
-from dml import config, experiment, plan, results
+from dml import config, experiment, results
 from dml.data import folder
 from dml.data.config import DataConfig
 from dml.data.load import describe_dataset, load_dataset
 from dml.errors import InputError
+from dml.plan import make_plan
 
 
 @pytest.fixture(autouse=True)
@@ -60,7 +61,7 @@ def test_a_configuration_writes_and_says_nothing(tmp_path, caplog):
     assert config.from_flat(json.loads(json.dumps(made.flat()))) == made
     assert not (tmp_path / "data").exists()
     assert not caplog.records
-    planned = plan.make(made)
+    planned = make_plan(made)
     assert planned.dataset.sizes == (4, 4)
     assert len(list((tmp_path / "data").rglob("train_x.npy"))) == 1
     assert [record.getMessage().split(",")[0] for record in caplog.records] == [
@@ -71,12 +72,12 @@ def test_a_configuration_writes_and_says_nothing(tmp_path, caplog):
 def test_a_folders_content_decides_its_id_and_not_its_place_or_form(tmp_path):
     parquet, folders = two_forms(tmp_path)
     flags = {"topology_file": "chain:n=3", "data_dir": tmp_path / "data", "out_dir": tmp_path / "out"}
-    ids = {plan.make(config.make({**flags, "dataset": d})).identity.id for d in (parquet, folders)}
+    ids = {make_plan(config.make({**flags, "dataset": d})).identity.id for d in (parquet, folders)}
     shutil.copytree(parquet, tmp_path / "moved")
-    ids.add(plan.make(config.make({**flags, "dataset": str(tmp_path / "moved")})).identity.id)
+    ids.add(make_plan(config.make({**flags, "dataset": str(tmp_path / "moved")})).identity.id)
     assert len(ids) == 1
     (tmp_path / "f" / "train" / "a" / "99.png").write_bytes(png(pictures(1, 6, seed=5)[0]))
-    changed = plan.make(config.make({**flags, "dataset": folders}))
+    changed = make_plan(config.make({**flags, "dataset": folders}))
     assert changed.identity.id not in ids
     assert changed.identity.name.startswith("f-chain-n3")
 
@@ -90,7 +91,7 @@ def test_a_folder_runs_to_the_end_and_is_converted_once(tmp_path, caplog):
     assert caplog.text.count("converting") == 1
     folder._convert.cache_clear()
     b = experiment.run(config.make({**flags, "dataset": folders, "out_dir": tmp_path / "b"}))
-    plan.make(config.make({**flags, "dataset": parquet, "out_dir": tmp_path / "c"}))
+    make_plan(config.make({**flags, "dataset": parquet, "out_dir": tmp_path / "c"}))
     assert caplog.text.count("converting") == 2
     assert results.differences(a, b) == []
     assert results.load(a).arrays["data/samples"].sum() == 12
@@ -100,7 +101,7 @@ def test_a_folder_is_named_when_it_cannot_be_used(tmp_path):
     (tmp_path / "s").mkdir()
     made = config.make({"dataset": str(tmp_path / "s"), "data_dir": tmp_path / "data"})
     with pytest.raises(InputError, match=rf"^dataset {tmp_path}/s: .*holds neither"):
-        plan.make(made)
+        make_plan(made)
     assert not list((tmp_path / "data").rglob("*.npy"))
 
 

@@ -4,12 +4,13 @@ import networkx as nx
 import numpy as np
 import pytest
 
-from dml import config, experiment, plan, results
+from dml import config, experiment, results
 from dml.data.config import DataConfig
 from dml.data.dataset import NEXT_TOKEN, Dataset
 from dml.data.partitions.budgets import budgets
 from dml.data.placement import by_labels, by_size, placement_scores, share_out
 from dml.errors import InputError
+from dml.plan import make_plan
 from dml.topology import Topology, make
 
 PARTS = [np.arange(k) for k in (5, 1, 9, 3, 7)]
@@ -181,7 +182,7 @@ def test_labels_are_placed_by_hand():
 )  # fmt: skip
 def test_what_cannot_be_right_is_refused(flags, says):
     with pytest.raises(InputError, match=says):
-        plan.make(config.make(flags))
+        make_plan(config.make(flags))
 
 
 def test_an_experiment_of_equal_amounts_has_an_id_of_its_own_and_runs(small):

@@ -10,10 +10,10 @@ from populations import population_of
 from rules import average
 from torch import nn
 
-from dml import accelerators, experiment, results, room
-from dml import plan as planning
+from dml import accelerators, capacity, experiment, results
 from dml.data.ood import TestSets
 from dml.errors import InputError
+from dml.plan import make_plan
 from dml.results import checkpoint
 from dml.training.evaluate import Evaluator
 
@@ -168,13 +168,13 @@ def test_an_average_is_the_cpus_and_a_model_that_is_not_finite_reaches_its_reade
 
 
 def test_what_the_card_cannot_hold_is_refused_before_it_is_asked_for(small, card):
-    made = planning.make(small())
+    made = make_plan(small())
     made.result.parent.mkdir(parents=True)
     free = accelerators.free_memory(card)
     assert free > 0
     width = int((free / (4 * made.topology.n)) ** 0.5) + 1
     with pytest.raises(InputError, match=rf"model mlp: 4 nodes need .* GiB of memory on {card}"):
-        room.check(lambda: nn.Linear(width, width), made, card)
+        capacity.check(lambda: nn.Linear(width, width), made, card)
 
 
 def test_what_an_experiment_leaves_behind_is_free_for_the_next(card):

@@ -3,15 +3,15 @@
 import pytest
 
 from dml import config, experiment
-from dml import plan as planning
 from dml.models.cost import cost_of
 from dml.parallel import estimate
+from dml.plan import make_plan
 
 DECODER = {"dataset": "tiny_mem", "num_example": 100, "topology_file": "cycle:n=4", "rounds": 2}
 
 
 def _plan(tmp_path, **flags):
-    return planning.make(config.make({"out_dir": tmp_path, **flags}))
+    return make_plan(config.make({"out_dir": tmp_path, **flags}))
 
 
 def test_time_grows_with_the_rounds(tmp_path):
@@ -49,7 +49,7 @@ def test_tokens_take_a_byte_each(tmp_path):
 @pytest.mark.parametrize("flags", [{}, {"keep_checkpoint": False}, {"train_test_val": (0.6, 0.2, 0.2)}])
 def test_disk_is_that_of_the_files_within_a_factor_of_two(small, flags):
     made = small(topology_file="cycle:n=16", rounds=10, **flags)
-    expected = estimate._disk(planning.make(made))
+    expected = estimate._disk(make_plan(made))
     path = experiment.run(made)
     there = sum(f.stat().st_size for f in path.parent.iterdir())
     assert 0.5 < expected / there < 2

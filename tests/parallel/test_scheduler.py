@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from dml import config, experiment
-from dml import plan as planning
 from dml.errors import LostInterchangeError, LostWorkersError
 from dml.parallel import scheduler as module
 from dml.parallel import worker
@@ -19,7 +18,7 @@ from dml.parallel.fanout import LostTaskError
 from dml.parallel.owner import Owner
 from dml.parallel.scheduler import TRIES, Scheduler
 from dml.parallel.worker import Answer
-from dml.plan import Plan
+from dml.plan import Plan, make_plan
 from dml.results.status import Status
 
 Reply = Callable[[int, int], "Answer | Exception"]
@@ -65,7 +64,7 @@ def at_once(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -
 
 def plans(folder: Path, count: int = 3) -> list[Plan]:
     flags = {"topology_file": "cycle:n=4", "out_dir": folder, "rounds": 2, "epochs": 1}
-    return [planning.make(config.make({**flags, "seed": seed})) for seed in range(count)]
+    return [make_plan(config.make({**flags, "seed": seed})) for seed in range(count)]
 
 
 COMPLETE = Answer(Status.COMPLETE)

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from dml import config, results
-from dml import plan as planning
 from dml.config import ExperimentConfig
 from dml.parallel import worker
 from dml.parallel.owner import Owner
 from dml.parallel.worker import Answer, run_task, spec
+from dml.plan import make_plan
 from dml.results.lock import locked
 from dml.results.status import Status
 
@@ -33,7 +33,7 @@ def answer(made: ExperimentConfig, owner: Owner) -> Answer:
 def test_the_result_is_where_the_scheduler_expects_it(small: Small, owner: Owner) -> None:
     made = small()
     assert answer(made, owner) == Answer(Status.COMPLETE)
-    assert results.load(planning.make(made).result).attributes["status"] == "complete"
+    assert results.load(make_plan(made).result).attributes["status"] == "complete"
 
 
 def test_paths_do_not_depend_on_the_workers_folder(
@@ -54,7 +54,7 @@ def test_paths_do_not_depend_on_the_workers_folder(
 
 
 def test_an_experiment_that_another_process_runs_is_locked(small: Small, owner: Owner) -> None:
-    plan = planning.make(small())
+    plan = make_plan(small())
     plan.result.parent.mkdir(parents=True)
     with locked(plan.result, plan.identity.id):
         found = answer(plan.config, owner)
@@ -79,10 +79,10 @@ def test_an_owner_that_is_lost_stops_a_task_before_it_begins_and_in_its_course(
     made, looks = small(rounds=100), iter([False] * 3 + [True] * 100)
     monkeypatch.setattr(worker, "_watch", lambda owner: SimpleNamespace(lost=lambda: next(looks)))
     assert answer(made, owner).status == worker.TaskStatus.STOPPED
-    held = results.load(planning.make(made).result).attributes["rounds_done"]
+    held = results.load(make_plan(made).result).attributes["rounds_done"]
     assert 1 < held < 100
     monkeypatch.setattr(worker, "_watch", lambda owner: SimpleNamespace(lost=lambda: False))
     assert answer(small(rounds=1), owner) == Answer(Status.RUNNING), "it holds more rounds than that"
     monkeypatch.setattr(worker, "_watch", lambda owner: SimpleNamespace(lost=lambda: True))
     assert answer(small(seed=1), owner) == Answer(worker.TaskStatus.STOPPED, "the scheduler has gone")
-    assert not planning.make(small(seed=1)).result.exists()
+    assert not make_plan(small(seed=1)).result.exists()

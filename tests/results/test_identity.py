@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from dml import config, plan
+from dml import config
 from dml.data.load import describe_dataset
+from dml.plan import make_plan
 from dml.results.identity import identify
 from dml.topology import make, read, save
 
@@ -13,7 +14,7 @@ DIGITS = describe_dataset(config.make({}).data)
 
 
 def _id(tmp_path, **flags):
-    return plan.make(config.make({**BASE, "out_dir": tmp_path, **flags})).identity.id
+    return make_plan(config.make({**BASE, "out_dir": tmp_path, **flags})).identity.id
 
 
 @pytest.mark.parametrize(
@@ -111,7 +112,7 @@ KNOWN = [
 def test_an_id_is_known_for_good(tmp_path, flags, known):
     """Result files are found by their ids: a changed id orphans every user's file of that experiment."""
     flags = {"topology_file": "barabasi_albert:n=12,m=2,seed=3", "out_dir": tmp_path, **flags}
-    assert plan.make(config.make(flags)).identity.id == known
+    assert make_plan(config.make(flags)).identity.id == known
 
 
 def test_each_schedule_has_an_id_of_its_own(tmp_path):
@@ -131,7 +132,7 @@ def test_each_schedule_has_an_id_of_its_own(tmp_path):
 
 def test_the_name_says_what_was_run(tmp_path):
     flags = {**BASE, "topology_file": "star:n=5", "aggregation_strategy": "degCent", "seed": 7}
-    identity = plan.make(config.make({**flags, "out_dir": tmp_path})).identity
+    identity = make_plan(config.make({**flags, "out_dir": tmp_path})).identity
     assert identity.name == "digits-star-n5-degCent-ood0-s7"
     assert len(identity.id) == 12
 
@@ -143,8 +144,8 @@ def test_a_control_names_no_ood_node():
 
 def test_a_long_name_is_cut_at_80_characters(tmp_path):
     text = "stochastic_block:blocks=3,size=11,p_in=0.512345678901,p_out=0.051234567890123"
-    long = plan.make(config.make({"topology_file": text, "out_dir": tmp_path}))
-    other = plan.make(config.make({"topology_file": text, "out_dir": tmp_path, "seed": 1}))
+    long = make_plan(config.make({"topology_file": text, "out_dir": tmp_path}))
+    other = make_plan(config.make({"topology_file": text, "out_dir": tmp_path, "seed": 1}))
     assert len(long.identity.name) == 80
     assert long.identity.name.startswith("digits-stochastic_block-blocks3-size11")
     assert long.result.name == f"{long.identity.name}-{long.identity.id}.h5"

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dml import config, plan
+from dml import config
 from dml.errors import InputError
+from dml.plan import make_plan
 from dml.topology import Topology, make
 from dml.topology import centrality as module_under_test
 from dml.topology.centrality import CENTRALITIES, ON_CONNECTED, centrality
@@ -82,9 +83,9 @@ def test_eigenvector_centrality_is_refused_on_a_graph_in_parts_before_anything_s
     np.savetxt(tmp_path / "parts.txt", weights)
     flags = {"topology_file": str(tmp_path / "parts.txt"), "out_dir": tmp_path / "out"}
     with pytest.raises(InputError, match=r"aggregation_strategy eigenvector: .* from node 0 to node 2"):
-        plan.make(config.make({**flags, "aggregation_strategy": "eigenvector"}))
+        make_plan(config.make({**flags, "aggregation_strategy": "eigenvector"}))
     for name in set(CENTRALITIES) - ON_CONNECTED:
-        plan.make(config.make({**flags, "aggregation_strategy": name}))
+        make_plan(config.make({**flags, "aggregation_strategy": name}))
 
 
 def test_scores_are_computed_once_and_cannot_be_changed():

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from dml import room
+from dml import capacity
 from dml.config import label_of
 from dml.data.catalogue import datasets_to_fetch
 from dml.data.data_dir import fetch_command
@@ -178,7 +178,7 @@ def _disk(plan: Plan) -> int:
     # Besides those of every record: the consensus distance, and the shares of each node's own data.
     metrics = len(METRICS) + 1 + len((data.train_test_val or ())[1:])
     rows = (plan.points + 1) * n * 4 * (metrics + len(PER_CLASS) * plan.dataset.classes) // 3
-    kept = room.checkpoint(_cost(plan).size, plan) if plan.config.run.keep_checkpoint else 0
+    kept = capacity.checkpoint(_cost(plan).size, plan) if plan.config.run.keep_checkpoint else 0
     return rows + 30_000 + kept
 
 
@@ -187,7 +187,7 @@ def _memory(plan: Plan) -> int:
     cost = _cost(plan)
     # One model at a time has gradients.
     a_step = 4 * (cost.size + cost.written * plan.config.training.batch_size) if plan.epochs else 0
-    return room.held(cost.size, plan) + room.data(plan) + a_step
+    return capacity.held(cost.size, plan) + capacity.data(plan) + a_step
 
 
 def _duration(seconds: float) -> str:

@@ -6,15 +6,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from dml import config as experiment_config
-from dml import plan
-from dml.config import ExperimentConfig
+from dml.config import NOT_NUMBERS, ExperimentConfig, fields, make
 from dml.errors import InputError
 from dml.parallel.config import SweepConfig
 from dml.parallel.presets.choose import choose_cases
 from dml.parallel.presets.sweeps import SWEEPS
 from dml.parallel.table import OOD_RANK, Table, in_file, tables_of
-from dml.plan import Plan
+from dml.plan import Plan, make_plan
 from dml.results.identity import files_by_id
 from dml.topology import Topology, read
 
@@ -95,8 +93,8 @@ def _with_flags(table: Table, sweep: SweepConfig, flags: Mapping[str, Any]) -> T
 
 def _reads(tables: Sequence[Table]) -> set[str]:
     """The keys that some experiment reads. Graphs and numbers make no difference to that."""
-    read = set(experiment_config.NOT_NUMBERS)
-    numbers = {flag for _, flag, info in experiment_config.fields() if info.annotation in (int, float)}
+    read = set(NOT_NUMBERS)
+    numbers = {flag for _, flag, info in fields() if info.annotation in (int, float)}
     for table in tables:
         for values in table.combinations(once={"topology_file", OOD_RANK, *numbers}):
             config = _config(values)
@@ -119,7 +117,7 @@ def _config(values: Mapping[str, Any]) -> ExperimentConfig:
     if isinstance(flags.get("train_test_val"), str):
         value = flags["train_test_val"]
         raise InputError("train_test_val", value, "is a list itself, so write [[0.8, 0.2]]")
-    return experiment_config.make(flags, drop_unread=True)
+    return make(flags, drop_unread=True)
 
 
 def combinations(sweep: SweepConfig, flags: Mapping[str, Any]) -> Iterator[tuple[dict[str, Any], Plan]]:
@@ -133,7 +131,7 @@ def _plans(tables: Sequence[Table], sweep: SweepConfig) -> Iterator[Plan]:
     for values, planned in _planned(tables, there):
         yield planned
         if planned.config.data.backdoor and sweep.control:
-            yield plan.make(_config({**values, "backdoor": False}), planned.topology, there)
+            yield make_plan(_config({**values, "backdoor": False}), planned.topology, there)
 
 
 def _planned(tables: Sequence[Table], there: Mapping[str, Path]) -> Iterator[tuple[dict[str, Any], Plan]]:
@@ -142,7 +140,7 @@ def _planned(tables: Sequence[Table], there: Mapping[str, Path]) -> Iterator[tup
         for values in table.combinations():
             found = _resolved(values, table.factors.get(OOD_RANK, ()), graph)
             if found:
-                yield values, plan.make(*found, there)
+                yield values, make_plan(*found, there)
 
 
 def _resolved(

@@ -6,8 +6,7 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
-from dml import command_line
-from dml import config as experiment_config
+from dml import command_line, config
 from dml.errors import InputError
 from dml.parallel.config import SweepConfig
 from dml.parallel.presets.sweeps import SWEEPS
@@ -58,7 +57,7 @@ def _fields() -> Iterator[tuple[str, str, FieldInfo]]:
     """The scheduler's own flags, then those of a single run that are not factors."""
     for flag, info in SweepConfig.model_fields.items():
         yield "sweep", flag, info
-    for section, flag, info in experiment_config.fields():
+    for section, flag, info in config.fields():
         if flag not in FACTORS and flag not in SweepConfig.model_fields:
             yield section, flag, info
 
@@ -79,7 +78,7 @@ def _shown_defaults() -> dict[str, str]:
             for value, names in by_value.items()
         ) + ("" if count == len(fixed) else "; else as in a single run")
     return (
-        experiment_config.shown_defaults()
+        config.shown_defaults()
         | shown
         | {"threads": "1 per worker", "out_dir": "results/<preset, or name of the file>"}
     )

@@ -9,7 +9,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from dml import config as experiment_config
+from dml import config
 from dml.errors import InputError
 
 OOD_RANK = "ood_rank"
@@ -18,12 +18,12 @@ OOD_RANK = "ood_rank"
 MOST = 1_000_000
 """The largest number of combinations; more of them are taken for a mistake."""
 
-UNCROSSED = experiment_config.NOT_NUMBERS - {"out_dir"}
+UNCROSSED = config.NOT_NUMBERS - {"out_dir"}
 """Keys that change no number of an experiment, so that each value of a list would give the same one."""
 
 _MERGE = "tag:yaml.org,2002:merge"
 
-KEYS = (OOD_RANK, *(flag for _, flag, _ in experiment_config.fields() if flag != "out_dir"))
+KEYS = (OOD_RANK, *(flag for _, flag, _ in config.fields() if flag != "out_dir"))
 
 
 @dataclass(frozen=True)

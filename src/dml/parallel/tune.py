@@ -12,9 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dml import plan as planning
 from dml.files import beside
-from dml.plan import Plan
+from dml.plan import Plan, make_plan
 from dml.results import reader
 from dml.results.status import Status
 
@@ -178,4 +177,4 @@ class Tuner:
 
 def _with_lr(plan: Plan, lr: float) -> Plan:
     training = plan.config.training.model_copy(update={"lr": lr})
-    return planning.make(plan.config.model_copy(update={"training": training}), plan.topology)
+    return make_plan(plan.config.model_copy(update={"training": training}), plan.topology)

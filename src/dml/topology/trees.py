@@ -14,10 +14,10 @@ from dml.topology.graph import Topology
 METHODS = ("min_mean_distance", "min_diameter", "bfs", "random")
 """How a spanning tree of any connected graph is chosen."""
 
-PRESETS = ("chain", "two_chains", "double_binary_trees")
+NAMED_TREES = ("chain", "two_chains", "double_binary_trees")
 """Trees by name, whose edges the graph must have."""
 
-CHOICES = ("auto", "given", *METHODS, *PRESETS)
+CHOICES = ("auto", "given", *METHODS, *NAMED_TREES)
 """What ``--tree`` takes."""
 
 
@@ -107,7 +107,7 @@ def choose(
             raise InputError("tree_root", root, right)
     if choice == "two_chains":
         return _two_chains(topology)
-    if choice in PRESETS:
+    if choice in NAMED_TREES:
         return tuple(_named(topology, choice, *tree) for tree in _preset(choice, topology.n))
     at = topology.most_connected(1) if root is None else np.flatnonzero(topology.numbers == root).tolist()
     first = _from(topology, at)

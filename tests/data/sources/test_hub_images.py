@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 from image_files import parquet_folder, pictures, write_parquet
 
-from dml import config, plan
+from dml import config
 from dml.data.config import DataConfig
 from dml.data.fetch import fetch_dataset
 from dml.data.load import describe_dataset, load_dataset
 from dml.data.sources.hub_images import CIFAR10, MNIST
 from dml.errors import InputError
+from dml.plan import make_plan
 
 
 def of(name, data_dir, **flags):
@@ -57,8 +58,8 @@ def test_a_data_set_is_described_before_it_is_fetched(tmp_path, name, shape, lab
 def test_a_part_of_a_data_set_is_another_experiment(tmp_path):
     fetch_dataset("mnist", tmp_path, parquet_folder(tmp_path / "src"))
     flags = {"dataset": "mnist", "topology_file": "chain:n=3", "out_dir": tmp_path / "out"}
-    whole = plan.make(config.make({**flags, "data_dir": tmp_path / "none"}))
-    part = plan.make(config.make({**flags, "data_dir": tmp_path}))
+    whole = make_plan(config.make({**flags, "data_dir": tmp_path / "none"}))
+    part = make_plan(config.make({**flags, "data_dir": tmp_path}))
     assert whole.identity.id != part.identity.id
     assert part.identity.name == "mnist-chain-n3-unweighted-s0"
     assert part.dataset.sizes == (60, 20)

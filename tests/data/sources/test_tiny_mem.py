@@ -6,13 +6,14 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from dml import config, plan
+from dml import config
 from dml.data.config import DataConfig
 from dml.data.load import describe_dataset, load_dataset
 from dml.data.ood import cut_test_set, place
 from dml.data.sources import tiny_mem
 from dml.data.sources.tiny_mem import TinyMemOptions, add_trigger
 from dml.errors import InputError
+from dml.plan import make_plan
 
 VOCABULARY = {**{str(d): d for d in range(10)}, "^": 10, "$": 11, " ": 12}
 
@@ -277,7 +278,7 @@ def test_defaults_and_what_is_read():
 )
 def test_what_cannot_be_right_is_refused(flags, flag, right):
     with pytest.raises(InputError) as refusal:
-        plan.make(config.make({"dataset": "tiny_mem", **flags}))
+        make_plan(config.make({"dataset": "tiny_mem", **flags}))
     assert (refusal.value.field, refusal.value.value) == (flag, flags[flag])
     assert right in refusal.value.right
 

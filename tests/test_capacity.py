@@ -6,10 +6,10 @@ import psutil
 import pytest
 import torch
 
-from dml import accelerators, config, room
-from dml import plan as planning
+from dml import accelerators, capacity, config
 from dml.errors import InputError
 from dml.models.registry import build_model
+from dml.plan import make_plan
 
 CPU = torch.device("cpu")
 
@@ -25,13 +25,13 @@ CPU = torch.device("cpu")
     ],
 )
 def test_training_holds_its_optimisers_state_beside_the_models(tmp_path, flags, copies):
-    made = planning.make(config.make({"topology_file": "cycle:n=4", "out_dir": tmp_path, **flags}))
-    assert room.population(4810, made) == 4 * 4 * 4810
-    assert room.held(4810, made) == copies * 4 * 4 * 4810
+    made = make_plan(config.make({"topology_file": "cycle:n=4", "out_dir": tmp_path, **flags}))
+    assert capacity.population(4810, made) == 4 * 4 * 4810
+    assert capacity.held(4810, made) == copies * 4 * 4 * 4810
 
 
 def test_nodes_that_do_not_fit_are_refused(small, monkeypatch):
-    made = planning.make(small(optimizer="adam"))
+    made = make_plan(small(optimizer="adam"))
     made.result.parent.mkdir(parents=True)
 
     def model():
@@ -39,10 +39,10 @@ def test_nodes_that_do_not_fit_are_refused(small, monkeypatch):
 
     needed = 3 * 4 * 4 * 4810
     monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=needed))
-    assert room.check(model, made, CPU) == 4810
+    assert capacity.check(model, made, CPU) == 4810
     monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=needed - 1))
     with pytest.raises(InputError, match="model mlp: 4 nodes need"):
-        room.check(model, made, CPU)
+        capacity.check(model, made, CPU)
 
 
 def _model():
@@ -50,7 +50,7 @@ def _model():
 
 
 def test_on_a_card_its_own_memory_holds_models_and_data_and_the_host_a_copy_of_the_models(small, monkeypatch):
-    made = planning.make(small(optimizer="adam"))
+    made = make_plan(small(optimizer="adam"))
     made.result.parent.mkdir(parents=True)
     card, copy = torch.device("cuda:0"), 4 * 4 * 4810
     # 1,797 images of 8 x 8 as float32, each with its label and its number.
@@ -58,13 +58,13 @@ def test_on_a_card_its_own_memory_holds_models_and_data_and_the_host_a_copy_of_t
     free = {"card": needed, "host": copy}
     monkeypatch.setattr(accelerators, "free_memory", lambda device: free["card"])
     monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=free["host"]))
-    assert room.check(_model, made, card) == 4810
+    assert capacity.check(_model, made, card) == 4810
     free["card"] -= 1
     with pytest.raises(InputError, match=r"4 nodes need .* GiB of memory on cuda:0; .* are free"):
-        room.check(_model, made, card)
+        capacity.check(_model, made, card)
     free |= {"card": needed, "host": copy - 1}
     with pytest.raises(InputError, match="of the host's memory"):
-        room.check(_model, made, card)
+        capacity.check(_model, made, card)
 
 
 def test_what_torch_keeps_of_an_earlier_experiment_counts_as_free(monkeypatch):
