@@ -17,8 +17,11 @@ BUILT = tuple(
 )
 """The algorithms that need no strategy."""
 
-OFF_GRAPH = ("allreduce", "one_peer_exponential")
+OFF_GRAPH = ("allreduce", "fedavg", "one_peer_exponential")
 """Those whose messages use no edges."""
+
+THROUGH_SERVER = ("fedavg",)
+"""Those whose nodes send nothing to one another."""
 
 
 def before(rule: Rule, X: Tensor, t: int) -> None:

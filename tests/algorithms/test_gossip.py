@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from rules import BUILT, OFF_GRAPH, after, before
+from rules import BUILT, OFF_GRAPH, THROUGH_SERVER, after, before
 
 from dml.algorithms.build import build
 from dml.algorithms.options import TreeOptions
@@ -312,6 +312,9 @@ def test_bytes_are_the_vectors_times_the_messages(name):
     before(algorithm, X, 0)
     traffic = after(algorithm, X, 0, 0.1)
     messages = {"allreduce": N * (N - 1), "one_peer_exponential": N}.get(name, 2 * GRAPH.m)
+    if name in THROUGH_SERVER:
+        assert traffic.server.tolist() == [N * entry.vectors * 64 * BYTES_PER_NUMBER] * 2
+        messages = 0
     if issubclass(entry.options, TreeOptions):
         messages = 2 * (N - 1)
     counters = messages if name in ("relaysgd", "relay_mix", "push_sum") else 0

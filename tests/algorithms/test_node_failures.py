@@ -4,7 +4,7 @@ import networkx as nx
 import numpy as np
 import pytest
 import torch
-from rules import BUILT, OFF_GRAPH, after, before
+from rules import BUILT, OFF_GRAPH, THROUGH_SERVER, after, before
 
 from dml import randomness
 from dml.algorithms.build import build
@@ -72,7 +72,8 @@ def test_nothing_is_sent_by_or_to_a_node_that_has_failed(name):
         traffic = advance(rule, X, t, lives)
         dead = np.setdiff1d(np.arange(GRAPH.n), lives)
         assert not traffic.sent[dead].any()
-        assert traffic.sent[lives].all()
+        assert traffic.sent[lives].all() == (name not in THROUGH_SERVER)
+        assert traffic.server.any() == (name in THROUGH_SERVER)
         assert not traffic.edges[np.isin(GRAPH.edges, dead).any(1)].any()
         if name not in OFF_GRAPH:
             i, j = GRAPH.edges.T

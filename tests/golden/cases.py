@@ -211,7 +211,10 @@ def main() -> None:
 
 def _short(values: dict[str, list[float]]) -> dict[str, list[float | None]]:
     """Nine digits of each number, more than fp32 has; null for NaN."""
-    return {k: [None if np.isnan(v) else float(f"{v:.9g}") for v in column] for k, column in values.items()}
+    return {
+        k: [None if v is None or np.isnan(v) else float(f"{v:.9g}") for v in column]
+        for k, column in values.items()
+    }
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ ALGORITHMS = Registry[Algorithm](
     {
         "decentralized": "decentralized:ALGORITHM",
         "allreduce": "allreduce:ALGORITHM",
+        "fedavg": "fedavg:ALGORITHM",
         "dpsgd": "dpsgd:ALGORITHM",
         "relaysgd": "relaysgd:ALGORITHM",
         "relaysgd_grad": "relaysgd_grad:ALGORITHM",

@@ -181,7 +181,9 @@ def _cost(result: Loaded) -> Iterator[str]:
     sent = int(result.arrays["communication/bytes_sent"].sum())
     engine = " then ".join(dict.fromkeys(segment["engine"] for segment in result.segments))
     rounds = result.attributes["rounds_done"]
-    yield f"{seconds:.1f} s in {rounds} rounds, engine {engine}; {_bytes(sent)} sent between nodes"
+    server = result.arrays.get("communication/server_bytes")
+    through = "" if server is None else f", {_bytes(int(server.sum()))} to and from the server"
+    yield f"{seconds:.1f} s in {rounds} rounds, engine {engine}; {_bytes(sent)} sent between nodes{through}"
 
 
 def _bytes(count: int) -> str:

@@ -1,0 +1,125 @@
+"""FedAvg: its formula, who takes part, its bytes, and what it refuses."""
+
+import numpy as np
+import pytest
+import torch
+from rules import after
+from stopping import StopAfter
+
+from dml import config, experiment, results
+from dml.algorithms.build import build
+from dml.errors import InputError
+from dml.plan import make_plan
+from dml.results import checkpoint
+from dml.results.run_text import run_text
+from dml.topology import make
+
+N, P = 7, 5
+
+
+def plain(w, changes):
+    """Algorithm 1 with equal weights: the server's model after each round, in loops over the clients."""
+    models = []
+    for change in changes:
+        mean = np.zeros_like(w)
+        for client in change:
+            mean += change[client] / len(change)
+        w = w + mean
+        models.append(w)
+    return models
+
+
+def test_the_servers_model_moves_by_the_mean_change_of_the_selected_clients_alone():
+    rng = np.random.default_rng(0)
+    w = rng.normal(size=P)
+    rounds = [
+        {int(i): rng.normal(size=P) for i in rng.permutation(N)[: 1 + t % N]} for t in range(10)
+    ]  # client -> change
+    X = torch.from_numpy(np.tile(w, (N, 1)))
+    rule = build("fedavg", make(f"chain:n={N}"), X)
+    for t, (change, expected) in enumerate(zip(rounds, plain(w, rounds), strict=True)):
+        clients = np.isin(np.arange(N), list(change))
+        rule.before(X, t, clients)
+        for client, by in change.items():
+            X[client] += torch.from_numpy(by)
+        sent = after(rule, X, t, 0.1)
+        np.testing.assert_allclose(X.numpy(), np.tile(expected, (N, 1)), rtol=0, atol=1e-12)
+        assert (X[0] == X).all()
+        # One vector down to each client, one up from each, over no edge of the graph.
+        assert sent.server.tolist() == [4 * P * len(change)] * 2
+        assert not sent.sent.any()
+        assert not sent.edges.any()
+
+
+def test_with_all_clients_it_is_the_mean_over_all_nodes():
+    H = torch.randn(N, P, dtype=torch.float64)
+    models = []
+    for name in ("fedavg", "allreduce"):
+        X = H.mean(0).repeat(N, 1)
+        rule = build(name, make(f"cycle:n={N}"), X)
+        rule.before(X, 0, np.ones(N, bool))
+        X.copy_(H)
+        after(rule, X, 0, 0.1)
+        models.append(X)
+    torch.testing.assert_close(*models, rtol=0, atol=1e-15)
+
+
+@pytest.fixture
+def small(tmp_path):
+    def make_config(**flags):
+        base = {"algorithm": "fedavg", "topology_file": "star:n=6", "rounds": 4, "threads": 1, "epochs": 2}
+        return config.make({**base, "participation": 0.5, "out_dir": tmp_path, **flags})
+
+    return make_config
+
+
+def test_an_experiment_has_one_model_after_each_round_and_counts_the_servers_bytes_apart(small):
+    made = small()
+    found = results.load(experiment.run(made))
+    rows = found.arrays["metrics/test_acc"]
+    assert (rows[-1] == rows[-1][0]).all()
+    # 3 of the 6 clients train in a round.
+    assert (np.isfinite(found.arrays["metrics/train_loss"][:-1]).sum(1) == 3).all()
+    server = found.arrays["communication/server_bytes"]
+    model = checkpoint.read(checkpoint.path_of(found.path), make_plan(made).identity.id).X.shape[1]
+    assert server.shape == (4, 2)
+    assert (server[:, 0] == server[:, 1]).all()
+    assert 0 < server[0, 0] <= 3 * 4 * model
+    assert not found.arrays["communication/bytes_sent"].any()
+    assert "0 B sent between nodes, " in run_text(found)
+    assert " to and from the server" in run_text(found)
+
+
+def test_stopped_and_resumed_it_ends_the_same_bit_for_bit(small, tmp_path):
+    whole = experiment.run(small())
+    pieces = small(out_dir=tmp_path / "pieces")
+    with pytest.raises(experiment.Stopped):
+        experiment.run(pieces, stop=StopAfter(2))
+    assert results.differences(whole, experiment.run(pieces)) == []
+
+
+def test_the_clients_that_remain_go_on_when_others_fail(small):
+    found = results.load(experiment.run(small(participation=1.0, failing_nodes=("0@2", "3@3"))))
+    clients = found.arrays["communication/server_bytes"][:, 0]
+    assert (clients / clients[0] * 6).tolist() == [6, 6, 5, 4]
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        ({"init": "different"}, "init different: must be same"),
+        ({"drop_probability": 0.1}, "drop_probability 0.1: nothing in this experiment reads it"),
+        ({"aggregation_strategy": "weighted"}, "aggregation_strategy weighted: nothing in this experiment"),
+        ({"prox_coeff": 0.1}, "prox_coeff 0.1: nothing in this experiment reads it"),
+        ({"participation": 0.0}, "participation 0.0: must be above 0"),
+    ],
+)
+def test_what_means_nothing_to_it_is_refused(small, flags, told):
+    with pytest.raises(InputError, match=told):
+        small(**flags)
+
+
+@pytest.mark.parametrize("algorithm", ["relaysgd", "allreduce", "push_sum"])
+def test_participation_is_refused_where_all_nodes_must_take_part(small, algorithm):
+    with pytest.raises(InputError, match=r"participation 0.5: nothing in this experiment reads it"):
+        small(algorithm=algorithm)
