@@ -1,16 +1,23 @@
-"""Installs the library `dml` from src/; the tool settings are in pyproject.toml."""
+"""Installs the library `dml` from src/; the tool settings are in pyproject.toml.
 
+The version is that of src/dml/__init__.py.
+"""
+
+import re
 from pathlib import Path
 
 from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+VERSION = re.search(r'__version__ = "(.+)"', (HERE / "src/dml/__init__.py").read_text(encoding="utf-8"))[1]
 
 IPEX = ["intel-extension-for-pytorch>=2.6,<2.9"]
 
 setup(
     name="distributed_ml",
-    version="0.1.0",
+    version=VERSION,
     description="Decentralized learning experiments on graphs of nodes, fanned out with Parsl",
-    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="MIT",
     python_requires=">=3.11",
@@ -18,20 +25,21 @@ setup(
     packages=find_packages("src", include=["dml", "dml.*"]),
     package_data={"dml": ["py.typed"]},
     install_requires=[
-        "datasets>=3.0",
-        "h5py>=3.10",
-        "matplotlib>=3.8",
-        "networkx>=3.2",
-        "numpy>=1.26",
-        "pandas>=2.1",
-        "parsl>=2026.1.19",
-        "pillow>=10",
-        "psutil>=5.9",
-        "pydantic>=2.10",
-        "rich>=13.7",
-        "scikit-learn>=1.4",
-        "scipy>=1.11",
-        "torch>=2.6",
+        "datasets>=3.0,<6",
+        "h5py>=3.10,<4",
+        "matplotlib>=3.8,<4",
+        "networkx>=3.2,<4",
+        "numpy>=1.26,<3",
+        "pandas>=2.1,<4",
+        "parsl>=2026.1.19,<2027",
+        "pillow>=10,<14",
+        "psutil>=5.9,<8",
+        "pydantic>=2.10,<3",
+        "pyyaml>=6.0,<7",
+        "rich>=13.7,<16",
+        "scikit-learn>=1.4,<2",
+        "scipy>=1.11,<2",
+        "torch>=2.6,<2.14",
     ],
     extras_require={
         "dev": [

@@ -40,17 +40,26 @@ def now() -> str:
     return datetime.now().astimezone().isoformat(timespec="milliseconds")
 
 
-def git_commit() -> str | None:
-    """The commit that is checked out in the repository this library runs from, read without git."""
+def git_commit(inside: Path = Path(__file__)) -> str | None:
+    """The commit that is checked out, read without git; None outside a repository.
+
+    Args:
+        inside: a path in the repository; by default this library's own.
+    """
     try:
-        git = next(f / ".git" for f in Path(__file__).resolve().parents if (f / ".git").is_dir())
+        git = next(f / ".git" for f in inside.resolve().parents if (f / ".git").exists())
+        shared = git
+        if git.is_file():
+            # A worktree: the file names its folder, which names that of the repository.
+            git = (git.parent / git.read_text().strip().removeprefix("gitdir: ")).resolve()
+            shared = (git / (git / "commondir").read_text().strip()).resolve()
         head = (git / "HEAD").read_text().strip()
         if not head.startswith("ref: "):
             return head
         ref = head.removeprefix("ref: ")
-        if (git / ref).exists():
-            return (git / ref).read_text().strip()
-        packed = (git / "packed-refs").read_text().splitlines()
+        if (shared / ref).exists():
+            return (shared / ref).read_text().strip()
+        packed = (shared / "packed-refs").read_text().splitlines()
         return next(line.split()[0] for line in packed if line.endswith(f" {ref}"))
     except (StopIteration, OSError):
         return None
