@@ -13,11 +13,10 @@ import torch
 from dml import accelerators, capacity
 from dml.algorithms.in_experiment import columns, neighbours, rule_of
 from dml.algorithms.node_failures import Failure, FailureSchedule
+from dml.data.build import build_node_data
 from dml.data.dataset import Dataset
 from dml.data.load import load_dataset
-from dml.data.ood import NodeData, cut_test_set, place
-from dml.data.placement import share_out
-from dml.data.splits import split
+from dml.data.ood import NodeData, cut_test_set
 from dml.execution.execution import Execution
 from dml.execution.rounds import Rounds
 from dml.models.registry import build_model
@@ -75,7 +74,7 @@ def assemble(plan: Plan, engine_before: str | None) -> Parts:
     """
     config, seed = plan.config, plan.config.run.seed
     dataset = load_dataset(config.data, seed)
-    data, local = _shares(plan, dataset)
+    data, local = build_node_data(dataset, plan.topology, config.data, seed)
     device = accelerators.choose(config.run.accelerator)
     ipex = accelerators.extension(device) if config.run.ipex else None
     classes = plan.dataset.classes
@@ -146,23 +145,6 @@ def _execution(
         schedule,
     )
     return rounds, engine, factor
-
-
-def _shares(plan: Plan, dataset: Dataset) -> tuple[NodeData, dict[str, list[tuple[Any, Any]]]]:
-    """What each node trains on, and what of its own it is measured on, by the metric's name."""
-    config, seed = plan.config.data, plan.config.run.seed
-    ood_nodes = (config.backdoor_node_idx or ()) if config.backdoor else ()
-    shares = config.train_test_val or (1.0,)
-    parts = share_out(dataset, plan.topology, config, ood_nodes, seed, least=len(shares))
-    local = {}
-    if config.train_test_val:
-        cut = split(parts, dataset.train_y, dataset.labels, shares, seed)
-        parts = cut.pop("train")
-        local = {
-            f"local_{name}_acc": [dataset.ask(dataset.train(s), dataset.train_y[s]) for s in samples]
-            for name, samples in cut.items()
-        }
-    return place(dataset, parts, config, ood_nodes, seed), local
 
 
 def _set_threads(plan: Plan, parameters: int) -> int:

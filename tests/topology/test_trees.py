@@ -93,7 +93,7 @@ def test_wrong_choices_are_refused():
     topology = make("cycle:n=4")
     with pytest.raises(InputError, match=r"tree_root 4: is no node; nodes are 0\.\.3"):
         trees.choose(topology, "bfs", 4)
-    with pytest.raises(InputError, match="only --tree bfs has a root"):
+    with pytest.raises(InputError, match="only the tree bfs has a root"):
         trees.choose(topology, "random", 1)
     with pytest.raises(InputError, match="no such tree"):
         trees.choose(topology, "oak")

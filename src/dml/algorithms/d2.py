@@ -73,7 +73,7 @@ def admits(topology: Topology, options: EdgeWeight, seed: int) -> None:
     if not spectrum.admits_d2(W):
         least, below = spectrum.lambda_min(W), spectrum.d2_edge_weight(topology)
         right = f"d2 needs a least eigenvalue above -1/3; that of W on {topology.source} is {least:.4f}"
-        right += f": give an --edge_weight below {below:.4g}, or take exact_diffusion"
+        right += f": give an edge_weight below {below:.4g}, or take exact_diffusion"
         raise InputError("algorithm", "d2", right)
 
 

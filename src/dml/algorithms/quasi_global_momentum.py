@@ -86,7 +86,7 @@ def requires(training: "TrainingConfig") -> None:
         InputError: the local optimiser has no momentum.
     """
     if training.train and training.optimizer != "sgd":
-        right = "quasi_global_momentum is a momentum of sgd; give --optimizer sgd"
+        right = "quasi_global_momentum is a momentum of sgd; give the optimizer sgd"
         raise InputError("optimizer", training.optimizer, right)
     if training.train and not training.momentum:
         raise InputError("momentum", training.momentum, "must be above 0 for quasi_global_momentum")

@@ -98,7 +98,7 @@ def choose(
         raise InputError("tree", choice, f"no such tree; there are: {', '.join(CHOICES)}")
     if root is not None:
         if choice != "bfs":
-            raise InputError("tree_root", root, "only --tree bfs has a root")
+            raise InputError("tree_root", root, "only the tree bfs has a root")
         if root not in topology.numbers:
             whole = topology.called is None
             right = (
