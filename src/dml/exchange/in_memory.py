@@ -26,12 +26,12 @@ they send, [k, columns]. Whoever replaces it decides per link what a node sends.
 
 
 class InMemory:
-    """What the rules of synchronous algorithms use of other nodes, and its bytes.
+    """The verbs by which rules learn about other nodes, and the bytes that these messages cost.
 
-    Four verbs: ``average`` (Y <- W Y), ``gather`` (each node gets its neighbours' vectors), ``send`` (a
-        vector
-    of its own over each link) and ``total`` (the mean over all nodes); ``push`` adds up shares that are sent.
-    A rule learns nothing about other nodes in any other way, but for the headers.
+    There are four verbs: ``average`` (Y <- W Y), ``gather`` (each node gets its neighbours' vectors),
+    ``send`` (each link carries a vector of its own) and ``total`` (the mean over all nodes, also through a
+    ``server``). ``push`` is an average of another form: nodes add up the shares that are sent to them.
+    Besides vectors, a rule may read the headers; it learns about other nodes in no other way.
 
     Args:
         topology: the graph.

@@ -3,8 +3,7 @@
 One round t, on the matrix X [n, P] of the nodes' models:
 
     1. S = the nodes that take part: max(1, floor(n x participation)) of the n nodes that have not failed,
-    drawn
-       without replacement
+       drawn without replacement
     2. x_i <- local epochs, or a number of local steps, on node i's data, for i in S
     3. the rule makes x(t + 1) of all models
 """

@@ -8,7 +8,7 @@ from typing import Any
 
 from dml.algorithms.config import AlgorithmConfig
 from dml.algorithms.registry import ALGORITHMS
-from dml.config import label_of
+from dml.config import fields, label_of
 
 TUNED = ("lr", "momentum", "nesterov", "keep_optimizer")
 """Fields that are tuned per method where methods are compared, so that each may have its own best values."""
@@ -25,26 +25,18 @@ _OPTIONS = {
 }
 """The options of algorithms and their defaults. Another value makes a variant of an algorithm."""
 
-_OFF: dict[str, Any] = {
-    "participation": 1.0,
-    "local_steps": None,
-    "keep_optimizer": False,
-    "drop_probability": 0.0,
-    "failing_nodes": [],
-    "self_weight": None,
-    "prox_coeff": 0.0,
-    "augment": False,
-    "precision": "fp32",
-    "train_test_val": None,
-    "ood_kind": "trigger",
-    "random_bd": False,
-    "random_data_placement": True,
-    "partition": "budgets",
-    "label_placement": "drawn",
+_SWITCHES = (
+    "participation", "local_steps", "keep_optimizer", "drop_probability", "failing_nodes", "self_weight",
+    "prox_coeff", "augment", "precision", "train_test_val", "ood_kind", "random_bd", "random_data_placement",
+    "partition", "label_placement",
+)  # fmt: skip
+_OFF = {
+    flag: list(info.default) if isinstance(info.default, tuple) else info.default
+    for _, flag, info in fields()
+    if flag in _SWITCHES
 }
-"""Values that leave a field without effect. They are no part of the settings, so that an experiment that does
-not read such a field stands among those that do. (A field that is added later stays out of ``reads`` while it
-has no effect: see ``dml.config.LATER``.)"""
+"""The defaults of fields that have no effect until they are given another value. Such a default is no part of
+the settings, so that an experiment that does not read the field stands among those that do."""
 
 
 @dataclass

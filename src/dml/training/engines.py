@@ -17,10 +17,9 @@ of an AMD EPYC with AVX-512, 2026-11; batches of 16 and of 64:
     64-256-10    19,210     2.05   1.2        784-512-10    407,050     0.8     0.9
     64-1024-10   76,810     1.05   1.0        784-1024-10   814,090     0.75    0.9
 
-Of other models, two small convolutions (1,898 numbers) were faster too, 3.9 and 1.8. On 4 to 8 nodes, by
-processor
-time, others were not: the decoder of one block (203,264 numbers: 0.95), that of four (814,208: 0.87), the cnn
-(1.9 M: 0.77) and the vit (2.7 M: 0.74).
+Two small convolutions (1,898 numbers) were faster as a batch too: 3.9 and 1.8. Other models were not, by
+processor time on 4 to 8 nodes: the decoder of one block (203,264 numbers) 0.95, that of four (814,208) 0.87,
+the cnn (1.9 M) 0.77 and the vit (2.7 M) 0.74.
 """
 
 
