@@ -38,7 +38,7 @@ setup(
         "pyyaml>=6.0,<7",
         "rich>=13.7,<16",
         "scikit-learn>=1.4,<2",
-        "scipy>=1.11,<2",
+        "scipy>=1.12,<2",
         "torch>=2.6,<2.14",
     ],
     extras_require={

@@ -20,9 +20,9 @@ from dml.data.ood import NodeData, cut_test_set
 from dml.execution.execution import Execution
 from dml.execution.rounds import Rounds
 from dml.models.registry import build_model
-from dml.plan import Plan, trees_of
+from dml.plan import Plan
 from dml.population import Population, starts
-from dml.topology import trees
+from dml.topology import Topology
 from dml.training import engines
 from dml.training.augment import Augmentation
 from dml.training.build import engine_of
@@ -89,6 +89,7 @@ def assemble(plan: Plan, engine_before: str | None) -> Parts:
     name = _choose_engine(plan, engine_before, population.size, device)
     execution, engine, factor = _execution(plan, population, data, name, dataset)
     sets = cut_test_set(dataset, config.data, seed)
+    facts = _facts(plan, plan.topology)
     return Parts(
         population,
         engine,
@@ -102,7 +103,7 @@ def assemble(plan: Plan, engine_before: str | None) -> Parts:
             "deterministic": deterministic,
             "ipex": ipex.__version__ if ipex else None,
         },
-        _facts(plan, factor),
+        facts | ({"lr_factor": factor} if facts else {}),
         _failures(plan),
     )
 
@@ -121,7 +122,7 @@ def _execution(
     if config.algorithm.failing_nodes:
         schedule = FailureSchedule(topology.n, config.algorithm.failing_nodes)
     rule = rule_of(config, topology, population, data.samples, schedule, proximal)
-    factor = _lr_factor(plan, rule.lr_factor)
+    factor = config.algorithm.options.lr_factor(rule.lr_factor)
     engine = engine_of(
         name,
         population,
@@ -173,29 +174,16 @@ def _augmentation(plan: Plan, dataset: Dataset, data: NodeData) -> Augmentation 
     return Augmentation(data.index, fixed, dataset.black, plan.config.run.seed)
 
 
-def _lr_factor(plan: Plan, of_rule: float) -> float:
-    """The factor on the learning rate: the rule's own, unless the options say otherwise."""
-    asked = getattr(plan.config.algorithm.options, "lr_correction", "auto")
-    if isinstance(asked, str):
-        return of_rule if asked == "auto" else 1.0
-    return float(asked)
-
-
-def _facts(plan: Plan, factor: float) -> dict[str, Any]:
-    over = trees_of(plan.config, plan.topology)
-    if not over:
-        return {}
-    overlap = getattr(plan.config.algorithm.options, "overlap", False)
-    names = " and ".join(tree.name for tree in over)
-    return {"tree": names, "lr_factor": factor, "max_delay": trees.max_delay(over, overlap)}
-
-
 def _failures(plan: Plan) -> list[dict[str, Any]]:
     schedule = FailureSchedule(plan.topology.n, plan.config.algorithm.failing_nodes)
     return [_told(plan, failure) for failure in schedule.failures()]
 
 
 def _told(plan: Plan, failure: Failure) -> dict[str, Any]:
-    over = trees_of(plan.config, plan.topology.part(failure.remaining)[0])
-    tree = {"tree": " and ".join(tree.name for tree in over)} if over else {}
+    facts = _facts(plan, plan.topology.part(failure.remaining)[0])
+    tree = {"tree": facts["tree"]} if "tree" in facts else {}
     return {"round": failure.round, "nodes": list(failure.failed), **tree}
+
+
+def _facts(plan: Plan, topology: Topology) -> dict[str, str | int]:
+    return plan.config.algorithm.options.facts(topology, plan.config.run.seed)

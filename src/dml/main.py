@@ -7,7 +7,7 @@ from pathlib import Path
 from dml import command_line, config
 from dml.data.catalogue import check_fetched
 from dml.messages import count
-from dml.plan import Plan, make_plan, trees_of
+from dml.plan import Plan, make_plan
 
 DESCRIPTION = "One decentralized learning experiment: a model on every node of a graph, one HDF5 file."
 
@@ -54,9 +54,9 @@ def _announce(planned: Plan) -> None:
         f"{chosen.data.dataset}, {config.label_of(chosen.flat())}, {count(chosen.run.rounds, 'round')}",
         file=sys.stderr,
     )
-    over = trees_of(chosen, topology)
-    if over:
-        print(f"relayed over {' and '.join(tree.name for tree in over)}", file=sys.stderr)
+    facts = chosen.algorithm.options.facts(topology, chosen.run.seed)
+    if "tree" in facts:
+        print(f"relayed over {facts['tree']}", file=sys.stderr)
 
 
 def _run(planned: Plan) -> int:

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dml.algorithms.node_failures import FailureSchedule
-from dml.algorithms.options import TreeOptions
 from dml.config import ExperimentConfig
 from dml.data.dataset import DatasetSpec
 from dml.data.fit import check_fit
@@ -14,7 +13,6 @@ from dml.errors import InputError
 from dml.files import check_writable
 from dml.results.identity import Identity, identify
 from dml.topology import Topology, read
-from dml.topology.trees import Tree
 
 
 @dataclass(frozen=True)
@@ -111,15 +109,3 @@ def _check_losses(config: ExperimentConfig, topology: Topology) -> None:
         name = config.strategy.aggregation_strategy
         right = f"{name} looks at models, also at those that were lost; give renormalise"
         raise InputError("loss_rule", rule, right)
-
-
-def trees_of(config: ExperimentConfig, topology: Topology) -> tuple[Tree, ...]:
-    """The trees that the algorithm runs over; none if it needs none.
-
-    Args:
-        config: the experiment.
-        topology: its graph, or the part of it that remains when nodes have failed.
-    """
-    if not isinstance(config.algorithm.options, TreeOptions):
-        return ()
-    return config.algorithm.options.choose(topology, config.run.seed)

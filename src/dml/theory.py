@@ -72,12 +72,8 @@ def _of_trees(
         return {"tree": None, "kappa": None, "max_delay": None}
     options = options_of(ALGORITHMS[running], given)
     assert isinstance(options, TreeOptions)
-    chosen = options.choose(topology, seed)
-    return {
-        "tree": " and ".join(tree.name for tree in chosen),
-        "kappa": trees.kappa(chosen, options.overlap),
-        "max_delay": trees.max_delay(chosen, options.overlap),
-    }
+    kappa = trees.kappa(options.choose(topology, seed), options.overlap)
+    return {"tree": None, "kappa": kappa, "max_delay": None} | options.facts(topology, seed)
 
 
 Coefficients = Callable[[int], "csr_array"]

@@ -16,6 +16,23 @@ class Options(Section):
         """The options that change the numbers, given the values of the others."""
         return set(type(self).model_fields)
 
+    def facts(self, topology: Topology, seed: int) -> dict[str, str | int]:
+        """What files and the start of a run say about the algorithm on a graph, by the attribute's name.
+
+        Args:
+            topology: the graph.
+            seed: the experiment's seed.
+        """
+        return {}
+
+    def lr_factor(self, of_rule: float) -> float:
+        """The factor on the learning rate.
+
+        Args:
+            of_rule: the one that the algorithm itself asks for, ``Rule.lr_factor``.
+        """
+        return of_rule
+
 
 class EdgeWeight(Options):
     """For algorithms that average by one matrix W."""
@@ -64,3 +81,15 @@ class TreeOptions(Options):
             InputError: the graph has no such tree.
         """
         return trees.choose(topology, self.tree, self.tree_root, seed)
+
+    def lr_factor(self, of_rule: float) -> float:
+        """The rule's own factor, none, or the number that was given."""
+        if isinstance(self.lr_correction, str):
+            return of_rule if self.lr_correction == "auto" else 1.0
+        return self.lr_correction
+
+    def facts(self, topology: Topology, seed: int) -> dict[str, str | int]:
+        """The names of the trees, and the age of the oldest part of a sum, in rounds."""
+        chosen = self.choose(topology, seed)
+        names = " and ".join(tree.name for tree in chosen)
+        return {"tree": names, "max_delay": trees.max_delay(chosen, self.overlap)}
