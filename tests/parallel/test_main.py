@@ -82,7 +82,7 @@ def test_one_worker_four_workers_or_killed_and_called_again_the_numbers_are_the_
         # None was written by two at once: each start went on from where an earlier one had ended.
         rounds = [segment["from_round"] for segment in results.load(second[name]).segments]
         assert rounds == sorted(rounds)
-    assert not list((tmp_path / "four").glob(".*.lock")) + list((tmp_path / "four").glob(".*.tmp"))
+    assert not list((tmp_path / "four").glob(".*.lock")) + list((tmp_path / "four").glob(".*.tmp*"))
 
     third = script("bd_scheduler.py", *QUICK, "--out_dir", "four")
     assert third.returncode == 0

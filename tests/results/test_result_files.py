@@ -253,3 +253,12 @@ def test_a_damaged_checkpoint_and_that_of_another_experiment_are_named(saved):
     _refused_and_left(path, lambda p: checkpoint.read(p, "0123456789ab"))
     path.write_bytes(path.read_bytes()[:100])
     _refused_and_left(path, lambda p: checkpoint.read(p, "0123456789ab"))
+
+
+@pytest.mark.parametrize("read", [load, attributes])
+def test_a_file_of_a_later_schema_is_refused_by_its_number(copy, read):
+    with h5py.File(copy, "a") as file:
+        file.attrs["schema_version"] = files.SCHEMA_VERSION + 1
+    assert "a newer distributed_ml wrote it, with schema 2; this one reads up to 1" in _refused_and_left(
+        copy, read
+    )

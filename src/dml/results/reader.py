@@ -17,6 +17,7 @@ from dml.results.record import EVALUATED, METRICS, PER_CLASS, SERIES, SINGLES, R
 from dml.results.root_attributes import read_attributes
 
 if TYPE_CHECKING:
+    import h5py
     import pandas as pd
 
 _ATTRIBUTES = (
@@ -177,6 +178,7 @@ def load(path: Path | str) -> Loaded:
     """
     path = Path(path)
     with files.read(path) as file:
+        _check_schema(file)
         arrays: dict[str, NDArray[Any]] = {}
 
         def collect(name: str, item: Any) -> None:
@@ -193,6 +195,15 @@ def load(path: Path | str) -> Loaded:
         loaded.record()
         _check(loaded)
     return loaded
+
+
+def _check_schema(file: "h5py.File") -> None:
+    version = file.attrs["schema_version"]
+    if version > files.SCHEMA_VERSION:
+        raise ValueError(
+            f"a newer distributed_ml wrote it, with schema {version}; this one reads up to "
+            f"{files.SCHEMA_VERSION}"
+        )
 
 
 def _check(loaded: Loaded) -> None:
@@ -228,6 +239,7 @@ def attributes(path: Path) -> dict[str, Any]:
         DamagedFileError: it is no result file, or is damaged.
     """
     with files.read(path) as file:
+        _check_schema(file)
         found = read_attributes(file)
         found["config"] = json.loads(found["config"])
         for key in _ATTRIBUTES:

@@ -16,8 +16,6 @@ from dml.results.record import PER_CLASS, Record
 from dml.results.status import Status
 from dml.topology import Topology
 
-SCHEMA_VERSION = 1
-
 
 @dataclass
 class Result:
@@ -111,7 +109,7 @@ class Result:
     def _attributes(self) -> dict[str, Any]:
         record = self.record
         attributes: dict[str, Any] = {
-            "schema_version": SCHEMA_VERSION,
+            "schema_version": files.SCHEMA_VERSION,
             "numbers_version": json.dumps(self.config.versions()),
             "experiment_id": self.experiment_id,
             "config": json.dumps(self.config.flat()),
