@@ -1,8 +1,7 @@
-"""What signals do to a run: ask it to stop at its next round, after its checkpoint, or interrupt it."""
+"""What signals do to a run: they ask it to stop at its next round, after its checkpoint."""
 
 import signal
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -40,20 +39,3 @@ def stop_on_signals(say: str = "") -> Iterator[StopRequest]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-@contextmanager
-def interrupt_on_sigterm() -> Iterator[None]:
-    """Turns SIGTERM into a KeyboardInterrupt, so that what is open is closed; only in the main thread."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # no signal arrives elsewhere
-        return
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

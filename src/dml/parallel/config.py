@@ -56,6 +56,9 @@ class SweepConfig(Section):
     workers: int | None = Field(
         None, ge=1, le=MAX_COUNT, description="the site's option of that name (local: one per core)"
     )
+    grace: float = Field(
+        25.0, gt=0, description="seconds that workers have to end their round and save it when all must end"
+    )
     dry_run: bool = Field(
         False, description="say what would run, how long, and how much disk and memory it takes; run nothing"
     )

@@ -45,6 +45,17 @@ def interchange_has_ended(config: "Config") -> bool:
     return any(process is not None and process.poll() is not None for process in processes)
 
 
+def cancel_blocks(config: "Config") -> None:
+    """Cancels the jobs that hold the workers, without asking Parsl's interchange for them.
+
+    Parsl's own way out asks the interchange which blocks are idle, and waits for its answer.
+    """
+    for executor in config.executors:
+        provider, blocks = getattr(executor, "provider", None), getattr(executor, "blocks_to_job_id", {})
+        if provider is not None and blocks:
+            provider.cancel(list(blocks.values()))
+
+
 def wrap_commands(executor: "HighThroughputExecutor", wrapper: Sequence[str], pool: Sequence[str]) -> None:
     """Puts other commands before those by which an executor starts its processes.
 

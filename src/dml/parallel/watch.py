@@ -29,29 +29,36 @@ if TYPE_CHECKING:
 POLL = 1.0
 """Seconds between two looks of a process that watches for one of Parsl's."""
 
+_MODULE = "dml.parallel.watch"
+
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 
 
-def watch_executors(config: "Config", owner: Owner, patience: float = PATIENCE) -> None:
+GRACE = 25.0
+"""Seconds in which workers may end their round and save it; Slurm kills 30 s after it has asked."""
+
+
+def watch_executors(config: "Config", owner: Owner, patience: float = PATIENCE, grace: float = GRACE) -> None:
     """Makes every HighThroughputExecutor of a Parsl configuration end with its owner.
 
     Args:
         config: changed in place, before it is loaded; that of any site, the user's own included.
         owner: the process to end with.
         patience: seconds without a sign of it.
+        grace: seconds until a worker that was asked to end is killed.
     """
     from parsl.executors import HighThroughputExecutor
 
     from dml.parallel.parsl_private import wrap_commands
 
-    who = [owner.host, str(owner.pid), repr(owner.started), owner.heartbeat, str(patience)]
+    who = [owner.host, str(owner.pid), repr(owner.started), owner.heartbeat, str(patience), str(grace)]
     # -P: a file in the user's folder that is named like one of Python's modules must not be taken for it.
     python = [sys.executable, "-P", "-m"]
     for executor in config.executors:
         if isinstance(executor, HighThroughputExecutor):
             wrap_commands(
                 executor,
-                wrapper=[*python, "dml.parallel.watch", *who, "--"],
+                wrapper=[*python, _MODULE, *who, "--"],
                 pool=[*python, "dml.parallel.pool"],
             )
 
@@ -60,15 +67,31 @@ def main(arguments: Sequence[str]) -> int:
     """Runs a command that ends with its owner.
 
     Args:
-        arguments: host, pid, start, heartbeat file and patience, ``--``, and the command.
+        arguments: host, pid, start, heartbeat file, patience and grace, ``--``, and the command.
 
     Returns:
         The command's exit status, as a shell gives it.
     """
     split = arguments.index("--")
-    host, pid, started, heartbeat, patience = arguments[:split]
+    host, pid, started, heartbeat, patience, grace = arguments[:split]
     watch = OwnerWatch(Owner(host, int(pid), float(started), heartbeat), float(patience))
-    return _run(beside_python(arguments[split + 1 :]), watch)
+    return _run(beside_python(arguments[split + 1 :]), watch, float(grace))
+
+
+def tell_local(owner: Owner) -> list[psutil.Process]:
+    """Asks all processes on this host that watch for an owner to end, and returns them.
+
+    Args:
+        owner: the process that started them, as they were told.
+    """
+    told = []
+    for process in psutil.process_iter(["cmdline"]):
+        words = process.info["cmdline"] or []
+        if _MODULE in words and {str(owner.pid), repr(owner.started), owner.heartbeat} <= set(words):
+            with contextlib.suppress(psutil.Error):
+                process.terminate()
+                told.append(process)
+    return told
 
 
 def beside_python(command: Sequence[str]) -> list[str]:
@@ -82,15 +105,18 @@ def beside_python(command: Sequence[str]) -> list[str]:
     return [*([sys.executable] if script.suffix == ".py" else []), str(script), *command[1:]]
 
 
-def _run(command: list[str], watch: OwnerWatch) -> int:
+def _run(command: list[str], watch: OwnerWatch, grace: float) -> int:
     child: subprocess.Popen[bytes] | None = None
+    left: set[psutil.Process] = set()
     told_to_end = False
 
-    def end(number: int, frame: FrameType | None) -> None:
+    def end(number: int = 0, frame: FrameType | None = None) -> None:
         nonlocal told_to_end
         told_to_end = True
-        if child is not None:
-            child.terminate()
+        if child is not None and child.returncode is None:
+            left.update(_descendants() - {psutil.Process(child.pid)})
+            # Killed hard: a manager that ends by itself kills its busy workers after one second.
+            child.kill()
 
     # Ctrl-C reaches the whole foreground group. The owner answers it, and ends this process by SIGTERM. The
     # child inherits that Ctrl-C is ignored; otherwise each of Parsl's processes would print a traceback.
@@ -103,17 +129,15 @@ def _run(command: list[str], watch: OwnerWatch) -> int:
         print(f"{command[0]}: {error.strerror}", file=sys.stderr)
         return 127
     if told_to_end:
-        child.terminate()
-
-    left: set[psutil.Process] = set()
+        end()
     while child.poll() is None:
         with contextlib.suppress(subprocess.TimeoutExpired):
             child.wait(POLL)
-        if child.returncode is None and watch.lost():
-            left = _descendants() - {psutil.Process(child.pid)}
-            # Killed hard: a manager that ends by itself kills its busy workers after one second.
-            child.kill()
-    _end_gently(left | _descendants())
+        if not told_to_end and watch.lost():
+            end()
+    _end_gently(left | _descendants(), grace)
+    if told_to_end:
+        return 128 + signal.SIGTERM
     return child.returncode if child.returncode >= 0 else 128 - child.returncode
 
 
@@ -121,8 +145,8 @@ def _descendants() -> set[psutil.Process]:
     return set(psutil.Process().children(recursive=True))
 
 
-def _end_gently(processes: set[psutil.Process]) -> None:
-    """Asks processes to end, and waits for them.
+def _end_gently(processes: set[psutil.Process], grace: float) -> None:
+    """Asks processes to end, waits for them, and kills those that have not ended after `grace` seconds.
 
     Idle workers and the server of Parsl's shared objects end at once, a worker within an experiment at its
     next round. mpiexec would kill everything on the host as soon as this process ends.
@@ -130,7 +154,12 @@ def _end_gently(processes: set[psutil.Process]) -> None:
     for process in processes:
         with contextlib.suppress(psutil.Error):
             process.terminate()
-    psutil.wait_procs(processes)
+    # A second SIGTERM to this process changes nothing.
+    _, alive = psutil.wait_procs(processes, timeout=grace)
+    for process in alive:
+        with contextlib.suppress(psutil.Error):
+            process.kill()
+    psutil.wait_procs(alive, timeout=1)
 
 
 def _end_with(parent: int) -> None:
