@@ -11,7 +11,6 @@ import numpy as np
 import torch
 
 from dml import accelerators, capacity
-from dml.algorithms.in_experiment import columns, neighbours, rule_of
 from dml.algorithms.node_failures import Failure, FailureSchedule
 from dml.data.dataset import Dataset
 from dml.data.load import load_dataset
@@ -20,6 +19,7 @@ from dml.data.placement import share_out
 from dml.data.splits import split
 from dml.execution.execution import Execution
 from dml.execution.rounds import Rounds
+from dml.experiment_rule import columns, neighbours, rule_of
 from dml.models.registry import build_model
 from dml.plan import Plan, trees_of
 from dml.population import Population, starts

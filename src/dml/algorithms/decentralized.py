@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dml.algorithms.algorithm import Algorithm, Setup
-from dml.algorithms.dpsgd import DPSGD
+from dml.algorithms.averaging_rule import AveragingRule
 from dml.algorithms.rule import Rule
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 RENORMALISE = "renormalise"
 
 
-class StrategyAveraging(DPSGD):
+class StrategyAveraging(AveragingRule):
     """D-PSGD with the coefficients of a strategy.
 
     Args:
