@@ -5,6 +5,8 @@ C_ij are the strategy's coefficients over the neighbourhood N(i), which includes
 do not take part are rows of I, so such a node keeps its model but is read by others. A message over an edge
 of weight p arrives with probability p (1 - drop), drawn for each direction by itself. Lost messages are left
 out of N(i) in their round (``renormalise``), or count as :mod:`dml.exchange.average` says.
+
+Plain form: :func:`dml.algorithms.reference.neighbourhood_means`.
 """
 
 from collections.abc import Sequence

@@ -5,6 +5,8 @@
 W may be any row-stochastic matrix on the graph, and another one in each round. With a doubly stochastic W,
 such as Metropolis-Hastings weights, the mean of all models moves as the mean of all half steps does. If the
 nodes' data differ, D-PSGD ends at a distance from the optimum that grows with the learning rate.
+
+Plain form: :class:`dml.algorithms.reference.DPSGD`.
 """
 
 from dml.algorithms import decentralized, weights
