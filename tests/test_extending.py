@@ -51,6 +51,8 @@ def insert(file: Path, where: str, line: str, code: str) -> None:
     (at,) = [number for number, text in enumerate(lines) if text.strip() == line]
     margin = lines[at][: len(lines[at]) - len(line)]
     new = [margin + text if text else text for text in code.splitlines()]
+    # Two empty lines after a function, as the style wants it.
+    new += ["", ""] if code.startswith("def ") else []
     at += where == "below"
     file.write_text("\n".join(lines[:at] + new + lines[at:]) + "\n", encoding="utf-8")
 

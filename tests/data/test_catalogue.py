@@ -118,7 +118,7 @@ def test_a_data_set_of_your_own_is_one_entry_more(small, monkeypatch):
 LIST = """
 import sys
 from dml.data.catalogue import DATASETS
-from dml.data.partition import PARTITIONS
+from dml.data.partitions.registry import PARTITIONS
 assert len({name: source.defaults for name, source in DATASETS.items()}) == 6
 assert len({name: partition.options for name, partition in PARTITIONS.items()}) == 2
 slow = {"torch", "parsl", "pandas", "matplotlib", "scipy", "datasets", "PIL", "sklearn", "psutil"}
