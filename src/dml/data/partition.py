@@ -1,4 +1,4 @@
-"""How training samples are dealt out to the nodes: what each way to do it says about itself."""
+"""Partitions: the ways to deal out training samples to the nodes, and how each describes itself."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
