@@ -24,9 +24,11 @@ def half_step(x, t):
 @pytest.mark.parametrize("name", ALGORITHMS)
 def test_the_docstring_of_an_algorithm_names_its_plain_form(name):
     module = importlib.import_module(f"dml.algorithms.{name}")
-    named = re.search(r"Plain form: :(?:class|func):`dml\.algorithms\.reference\.(\w+)`\.", module.__doc__)
+    named = re.search(
+        r"Plain form: :(?:class|func):`(dml\.algorithms\.reference[\w.]*)\.(\w+)`\.", module.__doc__
+    )
     assert named, f"the docstring of {name} names no plain form"
-    assert named[1] in reference.__all__
+    assert hasattr(importlib.import_module(named[1]), named[2])
 
 
 def test_they_need_no_torch():

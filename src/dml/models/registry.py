@@ -36,6 +36,7 @@ def build_model(
         name: a name of ``MODELS``.
         shape: of one input.
         labels: the number of classes, or of tokens: the width of the output.
-        settings: the model's own options, by name.
+        settings: the model's own options, by name; those that are left out have their defaults.
     """
-    return MODELS[name].build(shape, labels, **(settings or {}))
+    spec = MODELS[name]
+    return spec.build(shape, labels, **(spec.options().model_dump() | dict(settings or {})))
