@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 from scripts import ROOT
 
-from dml import results
+from dml import config, results
+from dml.models.registry import MODELS
 
 PAGE = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
 
@@ -160,3 +161,13 @@ def test_a_site(clone):
     done = [results.load(path) for path in (clone / "results" / "quickstart").glob("digits-*.h5")]
     assert {one.config["aggregation_strategy"] for one in done} == {"low_degree", "median"}
     assert all(one.attributes["status"] == "complete" for one in done)
+
+
+def test_a_part_of_a_program_of_its_own(monkeypatch):
+    (model,) = [found["code"] for found in NEW_FILE.finditer(PAGE) if found["path"].endswith("shallow.py")]
+    (line,) = re.findall(r'^MODELS\["shallow"\] = SHALLOW$', PAGE, re.MULTILINE)
+    names: dict[str, object] = {"MODELS": MODELS, "__name__": __name__}
+    exec(model, names)
+    monkeypatch.setitem(MODELS, "shallow", None)  # so that it is gone after the test
+    exec(line, names)
+    assert config.make({"model": "shallow", "width": 9}).training.model_options.model_dump() == {"width": 9}
