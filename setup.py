@@ -24,8 +24,8 @@ setup(
     package_dir={"": "src"},
     packages=find_packages("src", include=["dml", "dml.*"]),
     package_data={"dml": ["py.typed"]},
-    # The tests ran with the lowest versions together, and with those of requirements.txt. Of torch they ran with
-    # 2.13 alone: older ones are what Intel's extension and the modules of some sites bring.
+    # The tests ran with the lowest versions together, and with those of requirements.txt. They ran with torch
+    # 2.13 alone: Intel's extension and the modules of some sites bring older ones.
     install_requires=[
         "datasets>=3.0,<6",
         "h5py>=3.11,<4",
