@@ -76,7 +76,7 @@ def test_knowledge_travels_a_hop_a_round_and_ends_at_the_stationary_share():
 def test_rows_of_every_strategy_that_needs_no_models_sum_to_one():
     topology = make("barabasi_albert:n=12,m=2,seed=1")
     for name, strategy in STRATEGIES.items():
-        if strategy.looks_at_models:
+        if strategy.looks_at_models or strategy.reduction:
             with pytest.raises(InputError, match="looks at the models"):
                 of_strategy(topology, strategy_named(name, 1.0))
         elif name != "scale_agg":

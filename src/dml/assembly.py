@@ -11,7 +11,6 @@ import numpy as np
 import torch
 
 from dml import accelerators, capacity
-from dml.algorithms.in_experiment import columns, neighbours, rule_of
 from dml.algorithms.node_failures import Failure, FailureSchedule
 from dml.data.build import build_node_data
 from dml.data.dataset import Dataset
@@ -19,6 +18,7 @@ from dml.data.load import load_dataset
 from dml.data.ood import NodeData, cut_test_set
 from dml.execution.execution import Execution
 from dml.execution.rounds import Rounds
+from dml.experiment_rule import columns, neighbours, rule_of
 from dml.models.registry import build_model
 from dml.plan import Plan
 from dml.population import Population, starts

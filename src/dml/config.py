@@ -19,7 +19,7 @@ from dml.algorithms.registry import ALGORITHMS, DEFAULT, check_loss_rule
 from dml.coefficients.config import StrategyConfig
 from dml.data.catalogue import DATASET_ALIASES, DATASETS, find_source
 from dml.data.config import DataConfig
-from dml.data.partition import PARTITIONS
+from dml.data.partitions.registry import PARTITIONS
 from dml.errors import InputError
 from dml.field_types import MAX_COUNT, UserPath, says
 from dml.models.registry import MODELS

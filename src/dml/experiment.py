@@ -10,14 +10,14 @@ from pathlib import Path
 
 import numpy as np
 
-from dml import assembly
+from dml import assembly, resume
 from dml.assembly import Parts
 from dml.config import ExperimentConfig
 from dml.errors import InputError
 from dml.execution.execution import drive
 from dml.measurements import Diverged, Measurements
 from dml.plan import Plan, make_plan
-from dml.results import checkpoint, provenance, reader, resume
+from dml.results import checkpoint, provenance, reader
 from dml.results.checkpoint import Checkpoint
 from dml.results.lock import locked
 from dml.results.record import Record

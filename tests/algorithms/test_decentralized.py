@@ -12,6 +12,7 @@ from dml import randomness
 from dml.algorithms.algorithm import Setup
 from dml.algorithms.decentralized import ALGORITHM
 from dml.algorithms.options import Options
+from dml.algorithms.reference import neighbourhood_means
 from dml.coefficients.config import StrategyConfig
 from dml.coefficients.of_rounds import StrategyCoefficients
 from dml.coefficients.strategies import STRATEGIES
@@ -129,15 +130,17 @@ def test_a_round_replaces_each_model_by_the_mean_of_its_working_neighbourhood(se
     before, trained, after, _ = advance(round_of, population, number)
     selected = round_of.selected(number)
     assert selected.sum() == max(1, n * twentieths // 20)
-    for i in range(n):
-        assert (trained[i] != before[i]).any() == selected[i]
-        read = [i]
-        for (a, b), weight in zip(topology.edges.tolist(), topology.weights, strict=True):
-            j = b if a == i else a
-            if i in (a, b) and randomness.uniforms(seed, "link", number, i, j)[0] < weight:
-                read.append(j)
-        mean = sum(trained[j] for j in read) / len(read)
-        np.testing.assert_allclose(after[i], mean if selected[i] else before[i], rtol=0, atol=1e-12)
+    assert ((trained != before).any(1) == selected).all()
+    weights = {tuple(e): w for e, w in zip(topology.edges.tolist(), topology.weights, strict=True)}
+
+    def arrived(sender, receiver):
+        weight = weights[min(sender, receiver), max(sender, receiver)]
+        return randomness.uniforms(seed, "link", number, receiver, sender)[0] < weight
+
+    near = [list(topology.graph()[i]) for i in range(n)]
+    means = neighbourhood_means(trained, np.ones(n), near, arrived)
+    np.testing.assert_allclose(after[selected], means[selected], rtol=0, atol=1e-12)
+    np.testing.assert_array_equal(after[~selected], before[~selected])
 
 
 @pytest.mark.parametrize("participation", [1.0, 0.5])

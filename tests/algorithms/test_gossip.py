@@ -5,6 +5,7 @@ import pytest
 import torch
 from rules import BUILT, OFF_GRAPH, THROUGH_SERVER, after, before
 
+from dml.algorithms import reference
 from dml.algorithms.build import build
 from dml.algorithms.options import TreeOptions
 from dml.algorithms.registry import ALGORITHMS
@@ -27,57 +28,24 @@ def weight_of(name):
 
 
 def outcome(topology, drop, receivers, senders):
-    """Which messages arrive in a round, receiver and sender to bool."""
+    """Which messages arrive in a round, as the library draws it: (sender, receiver) -> bool."""
 
     def arrives(t):
         edge = np.full(len(receivers), -1)
         over = links.Links(topology, np.array(receivers), np.array(senders), edge, drop, 0)
-        return dict(zip(zip(receivers, senders, strict=True), over.arrived(t), strict=True))
+        table = dict(zip(zip(senders, receivers, strict=True), over.arrived(t), strict=True))
+        return lambda sender, receiver: bool(table[sender, receiver])
 
     return arrives
 
 
-class Average:
-    """One node after another: its own vector, and of each neighbour what the loss rule has for it."""
-
-    def __init__(self, W, near, rule):
-        self.W, self.near, self.rule, self.last = W, near, rule, {}
-
-    def __call__(self, y, arrives):
-        new = np.zeros_like(y)
-        for i, near in self.near.items():
-            row, weight = self.W[i, i] * y[i], self.W[i, i]
-            for j in near:
-                if arrives[i, j]:
-                    self.last[i, j] = y[j].copy()
-                    row, weight = row + self.W[i, j] * y[j], weight + self.W[i, j]
-                elif self.rule == "hold_last":
-                    row, weight = row + self.W[i, j] * self.last.get((i, j), y[i]), weight + self.W[i, j]
-                elif self.rule == "self_weight":
-                    row, weight = row + self.W[i, j] * y[i], weight + self.W[i, j]
-            new[i] = row / weight
-        return new
-
-
-def plain_rounds(name, rule, arrives, steps, mu=0.9):
-    """x(t) of the papers' formulas; each step gives h from x, the round and its learning rate."""
-    matrix = (W + np.eye(N)) / 2 if name == "exact_diffusion" else W
-    average, other = (Average(matrix, NEAR, rule) for _ in range(2))
-    x, c, m = np.ones((N, P)), np.zeros((N, P)), np.zeros((N, P))
-    for t, (step, lr) in enumerate(steps):
-        h, now = step(x), arrives(t)
-        if name in ("d2", "exact_diffusion"):
-            new = average(h + lr * c, now)
-            c = (new - h) / lr
-        elif name == "gradient_tracking":
-            d = (h - x) / lr
-            new = average(x + lr * (d + c), now)
-            c = other(d + c, now) - d
-        else:
-            new = average(h, now)
-            m = mu * m + (1 - mu) * (x - new) / lr
-        x = new
-        yield x, m
+PLAIN = {
+    "dpsgd": reference.DPSGD,
+    "d2": reference.D2,
+    "exact_diffusion": reference.ExactDiffusion,
+    "gradient_tracking": reference.GradientTracking,
+    "quasi_global_momentum": reference.QuasiGlobalMomentum,
+}
 
 
 def steps(rounds):
@@ -88,24 +56,22 @@ def steps(rounds):
 
 @pytest.mark.parametrize("drop", [0.0, 0.3])
 @pytest.mark.parametrize("rule", GOSSIP_RULES)
-@pytest.mark.parametrize(
-    "name", ["dpsgd", "d2", "exact_diffusion", "gradient_tracking", "quasi_global_momentum"]
-)
+@pytest.mark.parametrize("name", PLAIN)
 def test_gossip_is_the_plain_loop(name, rule, drop):
     X = torch.ones(N, P, dtype=torch.float64)
     weight = W[0, NEAR[0][0]]
     algorithm = build(name, GRAPH, X, edge_weight=weight, loss_rule=rule, drop_probability=drop)
+    plain, x = PLAIN[name](W, rule), np.ones((N, P))
     pairs = [(i, j) for i in NEAR for j in NEAR[i]]
     arrives = outcome(GRAPH, drop, *zip(*pairs, strict=True))
-    sequence = list(steps(12))
-    for t, (x, m) in enumerate(plain_rounds(name, rule, arrives, sequence)):
-        step, lr = sequence[t]
+    for t, (step, lr) in enumerate(steps(12)):
         before(algorithm, X, t)
         X.copy_(torch.from_numpy(step(X.numpy())))
         after(algorithm, X, t, lr)
+        x = plain.round(x, step(x), lr, arrives(t))
         np.testing.assert_allclose(X.numpy(), x, rtol=1e-12, atol=1e-12)
         if name == "quasi_global_momentum":
-            np.testing.assert_allclose(algorithm.momentum().numpy(), m, rtol=1e-12, atol=1e-12)
+            np.testing.assert_allclose(algorithm.momentum().numpy(), plain.m, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("drop", [0.0, 0.3])
@@ -115,18 +81,17 @@ def test_what_ignores_the_edges_is_the_plain_loop(name, rule, drop):
     X = torch.from_numpy(np.random.default_rng(1).standard_normal((N, P)))
     x = X.numpy().copy()
     algorithm = build(name, make("star:n=9"), X, loss_rule=rule, drop_probability=drop)
-    away = {o: {i: [(i - o) % N] for i in range(N)} for o in (1, 2, 4, 8)}
-    full = {i: [j for j in range(N) if j != i] for i in range(N)}
-    average = {o: Average(np.full((N, N), 0.5), near, rule) for o, near in away.items()}
-    mean = Average(np.full((N, N), 1 / N), full, rule)
+    plain = (reference.AllReduce if name == "allreduce" else reference.OnePeerExponential)(N, rule)
     for t in range(10):
-        offset = 1 << (t % 4)
-        pairs = [(i, j) for i, near in (full if name == "allreduce" else away[offset]).items() for j in near]
+        senders = {i: [(i - (1 << (t % 4))) % N] for i in range(N)}
+        if name == "allreduce":
+            senders = {i: [j for j in range(N) if j != i] for i in range(N)}
+        pairs = [(i, j) for i in senders for j in senders[i]]
         arrives = outcome(GRAPH, drop, *zip(*pairs, strict=True))(t)
         noise = np.random.default_rng(t).standard_normal((N, P))
         X.add_(torch.from_numpy(noise))
         after(algorithm, X, t, 0.1)
-        x = (mean if name == "allreduce" else average[offset])(x + noise, arrives)
+        x = plain.round(x, x + noise, 0.1, arrives)
         np.testing.assert_allclose(X.numpy(), x, atol=1e-12)
 
 
@@ -134,33 +99,18 @@ def test_what_ignores_the_edges_is_the_plain_loop(name, rule, drop):
 @pytest.mark.parametrize("rule", PUSH_RULES)
 def test_push_sum_is_the_plain_loop(rule, drop):
     """hold_last against running sums on every edge, the difference of which is taken up."""
-    X = torch.ones(N, P, dtype=torch.float64)
+    X, z = torch.ones(N, P, dtype=torch.float64), np.ones((N, P))
     algorithm = build("push_sum", GRAPH, X, loss_rule=rule, drop_probability=drop)
+    plain = reference.PushSum(z, list(NEAR.values()), rule)
     pairs = [(i, j) for i in NEAR for j in NEAR[i]]
     arrives = outcome(GRAPH, drop, *zip(*pairs, strict=True))
-    sums = np.ones((N, P + 1))
-    put, got = np.zeros((N, P + 1)), {pair: np.zeros(P + 1) for pair in pairs}
     for t in range(20):
         noise = np.random.default_rng(t).standard_normal((N, P))
         before(algorithm, X, t)
         X.mul_(0.9).add_(torch.from_numpy(noise))
         after(algorithm, X, t, 0.1)
-        z = sums[:, :P] / sums[:, P:]
-        sums[:, :P] += 0.9 * z + noise - z
-        share = np.stack([sums[i] / (1 + len(NEAR[i])) for i in range(N)])
-        put += share
-        new, now = share.copy(), arrives(t)
-        for i, j in pairs:
-            if rule == "hold_last":
-                if now[i, j]:
-                    new[i] += put[j] - got[i, j]
-                    got[i, j] = put[j].copy()
-            elif now[i, j]:
-                new[i] += share[j]
-            elif rule == "self_weight":
-                new[j] += share[j]
-        sums = new
-        np.testing.assert_allclose(X.numpy(), sums[:, :P] / sums[:, P:], atol=1e-12)
+        z = plain.round(z, 0.9 * z + noise, 0.1, arrives(t))
+        np.testing.assert_allclose(X.numpy(), z, atol=1e-12)
 
 
 @pytest.mark.parametrize("rule", PUSH_RULES)

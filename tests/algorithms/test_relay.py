@@ -6,6 +6,7 @@ import pytest
 import torch
 from rules import after, before
 
+from dml.algorithms import reference
 from dml.algorithms.build import build
 from dml.errors import InputError
 from dml.exchange import links
@@ -163,40 +164,18 @@ def test_zero_gradients_keep_equal_models(c, rule, drop):
         assert (X - 1).abs().max() <= 1e-12
 
 
-class Plain:
-    """RelaySum as a loop over nodes and edges, as in the paper."""
-
-    def __init__(self, topology, width):
-        self.neighbours = {i: sorted(topology.graph()[i]) for i in range(topology.n)}
-        self.m = {(i, j): np.zeros(width) for i in self.neighbours for j in self.neighbours[i]}
-        self.c = dict.fromkeys(self.m, 0)
-
-    def totals(self, s, arrives, keep, overlap=False):
-        """``arrives`` of (i, j), a message i -> j; ``keep`` what a lost one leaves."""
-        old_m, old_c = dict(self.m), dict(self.c)
-        total, count = s.copy(), np.ones(len(s), int)
-        for i, near in self.neighbours.items():
-            for j in near:
-                m = s[i] + sum(old_m[k, i] for k in near if k != j)
-                c = 1 + sum(old_c[k, i] for k in near if k != j)
-                if arrives(i, j):
-                    self.m[i, j], self.c[i, j] = m, c
-                elif not keep:
-                    self.m[i, j], self.c[i, j] = np.zeros_like(m), 0
-        for i, near in self.neighbours.items():
-            for k in near:
-                total[i] += (old_m if overlap else self.m)[k, i]
-                count[i] += (old_c if overlap else self.c)[k, i]
-        return total, count[:, None]
+def near_of(topology):
+    """The neighbours of each node."""
+    return [sorted(topology.graph()[i]) for i in range(topology.n)]
 
 
 def outcome(topology, drop):
-    """Which messages arrive, from the library's own draws."""
+    """Which messages arrive, as the library draws it: (sender, receiver) -> bool."""
     over = links.over_edges(topology, drop, 0)
 
     def arrives(t):
         table = dict(zip(zip(over.sender, over.receiver, strict=True), over.arrived(t), strict=True))
-        return lambda i, j: bool(table[i, j])
+        return lambda sender, receiver: bool(table[sender, receiver])
 
     return arrives
 
@@ -213,18 +192,18 @@ def test_relays_of_models_are_the_plain_loop(rule, drop, overlap, c):
     x = np.ones((n, width))
     X = torch.from_numpy(x.copy())
     relay = build("relaysgd" if c == 1 else "relay_mix", topology, X, **options)
-    plain, arrives, x0 = Plain(topology, width), outcome(topology, drop), x.copy()
+    near, arrives = near_of(topology), outcome(topology, drop)
+    plain = (
+        reference.RelaySGD(x, near, rule, overlap=overlap)
+        if c == 1
+        else reference.RelayMix(x, near, rule, c, overlap)
+    )
     for t in range(15):
         step = RNG(t).standard_normal((n, width))
         before(relay, X, t)
         X.mul_(0.9).add_(torch.from_numpy(step))
         after(relay, X, t, 0.1)
-        h = 0.9 * x + step
-        s = c * x + (h - x)
-        total, count = plain.totals(s, arrives(t), rule == "hold_last", overlap)
-        missing = {"own": c * x, "half_step": s}.get(rule, c * x0)
-        mean = total / count if rule == "counts" else (total + (n - count) * missing) / n
-        x = (1 - c) * x + mean
+        x = plain.round(x, 0.9 * x + step, 0.1, arrives(t))
         np.testing.assert_allclose(X.numpy(), x, atol=1e-12)
 
 
@@ -236,18 +215,13 @@ def test_relays_of_updates_are_the_plain_loop(rule, drop):
     x = np.ones((n, width))
     X = torch.from_numpy(x.copy())
     relay = build("relaysgd_grad", topology, X, loss_rule=rule, drop_probability=drop)
-    plain, arrives, running = Plain(topology, width), outcome(topology, drop), np.zeros((n, width))
+    plain, arrives = reference.RelaySGDGrad(x, near_of(topology), rule), outcome(topology, drop)
     for t in range(25):
         step = RNG(t).standard_normal((n, width))
         before(relay, X, t)
         X.mul_(0.9).add_(torch.from_numpy(step))
         after(relay, X, t, 0.1)
-        u = -0.1 * x + step
-        running += u
-        if rule == "hold_last":
-            x = 1 + plain.totals(running, arrives(t), True)[0] / n
-        else:
-            x = x + plain.totals(u, arrives(t), False)[0] / n
+        x = plain.round(x, 0.9 * x + step, 0.1, arrives(t))
         np.testing.assert_allclose(X.numpy(), x, atol=1e-12)
 
 
@@ -260,14 +234,15 @@ def test_how_many_values_a_total_held_and_how_old_its_messages_were(name, rule, 
     """Against the round in which each edge's message was sent."""
     n = 9
     topology = tree_of(nx.random_labeled_tree(n, seed=4))
-    X, arrives, plain = matrix(n, 2), outcome(topology, drop), Plain(topology, 1)
+    X, arrives, near = matrix(n, 2), outcome(topology, drop), near_of(topology)
+    plain = reference.RelaySum(near, rule == "hold_last", overlap)
     relay = build(name, topology, X, loss_rule=rule, drop_probability=drop, overlap=overlap)
     assert all(np.isnan(row).all() for row in relay.measures().values())
     sent = {}
     for t in range(15):
         before(relay, X, t)
         after(relay, X, t, 0.1)
-        counts = plain.totals(np.zeros((n, 1)), arrives(t), rule == "hold_last", overlap)[1]
+        _, counts = plain(np.zeros((n, 1)), arrives(t))
         earlier = dict(sent)
         for edge in plain.m:
             if arrives(t)(*edge):
@@ -275,9 +250,7 @@ def test_how_many_values_a_total_held_and_how_old_its_messages_were(name, rule, 
             elif rule != "hold_last":
                 sent.pop(edge, None)
         used = earlier if overlap else sent
-        age = [
-            max([t - used[j, i] for j in plain.neighbours[i] if (j, i) in used], default=0) for i in range(n)
-        ]
+        age = [max([t - used[j, i] for j in near[i] if (j, i) in used], default=0) for i in range(n)]
         found = relay.measures()
         np.testing.assert_array_equal(found["relay_values"], counts[:, 0])
         np.testing.assert_array_equal(found["relay_age"], age)

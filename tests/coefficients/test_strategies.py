@@ -25,7 +25,8 @@ from dml.topology import Topology, make
 from dml.topology.centrality import CENTRALITIES, ON_CONNECTED, centrality
 
 BY_SIMILARITY = ["degCent_sim", "betCent_sim"]
-SCORED = ["random", "degCent", "betCent", *BY_SIMILARITY, *CENTRALITIES]
+SCORED = [name for name, strategy in STRATEGIES.items() if issubclass(strategy.options, ScoreOptions)]
+BY_COEFFICIENTS = [name for name, strategy in STRATEGIES.items() if strategy.coefficients]
 
 
 def random_topology(rng, n, density, failing, connected=False):
@@ -131,7 +132,7 @@ def plain(name, topology, config, samples, seed, number, selected, population):
 
 @pytest.mark.parametrize(
     ("name", "softmax"),
-    [(name, soft) for name in STRATEGIES for soft in (False, True) if soft or name not in BY_SIMILARITY],
+    [(name, soft) for name in BY_COEFFICIENTS for soft in (False, True) if soft or name not in BY_SIMILARITY],
 )
 @given(
     st.integers(0, 2**32 - 1),

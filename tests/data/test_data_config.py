@@ -5,9 +5,9 @@ from pydantic import ValidationError
 
 from dml import config
 from dml.data.config import DataConfig
-from dml.data.partition import PARTITIONS
 from dml.data.partitions.budgets import BudgetOptions
 from dml.data.partitions.equal import EqualOptions
+from dml.data.partitions.registry import PARTITIONS
 from dml.data.sources.tiny_mem import TinyMemOptions
 from dml.errors import InputError
 from dml.section import Section

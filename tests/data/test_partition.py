@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dml.data.partition import PARTITIONS
+from dml.data.partitions.registry import PARTITIONS
 
 
 @pytest.mark.parametrize("name", PARTITIONS)

@@ -10,7 +10,7 @@ from dml.algorithms.registry import ALGORITHMS
 from dml.coefficients.strategies import STRATEGIES
 from dml.data.catalogue import DATASETS
 from dml.data.load import describe_dataset
-from dml.data.partition import PARTITIONS
+from dml.data.partitions.registry import PARTITIONS
 from dml.models.registry import MODELS
 from dml.plan import make_plan
 from dml.results.identity import identify

@@ -8,8 +8,8 @@ from torch import nn
 from torch.nn import functional
 
 from dml import experiment, randomness, results
-from dml.algorithms.in_experiment import neighbours
 from dml.data.ood import NodeData
+from dml.experiment_rule import neighbours
 from dml.topology import make
 from dml.training.config import TrainingConfig
 from dml.training.loop import LoopEngine

@@ -4,6 +4,8 @@
 
 With plain or momentum SGD and equal starts, this is centralized SGD on the batches of all nodes together. It
 ignores the edges of the graph; each node sends its model to all others.
+
+Plain form: :class:`dml.algorithms.reference.AllReduce`.
 """
 
 from typing import TYPE_CHECKING

@@ -10,6 +10,8 @@ to the optimum. The sum of all c stays 0. A round without a learning rate leaves
 The eigenvalues l of W decide whether D2 runs: the disagreement along l has the factor z with
 z^2 = 2 l z - l, whose modulus is below 1 for -1/3 < l < 1. On an even ring with Metropolis-Hastings weights,
 the least eigenvalue is exactly -1/3.
+
+Plain form: :class:`dml.algorithms.reference.D2`.
 """
 
 from typing import TYPE_CHECKING

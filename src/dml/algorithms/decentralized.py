@@ -5,6 +5,8 @@ C_ij are the strategy's coefficients over the neighbourhood N(i), which includes
 do not take part are rows of I, so such a node keeps its model but is read by others. A message over an edge
 of weight p arrives with probability p (1 - drop), drawn for each direction by itself. Lost messages are left
 out of N(i) in their round (``renormalise``), or count as :mod:`dml.exchange.average` says.
+
+Plain form: :func:`dml.algorithms.reference.neighbourhood_means`.
 """
 
 from collections.abc import Sequence
@@ -14,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dml.algorithms.algorithm import Algorithm, Setup
-from dml.algorithms.dpsgd import DPSGD
+from dml.algorithms.averaging_rule import AveragingRule
 from dml.algorithms.rule import Rule
 
 if TYPE_CHECKING:
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
 RENORMALISE = "renormalise"
 
 
-class StrategyAveraging(DPSGD):
+class StrategyAveraging(AveragingRule):
     """D-PSGD with the coefficients of a strategy.
 
     Args:

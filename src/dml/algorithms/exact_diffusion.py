@@ -3,6 +3,8 @@
     x(t+1) = (W + I)/2 ( x(t) + h(t) - h(t-1) )
 
 All eigenvalues of W' are positive, so it runs on every graph, where D2 does not.
+
+Plain form: :class:`dml.algorithms.reference.ExactDiffusion`.
 """
 
 from typing import TYPE_CHECKING

@@ -8,6 +8,8 @@ and they send their change back. All rows of X hold the server's model between t
 not selected would get it as soon as it is. The edges of the graph carry nothing.
 
 With all clients, plain SGD and one local step, this is centralized SGD on the batches of all nodes together.
+
+Plain form: :class:`dml.algorithms.reference.FedAvg`.
 """
 
 from typing import TYPE_CHECKING

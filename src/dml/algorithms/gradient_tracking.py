@@ -8,6 +8,8 @@ With the direction d_i(t) = (h_i(t) - x_i(t)) / lr of the local steps, and a cor
 
 y tends to the mean direction over all nodes, on every node. Divided by lr, c stays right when the learning
 rate changes. Each neighbour gets two vectors.
+
+Plain form: :class:`dml.algorithms.reference.GradientTracking`.
 """
 
 from typing import TYPE_CHECKING

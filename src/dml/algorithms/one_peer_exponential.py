@@ -6,6 +6,8 @@ In exchange s, every node averages with one other, 2^(s mod D) places back, wher
 
 It ignores the edges of the graph. Each exchange is doubly stochastic, and if n is a power of two, log2 n of
 them give every node the exact mean (Ying et al., NeurIPS 2021, arXiv 2110.13363).
+
+Plain form: :class:`dml.algorithms.reference.OnePeerExponential`.
 """
 
 from collections.abc import Sequence

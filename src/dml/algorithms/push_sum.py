@@ -9,6 +9,8 @@ Node i holds a sum x_i and a weight w_i, with w_i(0) = 1, and its model is z_i =
 The matrix of the shares is column-stochastic: sum_i x_i moves by the local steps alone and sum_i w_i = n, so
 all z tend to the mean although no node knows another one's degree. What becomes of lost messages is described
 in :mod:`dml.exchange.push`; with ``lost``, z stays a weighted mean.
+
+Plain form: :class:`dml.algorithms.reference.PushSum`.
 """
 
 from typing import TYPE_CHECKING

@@ -6,6 +6,8 @@
 
 The momentum is that of the averaged models, not of a node's gradients. m starts at 0, and a round without a
 learning rate leaves it as it is.
+
+Plain form: :class:`dml.algorithms.reference.QuasiGlobalMomentum`.
 """
 
 from typing import TYPE_CHECKING

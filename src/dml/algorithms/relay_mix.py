@@ -6,6 +6,8 @@
 where total is the RelaySum of s. The consensus strength c is 1 for RelaySGD; the smaller it is, the less the
 models are drawn together, and the less they are slowed down: ``lr_factor`` = 1 + c (kappa - 1). Missing
 values count as c x, since that is what a node without an update sends: zero updates change nothing.
+
+Plain form: :class:`dml.algorithms.reference.RelayMix`.
 """
 
 from typing import TYPE_CHECKING

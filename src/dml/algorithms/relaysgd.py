@@ -5,6 +5,8 @@
 where total and n_i are the RelaySum of the half steps h. Every node's data weigh 1/n in every model, and only
 their age differs, so heterogeneous data leave no distance to the optimum. The models move more slowly than
 with all-reduce by kappa = 1 + the mean delay (``lr_factor``): the learning rate may be higher by that factor.
+
+Plain form: :class:`dml.algorithms.reference.RelaySGD`.
 """
 
 from typing import TYPE_CHECKING

@@ -5,6 +5,8 @@
 where total is the RelaySum of u; what has not come yet counts as 0. Every update reaches every node once in
 full, so there is no factor on the learning rate. But nothing draws the models together, and different delays
 leave them apart if the data are heterogeneous.
+
+Plain form: :class:`dml.algorithms.reference.RelaySGDGrad`.
 """
 
 from typing import TYPE_CHECKING

@@ -7,7 +7,7 @@ from pydantic import Field, SerializeAsAny, field_validator, model_validator
 from dml.data.catalogue import DATASETS, dataset_names, find_source, is_dataset
 from dml.data.data_dir import default_data_dir
 from dml.data.dataset import CLASSIFICATION
-from dml.data.partition import PARTITIONS
+from dml.data.partitions.registry import PARTITIONS
 from dml.field_types import UserPath, one_of
 from dml.section import ChosenBy, Section
 

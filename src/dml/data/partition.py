@@ -1,4 +1,4 @@
-"""How training samples are dealt out to the nodes: the table of the ways, and what each must tell."""
+"""Partitions: the ways to deal out training samples to the nodes, and how each describes itself."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from dml.registry import Registry
 from dml.section import Section
 
 MAX_ALPHA = 1e9
@@ -49,9 +48,3 @@ class Partition(Generic[Options]):
     options: type[Options]
     equal_sizes: bool = False
     version: int = 1
-
-
-PARTITIONS = Registry[Partition[Section]](
-    "dml.data.partitions", {"budgets": "budgets:BUDGETS", "equal": "equal:EQUAL"}
-)
-"""The partitions by name. One is a file in ``dml/data/partitions``, and an entry here."""

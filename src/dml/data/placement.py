@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from dml import randomness
 from dml.data.config import DataConfig
 from dml.data.dataset import Dataset
-from dml.data.partition import PARTITIONS
+from dml.data.partitions.registry import PARTITIONS
 from dml.errors import InputError
 from dml.topology.centrality import Centrality, closeness_centrality, harmonic_sum, pagerank, scores
 

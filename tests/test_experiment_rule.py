@@ -6,8 +6,8 @@ from populations import population_of
 from torch import nn
 
 from dml import config
-from dml.algorithms.in_experiment import columns
 from dml.algorithms.registry import ALGORITHMS
+from dml.experiment_rule import columns
 
 TAKES_DIFFERENCES = {"d2", "exact_diffusion", "gradient_tracking", "relaysgd_grad", "relay_mix"}
 

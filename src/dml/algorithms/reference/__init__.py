@@ -1,0 +1,53 @@
+"""Plain forms of the algorithms: the formulas of the papers as loops over nodes and edges, in float64 numpy.
+
+Each class holds what the nodes remember, and makes the next models out of the half steps, as the rule of the
+same algorithm does; the tests hold that rule against it. Nothing here is fast, and nothing needs torch:
+
+    algorithm = D2(W)
+    for t in range(rounds):
+        h = np.stack([local_steps(i, x[i]) for i in range(n)])
+        x = algorithm.round(x, h, lr)
+
+x are the models of the nodes at the start of a round and h their half steps, [n, P] both; lr is the sum of
+the learning rates of the local steps. W is a row-stochastic matrix on the graph, [n, n]; ``neighbours`` names
+the neighbours of each node. What ``loss_rule`` makes of a message that is lost is not in the papers.
+"""
+
+from dml.algorithms.reference.averages import (
+    D2,
+    DPSGD,
+    AllReduce,
+    Average,
+    ExactDiffusion,
+    FedAvg,
+    GradientTracking,
+    OnePeerExponential,
+    QuasiGlobalMomentum,
+    neighbourhood_means,
+)
+from dml.algorithms.reference.plain import Arrived, Models, Neighbours, Plain, all_arrive
+from dml.algorithms.reference.push_sum import PushSum
+from dml.algorithms.reference.relays import RelayMix, RelaySGD, RelaySGDGrad, RelaySum
+
+__all__ = [
+    "D2",
+    "DPSGD",
+    "AllReduce",
+    "Arrived",
+    "Average",
+    "ExactDiffusion",
+    "FedAvg",
+    "GradientTracking",
+    "Models",
+    "Neighbours",
+    "OnePeerExponential",
+    "Plain",
+    "PushSum",
+    "QuasiGlobalMomentum",
+    "RelayMix",
+    "RelaySGD",
+    "RelaySGDGrad",
+    "RelaySum",
+    "all_arrive",
+    "neighbourhood_means",
+]
