@@ -19,7 +19,6 @@ from dml.algorithms.registry import ALGORITHMS, DEFAULT, check_loss_rule
 from dml.coefficients.config import StrategyConfig
 from dml.data.catalogue import DATASET_ALIASES, DATASETS, find_source
 from dml.data.config import DataConfig
-from dml.data.partition import PARTITIONS
 from dml.errors import InputError
 from dml.field_types import MAX_COUNT, UserPath, says
 from dml.models.registry import MODELS
@@ -107,10 +106,7 @@ class ExperimentConfig(Section):
 
     def versions(self) -> dict[str, int]:
         """The versions of the parts of the program that decide its numbers, by part."""
-        dataset = self.data.dataset if self.data.dataset in DATASETS else "folder"
-        parts = {f"data source {dataset}": find_source(self.data.dataset).version}
-        parts[f"partition {self.data.partition}"] = PARTITIONS[self.data.partition].version
-        parts[f"model {self.training.model}"] = MODELS[self.training.model].version
+        parts = {f"model {self.training.model}": MODELS[self.training.model].version}
         parts[f"algorithm {self.algorithm.algorithm}"] = self.algorithm.described.version
         if self.algorithm.described.strategies:
             parts[f"strategy {self.strategy.aggregation_strategy}"] = self.strategy.described.version

@@ -1,21 +1,13 @@
 """Which flags change an experiment's id, and what its file is called."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
 from dml import config
-from dml.algorithms.registry import ALGORITHMS
-from dml.coefficients.strategies import STRATEGIES
-from dml.data.catalogue import DATASETS
 from dml.data.load import describe_dataset
-from dml.data.partition import PARTITIONS
-from dml.models.registry import MODELS
 from dml.plan import make_plan
 from dml.results.identity import identify
 from dml.topology import make, read, save
-from dml.training.engines import ENGINES
 
 BASE = {"topology_file": "cycle:n=5", "backdoor": True}
 DIGITS = describe_dataset(config.make({}).data)
@@ -121,29 +113,6 @@ def test_an_id_is_known_for_good(tmp_path, flags, known):
     """Result files are found by their ids: a changed id orphans every user's file of that experiment."""
     flags = {"topology_file": "barabasi_albert:n=12,m=2,seed=3", "out_dir": tmp_path, **flags}
     assert make_plan(config.make(flags)).identity.id == known
-
-
-@pytest.mark.parametrize(
-    ("parts", "part", "other"),
-    [
-        (DATASETS, "digits", {"dataset": "tiny_mem"}),
-        (PARTITIONS, "budgets", {"partition": "equal"}),
-        (MODELS, "mlp", {"model": "mnist_mlp"}),
-        (STRATEGIES, "unweighted", {"aggregation_strategy": "weighted"}),
-        (ALGORITHMS, "decentralized", {"algorithm": "d2", "edge_weight": 0.3}),
-        (ENGINES, "batched", {"prox_coeff": 0.1}),
-    ],
-    ids=["data", "partition", "model", "strategy", "algorithm", "engine"],
-)
-def test_a_new_version_of_a_part_changes_the_ids_of_its_users_alone(monkeypatch, parts, part, other):
-    def ids():
-        configs = [config.make({"topology_file": "cycle:n=5", **flags}) for flags in ({}, other)]
-        return [identify(one, make("cycle:n=5"), DIGITS).id for one in configs]
-
-    user, stranger = ids()
-    monkeypatch.setitem(parts, part, replace(parts[part], version=2))
-    assert ids()[0] != user
-    assert ids()[1] == stranger
 
 
 def test_each_schedule_has_an_id_of_its_own(tmp_path):
