@@ -19,6 +19,7 @@ from dml.algorithms.registry import ALGORITHMS, DEFAULT, check_loss_rule
 from dml.coefficients.config import StrategyConfig
 from dml.data.catalogue import DATASET_ALIASES, DATASETS, find_source
 from dml.data.config import DataConfig
+from dml.data.partition import PARTITIONS
 from dml.errors import InputError
 from dml.field_types import MAX_COUNT, UserPath, says
 from dml.models.registry import MODELS
@@ -106,13 +107,21 @@ class ExperimentConfig(Section):
 
     def versions(self) -> dict[str, int]:
         """The versions of the parts of the program that decide its numbers, by part."""
-        parts = {f"model {self.training.model}": MODELS[self.training.model].version}
-        parts[f"algorithm {self.algorithm.algorithm}"] = self.algorithm.described.version
-        if self.algorithm.described.strategies:
+        data, training, algorithm = self.data, self.training, self.algorithm
+        dataset = data.dataset if data.dataset in DATASETS else "folder"
+        parts = {
+            f"data {dataset}": find_source(data.dataset).version,
+            f"partition {data.partition}": PARTITIONS[data.partition].version,
+            f"model {training.model}": MODELS[training.model].version,
+            f"algorithm {algorithm.algorithm}": algorithm.described.version,
+        }
+        if algorithm.described.strategies:
             parts[f"strategy {self.strategy.aggregation_strategy}"] = self.strategy.described.version
-        # The engines that may train it: which one does depends on the accelerator, and on earlier rounds.
-        engines = ["loop"] if self.obstacle() else list(ENGINES)
-        return parts | {f"engine {name}": ENGINES[name].version for name in engines}
+        if training.train:
+            # The engines that may train it: which one does depends on the accelerator, and on earlier rounds.
+            engines = ["loop"] if self.obstacle() else list(ENGINES)
+            parts |= {f"engine {name}": ENGINES[name].version for name in engines}
+        return parts
 
     @property
     def complete(self) -> bool:

@@ -1,13 +1,21 @@
 """Which flags change an experiment's id, and what its file is called."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from dml import config
+from dml.algorithms.registry import ALGORITHMS
+from dml.coefficients.strategies import STRATEGIES
+from dml.data.catalogue import DATASETS
 from dml.data.load import describe_dataset
+from dml.data.partition import PARTITIONS
+from dml.models.registry import MODELS
 from dml.plan import make_plan
 from dml.results.identity import identify
 from dml.topology import make, read, save
+from dml.training.engines import ENGINES
 
 BASE = {"topology_file": "cycle:n=5", "backdoor": True}
 DIGITS = describe_dataset(config.make({}).data)
@@ -113,6 +121,42 @@ def test_an_id_is_known_for_good(tmp_path, flags, known):
     """Result files are found by their ids: a changed id orphans every user's file of that experiment."""
     flags = {"topology_file": "barabasi_albert:n=12,m=2,seed=3", "out_dir": tmp_path, **flags}
     assert make_plan(config.make(flags)).identity.id == known
+
+
+RAISED = [
+    (DATASETS, "digits", {}, {"dataset": "tiny_mem", "num_example": 60}),
+    (PARTITIONS, "equal", {"partition": "equal"}, {}),
+    (MODELS, "cnn", {"model": "cnn"}, {}),
+    (STRATEGIES, "weighted", {"aggregation_strategy": "weighted"}, {}),
+    (ALGORITHMS, "d2", {"algorithm": "d2", "edge_weight": 0.2}, {}),
+    (ENGINES, "batched", {}, {"prox_coeff": 0.1}),
+]
+
+
+@pytest.mark.parametrize(("table", "name", "users", "others"), RAISED, ids=lambda value: value)
+def test_a_part_of_a_higher_version_changes_the_ids_of_its_users_alone(
+    tmp_path, monkeypatch, table, name, users, others
+):
+    users, others = ({"backdoor": False, **flags} for flags in (users, others))
+    before = _id(tmp_path, **users), _id(tmp_path, **others)
+    monkeypatch.setitem(table, name, dataclasses.replace(table[name], version=2))
+    after = _id(tmp_path, **users), _id(tmp_path, **others)
+    assert after[0] != before[0]
+    assert after[1] == before[1]
+    versions = config.make(users).versions()
+    assert [part.split()[-1] for part, version in versions.items() if version == 2] == [name]
+
+
+def test_the_versions_are_those_of_every_part_that_the_numbers_come_from():
+    made = config.make({"train": False})
+    assert made.versions() == {
+        "data digits": 1,
+        "partition budgets": 1,
+        "model mlp": 1,
+        "algorithm decentralized": 1,
+        "strategy unweighted": 1,
+    }
+    assert set(config.make({}).versions()) - set(made.versions()) == {"engine loop", "engine batched"}
 
 
 def test_each_schedule_has_an_id_of_its_own(tmp_path):
