@@ -1,4 +1,4 @@
-"""The manual (docs/*.md, parsl_configs/README.md, results/README.md) holds against the program."""
+"""The user's manual (docs/*.md, parsl_configs/README.md, results/README.md) holds against the program."""
 
 import re
 import shlex
@@ -17,7 +17,10 @@ from dml.results.config import CompileConfig, NodePictureConfig
 from dml.topology_script import SeededConfig
 
 ROOT = Path(__file__).parents[1]
-PAGES = [*sorted((ROOT / "docs").glob("*.md")), ROOT / "parsl_configs/README.md", ROOT / "results/README.md"]
+FOR_DEVELOPERS = {"architecture.md", "extending.md"}
+"""Pages whose examples have flags and files of their own."""
+PAGES = [page for page in sorted((ROOT / "docs").glob("*.md")) if page.name not in FOR_DEVELOPERS]
+PAGES += [ROOT / "parsl_configs/README.md", ROOT / "results/README.md"]
 BY_NAME = [path.relative_to(ROOT).as_posix() for path in PAGES]
 
 SECTIONS = {
