@@ -37,13 +37,15 @@ class RunConfig(Section):
     """How long, who takes part, how measured, and where the results go."""
 
     rounds: int = Field(10, ge=1, le=MAX_COUNT, description="communication rounds")
-    seed: int = Field(0, ge=0, lt=2**32, description="seed of every random number")
+    seed: int = Field(0, ge=0, lt=2**32, description="seed of all random numbers")
     participation: float = Field(1.0, gt=0, le=1, description="share of the nodes that take part in a round")
     eval_every: Annotated[
         Literal["epoch"] | Annotated[int, Field(ge=1, le=MAX_COUNT)],
         says("must be epoch, or a number of rounds of at least 1"),
     ] = Field(
-        "epoch", description="measure after each local epoch, or K: after the last epoch of every K-th round"
+        "epoch",
+        description="measure the models after each local epoch (epoch), or after the last epoch of every "
+        "K-th round (a number K)",
     )
     out_dir: UserPath = Field(Path("results/single"), description="folder of the results")
     checkpoint_every: int = Field(10, ge=1, le=MAX_COUNT, description="rounds between checkpoints")
@@ -55,12 +57,12 @@ class RunConfig(Section):
         None,
         ge=1,
         le=MAX_THREADS,
-        description="torch threads (default: 1 below a million parameters, else all cores)",
+        description="torch threads (default: 1 below a million parameters, otherwise all cores)",
     )
     engine: Literal["auto", "loop", "batched"] = Field(
         "auto",
-        description="train nodes one after another (loop) or all at once (batched), which is equal but for "
-        "rounding; auto takes the faster one, and stays with the engine of a file's last rounds",
+        description="train nodes one after another (loop) or all at once (batched), with the same numbers "
+        "but for rounding; auto takes the faster one, but stays with the engine of a file's last rounds",
     )
     accelerator: str = Field("auto", description="what the models train on: auto, cpu, cuda:0, xpu:0, ...")
     ipex: bool = Field(

@@ -15,7 +15,7 @@ from dml.section import Section
 from dml.topology import read, trees
 
 DESCRIPTION = (
-    "What graphs let algorithms do: how fast they mix, the delays of relays, which algorithms run; and where "
+    "Describes graphs: how fast they mix, how late relays are on them, which algorithms run, and where "
     "knowledge spreads, without training."
 )
 WIDTH = 80
@@ -35,7 +35,7 @@ class DescribeConfig(Section):
         "auto", description="the tree over which RelaySGD runs: " + ", ".join(trees.CHOICES)
     )
     tree_root: int | None = Field(None, ge=0, le=MAX_COUNT, description="root of --tree bfs")
-    overlap: bool = Field(False, description="relays take the messages of the round before")
+    overlap: bool = Field(False, description="let relayed sums travel while the next round is computed")
     decay: tuple[float, ...] = Field(
         (0.0, 0.5, 0.9, 0.99), description="g of the effective number of neighbours"
     )
@@ -48,7 +48,9 @@ class DescribeConfig(Section):
     softmax_coeff: float | None = Field(
         None, description="s of the softmax of these strategies; without it scores are divided by their sum"
     )
-    rounds: int = Field(10, ge=1, le=MAX_COUNT, description="rounds for which they are followed")
+    rounds: int = Field(
+        10, ge=1, le=MAX_COUNT, description="the number of rounds for which they are followed"
+    )
     seed: int = Field(
         0, ge=0, lt=2**32, description="seed of generators that name none, and of random trees and strategies"
     )

@@ -16,7 +16,7 @@ class FolderConfig(Section):
     """Where the topologies go."""
 
     out_dir: UserPath = Field(
-        Path("topologies"), description="folder to save them in; files that are there are never changed"
+        Path("topologies"), description="folder to save them in; existing files are never changed"
     )
 
     @field_validator("out_dir", mode="before")

@@ -14,7 +14,7 @@ class StrategyConfig(Section):
     """Which coefficients an aggregation uses."""
 
     aggregation_strategy: Annotated[str, one_of(STRATEGIES, "strategy")] = Field(
-        "unweighted", description="coefficients of the aggregation: " + ", ".join(STRATEGIES)
+        "unweighted", description="the coefficients of the aggregation: " + ", ".join(STRATEGIES)
     )
     options: Annotated[SerializeAsAny[StrategyOptions], ChosenBy("aggregation_strategy", STRATEGIES)] = (
         StrategyOptions()
@@ -23,7 +23,8 @@ class StrategyConfig(Section):
         None,
         gt=0,
         lt=1,
-        description="weight of a node's own model, the others' scaled to the rest (default: the strategy's)",
+        description="weight of a node's own model; the other weights are scaled to the rest (default: that "
+        "of the strategy)",
     )
 
     @property

@@ -24,20 +24,22 @@ class ScoreOptions(StrategyOptions):
 
     softmax: bool = Field(
         False,
-        description="coefficients are the softmax of the scores; otherwise scores over their sum (always on "
-        "for strategies by similarity)",
+        description="take the softmax of the scores; otherwise divide the scores by their sum (always on for "
+        "strategies by similarity)",
     )
     softmax_coeff: float = Field(10.0, description="s in softmax(s x score); read with --softmax")
     scheduler: Annotated[str, one_of(SCHEDULES, "schedule")] | None = Field(
         None,
-        description="how s changes from round to round: " + ", ".join(SCHEDULES) + " (default: it stays)",
+        description="how s changes from round to round: "
+        + ", ".join(SCHEDULES)
+        + " (default: it does not change)",
     )
     gamma: float = Field(0.95, gt=0, le=1, description="factor on s per round under exp")
     eta_min: float = Field(
-        1.0, description="what s never gets below in size under exp, and what it anneals to under CA"
+        1.0, description="lower bound of the size of s under exp, and the value to which s anneals under CA"
     )
     T_0: int = Field(
-        66, ge=1, description="rounds until the first restart of CA, or between changes of sign under osc"
+        66, ge=1, description="rounds until the first restart of CA, or between two changes of sign under osc"
     )
     T_mult: int = Field(1, ge=1, description="factor on the rounds between restarts of CA, at each restart")
 

@@ -16,7 +16,7 @@ from dml.field_types import Positional, UserPath
 from dml.section import Section
 
 DESCRIPTION = (
-    "Fetches image data sets where there is a network, and keeps them for runs, which never use one."
+    "Fetches image data sets on a machine with a network, and keeps them for runs, which never use one."
 )
 
 KEPT = [name for name, source in DATASETS.items() if source.hub]
@@ -28,11 +28,12 @@ class FetchConfig(Section):
 
     names: Annotated[tuple[str, ...], Positional("NAME")] = Field(description=", ".join(KEPT))
     data_dir: UserPath = Field(
-        default_factory=default_data_dir, description="folder of the data sets, or $DML_DATA"
+        default_factory=default_data_dir, description="folder of the data sets; $DML_DATA sets its default"
     )
     source: UserPath | None = Field(
         None,
-        description="a local copy instead of the network: parquet files, a folder of images, the hub's cache",
+        description="a local copy instead of the network: parquet files, a folder of images, or the hub's "
+        "cache",
     )
 
     @field_validator("names")

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from dml.quadratics.table import Cell
 
 DESCRIPTION = (
-    "How many steps each algorithm needs on random quadratics, by number of nodes and heterogeneity."
+    "Prints how many steps each algorithm needs on random quadratics, by number of nodes and heterogeneity."
 )
 
 

@@ -44,7 +44,7 @@ class NodePictureConfig(Section):
         "measurement that has values)",
     )
     out: UserPath = Field(
-        Path("nodes.png"), description="the picture, as png, pdf or svg; it replaces a file that is there"
+        Path("nodes.png"), description="the picture, as png, pdf or svg; an existing file is replaced"
     )
 
     @field_validator("files")

@@ -50,13 +50,13 @@ class TinyMemOptions(Section):
 
     task_type: Literal["multiply", "sum"] = Field(
         "multiply",
-        description="how the numbers of tiny_mem follow each other: c v mod --modulo, or c + v",
+        description="the number after v in a sequence of tiny_mem: c v mod --modulo, or c + v",
     )
     data_dis: Literal["evens", "primes"] = Field(
         "evens", description="the coefficients c of tiny_mem: 2, 4, ..., 18, or the first hundred primes"
     )
     tiny_mem_num_labels: int = Field(
-        5, ge=1, le=MAX_COUNT, description="how many of these coefficients tiny_mem uses"
+        5, ge=1, le=MAX_COUNT, description="the number of these coefficients that tiny_mem uses"
     )
     num_example: int = Field(
         5000, ge=2, le=MAX_COUNT, description="sequences of tiny_mem for each coefficient"
