@@ -107,7 +107,7 @@ def propagation(
     share = np.zeros((rounds + 1, n))
     for source in sources:
         if not 0 <= source < n:
-            raise InputError("source", source, f"is no node; nodes are 0..{n - 1}")
+            raise InputError("source", source, f"is not a node; nodes are 0 to {n - 1}")
         share[0, source] = 1
     for t in range(rounds):
         share[t + 1] = coefficients(t) @ share[t]

@@ -341,7 +341,7 @@ def test_wrong_options_are_refused_by_name():
         ("relaysgd", {"tree_slices": "zigzag"}, "tree_slices zigzag"),
         ("quasi_global_momentum", {"momentum": 1.0}, "momentum 1.0"),
         ("one_peer_exponential", {"exchanges": 0}, "exchanges 0"),
-        ("relaysgd", {"tree": "bfs", "tree_root": 99}, "tree_root 99: is no node"),
+        ("relaysgd", {"tree": "bfs", "tree_root": 99}, "tree_root 99: is not a node"),
     ):
         with pytest.raises(InputError) as refused:
             build(name, GRAPH, X, **options)
