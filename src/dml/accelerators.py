@@ -47,7 +47,7 @@ def choose(name: str) -> torch.device:
     full = f"{name}:0" if name in CARDS else name
     if full not in here:
         raise InputError(
-            "accelerator", name, f"there is none of that name here; there are: auto, {', '.join(here)}"
+            "accelerator", name, f"is not on this machine; choose one of: auto, {', '.join(here)}"
         )
     return torch.device(full)
 

@@ -31,7 +31,7 @@ def one_of(table: Collection[str], what: str) -> AfterValidator:
 
     def check(name: str) -> str:
         if name not in table:
-            raise ValueError(f"no such {what}{suggestion(name, table)}; there are: {', '.join(table)}")
+            raise ValueError(f"no such {what}{suggestion(name, table)}; choose one of: {', '.join(table)}")
         return name
 
     return AfterValidator(check)

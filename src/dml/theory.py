@@ -151,7 +151,7 @@ def strategy_named(name: str, softmax_coeff: float | None) -> StrategyConfig:
         InputError: there is no such strategy.
     """
     if name not in STRATEGIES:
-        raise InputError("strategies", name, f"no such strategy; there are: {', '.join(STRATEGIES)}")
+        raise InputError("strategies", name, f"no such strategy; choose one of: {', '.join(STRATEGIES)}")
     softmax = {"softmax": softmax_coeff is not None or STRATEGIES[name].looks_at_models}
     coefficient = {} if softmax_coeff is None else {"softmax_coeff": softmax_coeff}
     return StrategyConfig.model_validate({"aggregation_strategy": name} | softmax | coefficient)

@@ -1,4 +1,4 @@
-"""The models by name. A model is one file in this folder, and one line here."""
+"""The models by name. To add one, write a file in this folder and a line here."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -30,12 +30,12 @@ MODELS = Registry[ModelSpec](
 def build_model(
     name: str, shape: Shape, labels: int, settings: Mapping[str, Any] | None = None
 ) -> "nn.Module":
-    """A new model; its start is drawn from torch's global generator.
+    """Builds a new model. Its initial parameters are drawn from torch's global generator.
 
     Args:
         name: a name of ``MODELS``.
-        shape: of one input.
-        labels: the number of classes, or of tokens: the width of the output.
+        shape: the shape of one input.
+        labels: the width of the output: the number of classes or of tokens.
         settings: the model's own options, by name.
     """
     return MODELS[name].build(shape, labels, **(settings or {}))
