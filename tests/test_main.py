@@ -22,7 +22,7 @@ def test_one_experiment_from_any_folder_with_an_empty_path(script: Script, tmp_p
     assert path.parent == tmp_path / "results" / "single"
     assert path.is_file()
     assert "IID test set" in called.stdout
-    assert "this is the control" in called.stdout
+    assert "this is a control" in called.stdout
     assert "round 2/2" in called.stderr
     assert max(len(line) for line in called.stdout.splitlines()[:-1]) <= 80
 
