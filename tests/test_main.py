@@ -179,4 +179,4 @@ def test_a_full_disk_is_told_without_a_traceback(tmp_path: Path):
     assert called.returncode == 1
     assert "cannot be written" in called.stderr
     assert "Traceback" not in called.stderr
-    assert not list(tmp_path.rglob("*.tmp"))
+    assert not list(tmp_path.rglob("*.tmp*"))

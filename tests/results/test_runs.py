@@ -54,7 +54,7 @@ def test_links_to_nothing_and_removed_files_are_named(made_up, tmp_path):
 
 
 def test_result_files_are_neither_summaries_nor_half_written_nor_checkpoints(tmp_path):
-    for name in ("a.h5", ".b.h5.tmp", ".c.h5", "summary.h5", "d.ckpt", "summary.csv"):
+    for name in ("a.h5", ".b.tmp.h5", ".c.h5", "summary.h5", "d.ckpt", "summary.csv"):
         (tmp_path / name).touch()
     assert result_files(tmp_path) == [tmp_path / "a.h5"]
 

@@ -1,6 +1,5 @@
 """HDF5 files that are never seen half written: they are written elsewhere, flushed to disk, and renamed."""
 
-import contextlib
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,6 +9,7 @@ from typing import Any
 import h5py
 
 from dml.errors import DamagedFileError, UnwritableFileError
+from dml.files import beside
 
 OVERHEAD = 64 << 10
 """Bytes of an HDF5 file besides its arrays: names, attributes and the index of its parts."""
@@ -27,43 +27,18 @@ def write(path: Path, fill: Callable[[h5py.File], None], size: int = 0) -> None:
     Raises:
         UnwritableFileError: it cannot be written; an old file is still there.
     """
-    beside = path.with_name(f".{path.name}.tmp")
-    # One process writes an experiment (it holds its lock), and readers only see whole files, so HDF5's own
+    # One process writes an experiment (it holds its lock), and readers see only whole files, so HDF5's own
     # locks, which some parallel file systems refuse, have nothing to protect.
     try:
-        with open(beside, "wb") as reserved:
-            if hasattr(os, "posix_fallocate"):
-                os.posix_fallocate(reserved.fileno(), 0, size + OVERHEAD)
-        with h5py.File(beside, "w", locking=False) as file:
-            fill(file)
-        with open(beside, "rb") as written:
-            os.fsync(written.fileno())
-        beside.replace(path)
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        with beside(path, one_writer=True, sync=True) as new:
+            with open(new, "wb") as reserved:
+                if hasattr(os, "posix_fallocate"):
+                    os.posix_fallocate(reserved.fileno(), 0, size + OVERHEAD)
+            with h5py.File(new, "w", locking=False) as file:
+                fill(file)
     except (OSError, RuntimeError) as error:
-        with contextlib.suppress(OSError):
-            beside.unlink(missing_ok=True)
         reason = getattr(error, "strerror", None) or (str(error).splitlines() or [""])[0]
         raise UnwritableFileError(f"{path} cannot be written ({reason})") from error
-
-
-@contextmanager
-def beside(path: Path) -> Iterator[Path]:
-    """Where a table or picture is made before it replaces the old one; nothing is left there.
-
-    The name is the process's own, as two calls may make one at a time.
-    """
-    made = path.with_name(f".{os.getpid()}-{path.name}")
-    try:
-        yield made
-        made.replace(path)
-    finally:
-        with contextlib.suppress(OSError):
-            made.unlink(missing_ok=True)
 
 
 @contextmanager
