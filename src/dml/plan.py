@@ -37,7 +37,7 @@ class Plan:
 
     @property
     def epochs(self) -> int:
-        """The number of possible measurements per round: one per epoch; 1 with local steps, 0 untrained."""
+        """How often a round can be measured: once per epoch, once with local steps, never without training."""
         training = self.config.training
         return (1 if training.local_steps else training.epochs) if training.train else 0
 

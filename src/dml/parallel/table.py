@@ -116,7 +116,7 @@ def _check(key: Any, value: Any, elsewhere: Collection[str]) -> None:
 def tables_of(path: Path, elsewhere: Collection[str] = ()) -> list[Table]:
     """The tables of a YAML file: one mapping of keys to values, or a list of such mappings.
 
-    Values stay text, as on the command line, so that ``yes`` is not a switch and 010 is ten.
+    Values stay text, as on the command line, so that ``yes`` is not the number 1 and 010 is ten.
 
     Args:
         path: the file.

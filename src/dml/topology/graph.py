@@ -233,7 +233,7 @@ def _what_is_wrong(
     if edges.ndim != 2 or edges.shape[1] != 2 or weights.shape != (len(edges),):
         return f"edges must be [m, 2] and weights [m], not {edges.shape} and {weights.shape}"
     if len(edges) and (edges.min() < 0 or edges.max() >= n):
-        return f"an edge names a node that is not in 0 to {n - 1}"
+        return f"an edge names a node outside the range 0 to {n - 1}"
     loops = edges[edges[:, 0] == edges[:, 1]]
     if len(loops):
         return f"node {loops[0, 0]} is linked to itself; self-loops are not allowed"
