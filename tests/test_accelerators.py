@@ -236,7 +236,7 @@ def test_ipex_takes_the_models_as_they_lie_and_changes_no_number(small, monkeypa
 
 
 @pytest.mark.parametrize(
-    ("moves", "why"), [("parameters", "parameters out of their matrix"), ("models", "copies of the models")]
+    ("moves", "why"), [("parameters", "moves the models' parameters"), ("models", "copies the models")]
 )
 def test_ipex_that_moves_what_it_must_not_is_refused(small, monkeypatch, moves, why):
     monkeypatch.setitem(sys.modules, accelerators.IPEX, _Ipex(moves))
@@ -256,7 +256,7 @@ def test_ipex_for_another_torch_is_refused_in_a_line(monkeypatch, tmp_path):
     """That package ends its import by os.exit, which does not exist."""
     (tmp_path / f"{accelerators.IPEX}.py").write_text("import os\nos.exit(127)\n")
     monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(InputError, match=r"ipex: .* beside torch .* must be equal"):
+    with pytest.raises(InputError, match=r"ipex: .* with torch .* must match"):
         accelerators.extension(XPU)
 
 

@@ -150,7 +150,7 @@ def test_flags_that_cannot_be_right(flags, message):
         ),
         (
             {"algorithm": "relaysgd", "tree": "bfs", "tree_root": 9, "topology_file": "cycle:n=4"},
-            "tree_root 9: is no node",
+            "tree_root 9: is not a node",
         ),
         ({"failing_nodes": ("9@1",), "topology_file": "cycle:n=4"}, "failing_nodes 9@1: the graph has the"),
         (

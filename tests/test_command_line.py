@@ -103,8 +103,8 @@ def test_a_wrong_flag_is_refused_by_name(words: str, message: str) -> None:
         ("", Options, "FILE: name at least one (files to read)"),
         ("--count 3", Options, "FILE: name at least one (files to read)"),
         ("", Folder, "DIR: is missing (the folder)"),
-        ("a b", Folder, "b: belongs to no flag; --help lists them"),
-        ("a -b", Folder, "-b: belongs to no flag; --help lists them"),
+        ("a b", Folder, "b: does not belong to a flag; --help lists the flags"),
+        ("a -b", Folder, "-b: does not belong to a flag; --help lists the flags"),
     ],
 )
 def test_a_word_without_a_flag_is_refused_as_one(words: str, section: type[Section], message: str) -> None:

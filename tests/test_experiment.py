@@ -148,7 +148,7 @@ def test_ctrl_c_ends_after_the_round_and_says_how_to_go_on(tmp_path: Path):
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "the same command goes on" in err
+    assert "run the same command to continue" in err
     assert "Traceback" not in err
     assert out == ""
     (path,) = tmp_path.glob("results/single/*.h5")

@@ -22,7 +22,7 @@ def test_one_experiment_from_any_folder_with_an_empty_path(script: Script, tmp_p
     assert path.parent == tmp_path / "results" / "single"
     assert path.is_file()
     assert "IID test set" in called.stdout
-    assert "this is the control" in called.stdout
+    assert "this is a control" in called.stdout
     assert "round 2/2" in called.stderr
     assert max(len(line) for line in called.stdout.splitlines()[:-1]) <= 80
 
@@ -42,7 +42,7 @@ def test_a_second_call_runs_nothing_and_fewer_rounds_cut_nothing(script: Script,
     assert again.stdout == first.stdout
     fewer = script("decentralized_main.py", *FAST[:2], "--rounds", 1, "--epochs", 1)
     assert fewer.returncode == 0
-    assert "holds 2 rounds already, and 1 were asked for" in fewer.stderr
+    assert "already has 2 rounds, and 1 were asked for" in fewer.stderr
     assert path.read_bytes() == before
 
 

@@ -1,4 +1,4 @@
-"""Whether there is room for an experiment: memory for the population, on a card and the host; disk."""
+"""Checks that there is room for an experiment: memory on the card and the host, and space on the disk."""
 
 import math
 import shutil
@@ -25,7 +25,7 @@ def population(size: int, plan: Plan) -> int:
 
 
 def held(size: int, plan: Plan) -> int:
-    """Bytes of all nodes' models with what is kept beside: moments, a start, the algorithm's memory.
+    """Bytes of all nodes' models, their optimisers' moments, the round's start and the algorithm's memory.
 
     Args:
         size: numbers in one model.
@@ -37,7 +37,7 @@ def held(size: int, plan: Plan) -> int:
 
 
 def checkpoint(size: int, plan: Plan) -> int:
-    """Bytes of a checkpoint, at most.
+    """The largest size of a checkpoint in bytes.
 
     Args:
         size: numbers in one model.
@@ -48,7 +48,7 @@ def checkpoint(size: int, plan: Plan) -> int:
 
 
 def _moments(plan: Plan) -> int:
-    """Matrices of the size of all models that the local optimiser holds."""
+    """The number of matrices, each of the size of all models, that the local optimiser holds."""
     training = plan.config.training
     if not training.train:
         return 0
@@ -56,37 +56,37 @@ def _moments(plan: Plan) -> int:
 
 
 def _remembered(size: int, plan: Plan) -> int:
-    """Bytes of what the algorithm remembers."""
+    """Bytes of the algorithm's memory."""
     config, topology = plan.config, plan.topology
     lossy = config.algorithm.drop_probability > 0 or bool((topology.weights < 1).any())
-    # Where nodes fail, the models of the others are copied, and the algorithm's momentum for all.
+    # If nodes fail, the models of the others are copied, and so is the algorithm's momentum.
     left = 2 * topology.n if config.algorithm.failing_nodes else 0
     return 4 * size * (left + config.algorithm.described.memory(topology.n, topology.m, lossy))
 
 
 def data(plan: Plan) -> int:
-    """Bytes of the training and test data, as models read them."""
+    """Bytes of the training and test data, in the form that models read."""
     spec = plan.dataset
-    # Tokens are kept as bytes, images as float32; a sample has a label and a number, int64.
+    # Tokens are kept as bytes and images as float32; each sample also has a label and a number, int64.
     a_sample = math.prod(spec.shape) * (1 if spec.task == NEXT_TOKEN else 4) + 16
     return sum(spec.sizes) * a_sample
 
 
 def check(build: Callable[[], torch.nn.Module], plan: Plan, device: torch.device) -> int:
-    """Refuses what cannot fit, before anything is allocated.
+    """Refuses an experiment that does not fit, before anything is allocated.
 
     Args:
         build: makes one model.
         plan: the experiment.
-        device: what it trains on. A card with a memory of its own holds models, optimisers and data there,
-            and the host a copy of the models for the checkpoint.
+        device: the accelerator. A card holds models, optimisers and data in its own memory, and the host
+            holds a copy of the models for the checkpoint.
 
     Returns:
-        Numbers in one model.
+        The count of numbers in one model.
 
     Raises:
-        InputError: the population, with its optimisers' state, does not fit into the free memory, or
-            its checkpoint does not fit onto the disk.
+        InputError: the population with its optimisers' state does not fit into the free memory, or its
+            checkpoint does not fit onto the disk.
     """
     with torch.device("meta"):
         model = build()
@@ -110,6 +110,6 @@ def check(build: Callable[[], torch.nn.Module], plan: Plan, device: torch.device
         raise InputError(
             "out_dir",
             plan.config.run.out_dir,
-            f"the checkpoint takes {written / 2**30:.1f} GiB, and the disk has {disk / 2**30:.1f} free",
+            f"the checkpoint takes {written / 2**30:.1f} GiB, and the disk has {disk / 2**30:.1f} GiB free",
         )
     return size

@@ -1,4 +1,4 @@
-"""What graphs let algorithms do, as the command line prints it."""
+"""The command line that describes graphs: how algorithms would run on them."""
 
 import json
 import textwrap
@@ -22,7 +22,7 @@ WIDTH = 80
 
 
 class DescribeConfig(Section):
-    """Which graphs are described, and for which algorithms and strategies."""
+    """The graphs to describe, and the options of algorithms and strategies."""
 
     graphs: Annotated[tuple[str, ...], Positional("FILE|GENERATOR")] = Field(
         description="files, or generators such as barabasi_albert:n=33,m=2"
@@ -86,7 +86,7 @@ def facts(config: DescribeConfig) -> list[dict[str, Any]]:
     ``forecast`` holds the shares of :func:`dml.theory.propagation` by strategy, if nodes are followed.
 
     Raises:
-        InputError: a graph, an edge weight, a node or a strategy that cannot be right.
+        InputError: a graph, an edge weight, a node or a strategy is wrong.
     """
     from dml import theory
 
@@ -124,7 +124,7 @@ def _text(entry: dict[str, Any]) -> str:
 
 
 def _graph_lines(entry: dict[str, Any]) -> dict[str, str]:
-    """The numbers of one graph, as text by their names. No line ends at a non-breaking space, \\xa0."""
+    """The numbers of one graph as text, by name. Lines are not broken at non-breaking spaces, \\xa0."""
     floor = entry["dpsgd_floor"]
     neighbours = [
         f"{number:.3g} (g = {g})".replace(" ", "\xa0") for g, number in entry["effective_neighbours"].items()

@@ -1,4 +1,4 @@
-"""What signals do to a run: ask it to stop at its next round, after its checkpoint, or interrupt it."""
+"""The effect of signals on a run: they ask it to stop after its current round, or interrupt it."""
 
 import signal
 import sys
@@ -23,7 +23,7 @@ def stop_on_signals(say: str = "") -> Iterator[StopRequest]:
     """Turns SIGINT (Ctrl-C) and SIGTERM into a request to stop; a second Ctrl-C interrupts at once.
 
     Args:
-        say: printed on stderr at the first Ctrl-C, so that the user knows what the program still waits for.
+        say: a text to print on stderr at the first Ctrl-C, so that the user knows why the program goes on.
     """
     request = StopRequest()
 
@@ -44,9 +44,9 @@ def stop_on_signals(say: str = "") -> Iterator[StopRequest]:
 
 @contextmanager
 def interrupt_on_sigterm() -> Iterator[None]:
-    """Turns SIGTERM into a KeyboardInterrupt, so that what is open is closed; only in the main thread."""
+    """Turns SIGTERM into a KeyboardInterrupt, so that the program cleans up; only in the main thread."""
     if threading.current_thread() is not threading.main_thread():
-        yield  # no signal arrives elsewhere
+        yield  # Only the main thread receives signals.
         return
 
     def interrupt(number: int, frame: FrameType | None) -> None:

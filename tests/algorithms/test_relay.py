@@ -271,7 +271,7 @@ def test_of_several_trees_the_least_values_and_the_greatest_age_are_told():
 
 
 def test_a_cycle_is_no_tree():
-    with pytest.raises(InputError, match=r"tree given: .* so a cycle"):
+    with pytest.raises(InputError, match=r"tree given: .* so it is not a tree"):
         build("relaysgd", make("cycle:n=6"), torch.zeros(6, 2), tree="given")
 
 

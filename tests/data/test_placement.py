@@ -158,7 +158,7 @@ def test_labels_are_placed_by_hand():
     ("flags", "says"),
     [
         ({"partition": "equal", "sample_alpha": 3}, "sample_alpha 3: nothing in this experiment reads it"),
-        ({"partition": "even"}, "partition even: no such partition; there are: budgets, equal"),
+        ({"partition": "even"}, "partition even: no such partition; choose one of: budgets, equal"),
         (
             {"partition": "equal", "random_data_placement": False},
             "no_random_data_placement: puts the largest part .* those of partition equal are all of one size",

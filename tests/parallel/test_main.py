@@ -136,7 +136,7 @@ def test_ctrl_c_ends_the_sweep_and_all_that_it_started(tmp_path: Path):
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "the same command goes on" in err
+    assert "run the same command to continue" in err
     assert "Traceback" not in err
     _, alive = psutil.wait_procs(family, timeout=10)
     assert alive == []
@@ -193,7 +193,7 @@ def test_a_lost_interchange_ends_the_sweep_and_the_next_call_goes_on(script: Scr
     _kill_one(tmp_path / "out", process.pid, "HTEX interchange")
     _, err = process.communicate(timeout=60)
     assert process.returncode == 1
-    assert "the same command goes on" in err
+    assert "run the same command to continue" in err
     assert "Traceback" not in err
     assert not (tmp_path / "out" / "sweep.json").exists()
     again = script("bd_scheduler.py", *QUICK, "--limit", 8, "--out_dir", "out")
@@ -219,7 +219,7 @@ def test_sigterm_as_at_the_end_of_a_job_ends_the_sweep_cleanly(tmp_path: Path):
     process.terminate()
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "the same command goes on" in err
+    assert "run the same command to continue" in err
     assert not list(tmp_path.rglob("heartbeat"))
 
 

@@ -84,5 +84,5 @@ def test_an_owner_that_is_lost_stops_a_task_before_it_begins_and_in_its_course(
     monkeypatch.setattr(worker, "_watch", lambda owner: SimpleNamespace(lost=lambda: False))
     assert answer(small(rounds=1), owner) == Answer(Status.RUNNING), "it holds more rounds than that"
     monkeypatch.setattr(worker, "_watch", lambda owner: SimpleNamespace(lost=lambda: True))
-    assert answer(small(seed=1), owner) == Answer(worker.TaskStatus.STOPPED, "the scheduler has gone")
+    assert answer(small(seed=1), owner) == Answer(worker.TaskStatus.STOPPED, "the scheduler has ended")
     assert not make_plan(small(seed=1)).result.exists()

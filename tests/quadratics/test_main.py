@@ -49,7 +49,7 @@ def test_two_workers_give_the_table_of_one(script, tmp_path):
         (["--algorithms", "sgd@chain"], "--algorithm sgd: no such algorithm"),
         (["--nodes"], "--nodes: name at least one"),
         (["--workers", "0"], "--workers 0: must be at least 1"),
-        (["--site_options", "a=1"], "--site_options a=1: are those of a site"),
+        (["--site_options", "a=1"], "--site_options a=1: needs a site"),
         (["--parsl_config", "nowhere"], "--parsl_config nowhere: the sites here are"),
         (["--cache", "no/where.json"], "--cache no/where.json: is in a folder that does not exist"),
         (["--cache", "."], "--cache .: is a folder; give a file"),

@@ -79,7 +79,7 @@ REFUSED = {
     "0 -0.1\n-0.1 0\n": r"entry \[0, 1\] is -0.1",
     "0 nan\nnan 0\n": r"entry \[0, 1\] is nan",
     "0 inf\ninf 0\n": r"entry \[0, 1\] is inf",
-    "0 x\nx 0\n": r"entry \[0, 1\] is x, which is no number",
+    "0 x\nx 0\n": r"entry \[0, 1\] is x, which is not a number",
     "0,1\n1,0\n": "not square",
     "0 1\n1 0.5\n": r"entry \[1, 1\] is 0.5, a link of node 1 to itself",
     "a\0b": "is not text",

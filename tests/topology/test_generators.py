@@ -152,7 +152,7 @@ def test_networkx_weights_are_not_taken_for_probabilities():
         ("nx.complete_graph:n=-3", "networkx refuses: Negative"),
         ("nx.complete_graph:n=2.5", "networkx refuses"),
         ("nx.null_graph", "at least 2 nodes, not 0"),
-        ("nx.graph_atlas_g", "gives a list"),
+        ("nx.graph_atlas_g", "returns a list"),
         ("nx.gnp_random_graph:n=5,p=0.5,directed=True", "directed"),
         ("nx.margulis_gabber_galil_graph:n=3", "multigraph"),
         ("nx.chordal_cycle_graph:p=5", "multigraph"),

@@ -11,7 +11,7 @@ from dml.section import ChosenBy, Section
 
 
 class StrategyConfig(Section):
-    """Which coefficients an aggregation uses."""
+    """The strategy that gives the coefficients of an aggregation."""
 
     aggregation_strategy: Annotated[str, one_of(STRATEGIES, "strategy")] = Field(
         "unweighted", description="the coefficients of the aggregation: " + ", ".join(STRATEGIES)
@@ -29,7 +29,7 @@ class StrategyConfig(Section):
 
     @property
     def described(self) -> Strategy:
-        """What the strategy says about itself."""
+        """The description of the strategy."""
         return STRATEGIES[self.aggregation_strategy]
 
     def reads(self) -> set[str]:

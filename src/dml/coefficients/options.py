@@ -1,4 +1,4 @@
-"""Options that several strategies share; each strategy takes one of these, or extends it, or has its own."""
+"""Options that strategies share. A strategy uses one of these classes, extends one, or has its own."""
 
 from typing import Annotated
 
@@ -15,12 +15,12 @@ class StrategyOptions(Section):
 
     @property
     def steady(self) -> bool:
-        """Whether they mean the same in every round."""
+        """Whether the options have the same effect in every round."""
         return True
 
 
 class ScoreOptions(StrategyOptions):
-    """How coefficients follow from the scores of nodes: in proportion, or by the softmax of s times them."""
+    """How scores become coefficients: in proportion to them, or by the softmax of s times them."""
 
     softmax: bool = Field(
         False,
@@ -44,7 +44,7 @@ class ScoreOptions(StrategyOptions):
     T_mult: int = Field(1, ge=1, description="factor on the rounds between restarts of CA, at each restart")
 
     def reads(self) -> set[str]:
-        """The options that change the numbers: s only with the softmax, and what its schedule needs."""
+        """The options that change the numbers: s and its schedule count only with the softmax."""
         fields = {"softmax"}
         if self.softmax:
             fields |= {"softmax_coeff", "scheduler"}
@@ -53,11 +53,11 @@ class ScoreOptions(StrategyOptions):
 
     @property
     def steady(self) -> bool:
-        """Whether s stays the same."""
+        """Whether s is the same in every round."""
         return not (self.softmax and self.scheduler)
 
     def s(self, number: int) -> float | None:
-        """s of a round, or None to divide by the sum of the scores."""
+        """The value of s in a round; None if the scores are divided by their sum."""
         if not self.softmax or self.scheduler is None:
             return self.softmax_coeff if self.softmax else None
         schedule = SCHEDULES[self.scheduler]
@@ -66,13 +66,13 @@ class ScoreOptions(StrategyOptions):
 
 
 class SimilarityOptions(ScoreOptions):
-    """The same for a strategy that gives s a sign, and so always takes the softmax."""
+    """The options of a strategy that chooses the sign of s, and so always uses the softmax."""
 
     softmax: bool = Field(True, description=ScoreOptions.model_fields["softmax"].description)
 
     @model_validator(mode="after")
     def _has_softmax(self) -> "SimilarityOptions":
         if not self.softmax:
-            right = "must be on, because a strategy by similarity gives a sign to its s"
+            right = "must be on, because a strategy by similarity chooses the sign of s"
             raise InputError("softmax", self.softmax, right)
         return self

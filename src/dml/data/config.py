@@ -94,7 +94,7 @@ class DataConfig(Section):
     def _is_known(cls, name: str) -> str:
         if not is_dataset(name):
             there = ", ".join(dataset_names())
-            raise ValueError(f"no such data set; there are: {there}, or name a folder")
+            raise ValueError(f"no such data set; choose one of: {there}, or give a folder")
         return name
 
     @field_validator("train_test_val")

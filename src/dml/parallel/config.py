@@ -69,7 +69,7 @@ class SweepConfig(Section):
         for name in names:
             if name not in DATASET_ALIASES and not is_dataset(name):
                 there = ", ".join(dataset_names())
-                raise ValueError(f"{name} is not a data set; there are: {there}; or name a folder")
+                raise ValueError(f"{name} is not a data set; choose from: {there}; or give a folder")
         return names
 
     @field_validator("seeds")

@@ -1,4 +1,4 @@
-"""The configuration of the table of quadratics: which cells it has, and how they are searched."""
+"""The configuration of the table of quadratics: its cells, and the search in each."""
 
 from typing import Annotated, Literal, Self
 
@@ -115,11 +115,11 @@ class QuadraticsConfig(Section):
     @model_validator(mode="after")
     def _site_options_have_a_site(self) -> Self:
         if self.site_options and not self.on_site:
-            right = "are those of a site: name one with --parsl_config"
+            right = "needs a site: name one with --parsl_config"
             raise InputError("site_options", self.site_options[0], right)
         return self
 
     @property
     def on_site(self) -> bool:
-        """Whether candidates run in the workers of a site, and not in this process."""
+        """Whether candidates run in the workers of a site instead of this process."""
         return self.parsl_config is not None or (self.workers or 1) > 1

@@ -1,4 +1,4 @@
-"""The table of quadratics, as the command line makes it."""
+"""The command line that makes the table of quadratics."""
 
 import contextlib
 import json
@@ -35,7 +35,7 @@ def main(argv: Sequence[str], sites: Path) -> int:
         sites: the folder of the project's site files.
 
     Returns:
-        The exit code: 0 if a learning rate was found for any cell.
+        The exit code: 0 if a learning rate was found for at least one cell.
     """
     config = command_line.parse_section(QuadraticsConfig, argv, prog="quadratics.py", description=DESCRIPTION)
     titles, chosen = zip(*settings(config), strict=True)
@@ -45,7 +45,7 @@ def main(argv: Sequence[str], sites: Path) -> int:
     site = load_site(config.parsl_config or "local", sites) if config.on_site else None
     options = options_of(site, config.site_options, config.workers) if site else {}
 
-    # Only now: it imports torch.
+    # Imported here, because it imports torch.
     from dml.quadratics import table
 
     cells = []
@@ -64,7 +64,7 @@ def main(argv: Sequence[str], sites: Path) -> int:
 def _search(
     config: QuadraticsConfig, chosen: Sequence[Setting], site: Site | None, options: dict[str, str]
 ) -> "Iterator[Iterator[Cell]]":
-    """The cells in their order, searched here or by the workers of a site."""
+    """The cells in order, searched in this process or by the workers of a site."""
     import torch
 
     from dml.quadratics.cache import Cache
@@ -93,7 +93,7 @@ def _workers(site: Site, options: dict[str, str]) -> "Iterator[Workers]":
     from dml.quadratics.tasks import run_task
 
     name = f"quadratics-{socket.gethostname()}-{getpid()}"
-    # Workers on other hosts read Parsl's folder too, so it must be on a file system that they share.
+    # Workers on other hosts also read Parsl's folder, so it must be on a file system that they share.
     wanted = Path(tempfile.gettempdir() if site.one_host else Path.cwd() / ".parsl") / name
     with site.run_dir(wanted) as folder:
         try:

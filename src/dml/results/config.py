@@ -66,5 +66,5 @@ class NodePictureConfig(Section):
         if out.suffix.lower() not in FORMATS:
             raise InputError("out", out, f"must end with {', '.join(FORMATS)}")
         if not out.absolute().parent.is_dir():
-            raise InputError("out", out, "is in a folder that is not there")
+            raise InputError("out", out, "is in a folder that does not exist")
         return out

@@ -6,7 +6,7 @@ from dml.section import Section
 
 
 class TopologyConfig(Section):
-    """Which graph."""
+    """The graph of an experiment."""
 
     topology_file: str = Field(
         "barabasi_albert:n=16,m=2",
