@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 from scripts import SCRIPTS, Script
 
@@ -16,6 +17,10 @@ from dml.config import ExperimentConfig
 # Where the tests are started in the background the shell has them ignore Ctrl-C, and so would the programs
 # that they start and interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# A machine that is busy with other things makes an example slow, not wrong.
+hypothesis.settings.register_profile("dml", deadline=None)
+hypothesis.settings.load_profile("dml")
 
 
 @pytest.fixture(scope="session", autouse=True)

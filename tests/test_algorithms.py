@@ -205,7 +205,7 @@ def test_loop_and_batched_give_the_same_numbers_to_rounding(name: str, small: Sm
 
 
 def test_with_all_data_alike_and_no_loss_relaysgd_on_two_nodes_is_allreduce(small: Small, tmp_path: Path):
-    # A tree of diameter 1 has no delay (T5).
+    # On a tree of diameter 1, relays bring every value without delay.
     flags = {"topology_file": "chain:n=2", "rounds": 5, "eval_every": 1}
     runs = [
         results.load(experiment.run(small(**flags, algorithm=name, out_dir=tmp_path / name)))

@@ -1,6 +1,7 @@
-"""A8: the paper's order shows on digits (mean of three seeds, OOD data on the node of highest degree).
+"""Topology-aware strategies spread OOD knowledge further than the others, as in arXiv 2505.11760.
 
-And on TinyMem and on data in the shape of MNIST, with the files that docs/reproduce_the_paper.md names.
+On digits (mean of three seeds, OOD data on the node of highest degree), and, with the sweep files that
+docs/reproduce_the_paper.md names, on TinyMem and on data in the shape of MNIST.
 """
 
 import subprocess
