@@ -9,7 +9,7 @@ from pathlib import Path
 
 import hypothesis
 import pytest
-from scripts import SCRIPTS, Script
+from scripts import SCRIPTS, Script, run_here
 
 from dml import config
 from dml.config import ExperimentConfig
@@ -37,7 +37,17 @@ def _data_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture
 def script(tmp_path: Path) -> Script:
-    """Runs a script of src/experiments by its absolute path, in an empty folder of its own."""
+    """Runs a script of src/experiments by its absolute path, in an empty folder, within this process."""
+
+    def call(name: str, *arguments: object) -> "subprocess.CompletedProcess[str]":
+        return run_here(SCRIPTS / name, list(map(str, arguments)), tmp_path)
+
+    return call
+
+
+@pytest.fixture
+def process(tmp_path: Path) -> Script:
+    """The same in a process of its own, for scripts that start workers, and for what an import shows."""
 
     def call(name: str, *arguments: object, **options: object) -> "subprocess.CompletedProcess[str]":
         command = [sys.executable, str(SCRIPTS / name), *map(str, arguments)]

@@ -18,9 +18,9 @@ BA1, BA2 = "barabasi_albert:n=33,m=1", "barabasi_albert:n=33,m=2"
 WS = "watts_strogatz:n=33,k=4,p=0.5"
 
 
-def test_topology_aware_strategies_spread_ood_knowledge_further(script: Script, tmp_path: Path):
+def test_topology_aware_strategies_spread_ood_knowledge_further(process: Script, tmp_path: Path):
     strategies = ("unweighted", "unweighted_fl", "degCent", "betCent")
-    called = script(
+    called = process(
         "bd_scheduler.py",
         "--preset",
         "quickstart",
@@ -52,24 +52,24 @@ def _auc(folder: Path) -> "pd.Series[float]":
 
 
 @pytest.mark.slow
-def test_on_tiny_mem(script: Script, tmp_path: Path):
+def test_on_tiny_mem(process: Script, tmp_path: Path):
     file = ROOT / "docs" / "reproduce" / "tiny_mem_reduced.yaml"
     only = ("--seeds", 0, "--topologies", "barabasi_albert:n=16,m=2")
     strategies = ("--strategies", "unweighted", "unweighted_fl", "degCent", "betCent")
-    called = script("bd_scheduler.py", "--sweep", file, *only, *strategies, "--out_dir", "out", timeout=3000)
+    called = process("bd_scheduler.py", "--sweep", file, *only, *strategies, "--out_dir", "out", timeout=3000)
     assert called.returncode == 0, called.stderr
     auc = _auc(tmp_path / "out")
     assert min(auc["degCent"], auc["betCent"]) > auc["unweighted"] > auc["unweighted_fl"]
 
 
 @pytest.mark.slow
-def test_on_data_in_the_shape_of_mnist(script: Script, tmp_path: Path):
+def test_on_data_in_the_shape_of_mnist(process: Script, tmp_path: Path):
     make = [sys.executable, str(ROOT / "benchmarks" / "mnist_shaped.py"), "data", "--train", "6000"]
     subprocess.run([*make, "--test", "1000"], cwd=tmp_path, check=True)
     file = ROOT / "docs" / "reproduce" / "mnist_shaped.yaml"
     only = ("--datasets", "data", "--topologies", "barabasi_albert:n=33,m=2", "--rounds", 6)
     strategies = ("--strategies", "unweighted", "unweighted_fl", "degCent", "betCent")
-    called = script("bd_scheduler.py", "--sweep", file, *only, *strategies, "--out_dir", "out", timeout=3000)
+    called = process("bd_scheduler.py", "--sweep", file, *only, *strategies, "--out_dir", "out", timeout=3000)
     assert called.returncode == 0, called.stderr
     auc = _auc(tmp_path / "out")
     assert min(auc["degCent"], auc["betCent"]) > auc["unweighted"] > auc["unweighted_fl"]

@@ -46,10 +46,10 @@ def _alive(processes: list[psutil.Process]) -> bool:
 
 
 def test_one_worker_four_workers_or_killed_and_called_again_the_numbers_are_the_same(
-    script: Script, tmp_path: Path
+    process: Script, tmp_path: Path
 ):
     """kill -9 of the scheduler in the middle of a sweep loses nothing, and leaves no process behind."""
-    one = script("bd_scheduler.py", *QUICK, "--workers", 1, "--out_dir", "one")
+    one = process("bd_scheduler.py", *QUICK, "--workers", 1, "--out_dir", "one")
     assert one.returncode == 0, one.stderr
 
     command = [sys.executable, str(SCRIPTS / "bd_scheduler.py"), *QUICK, "--out_dir", "four"]
@@ -84,19 +84,19 @@ def test_one_worker_four_workers_or_killed_and_called_again_the_numbers_are_the_
         assert rounds == sorted(rounds)
     assert not list((tmp_path / "four").glob(".*.lock")) + list((tmp_path / "four").glob(".*.tmp"))
 
-    third = script("bd_scheduler.py", *QUICK, "--out_dir", "four")
+    third = process("bd_scheduler.py", *QUICK, "--out_dir", "four")
     assert third.returncode == 0
     assert "18 of 18 experiments are done already" in third.stderr
     assert third.stdout == again.stdout
 
 
-def test_a_damaged_file_fails_one_experiment_and_the_others_go_on(script: Script, tmp_path: Path):
+def test_a_damaged_file_fails_one_experiment_and_the_others_go_on(process: Script, tmp_path: Path):
     short = (*QUICK, "--strategies", "unweighted", "--out_dir", "out")
-    assert script("bd_scheduler.py", *short).returncode == 0
+    assert process("bd_scheduler.py", *short).returncode == 0
     broken, gone, whole = sorted(_files(tmp_path / "out").values())
     broken.write_bytes(b"damaged")
     gone.unlink()
-    called = script("bd_scheduler.py", *short)
+    called = process("bd_scheduler.py", *short)
     assert called.returncode == 1
     assert broken.name in called.stderr
     assert "Traceback" not in called.stderr
@@ -106,7 +106,7 @@ def test_a_damaged_file_fails_one_experiment_and_the_others_go_on(script: Script
     assert failed["tries"] == 1
     assert "cannot be read" in failed["why"]
     broken.unlink()
-    assert script("bd_scheduler.py", *short).returncode == 0
+    assert process("bd_scheduler.py", *short).returncode == 0
     assert json.loads((tmp_path / "out" / "sweep.json").read_text())["failed"] == {}
     assert whole.exists()
 
@@ -188,7 +188,7 @@ def test_a_lost_manager_is_started_again(tmp_path: Path):
     assert len(_files(tmp_path / "out")) == 8
 
 
-def test_a_lost_interchange_ends_the_sweep_and_the_next_call_goes_on(script: Script, tmp_path: Path):
+def test_a_lost_interchange_ends_the_sweep_and_the_next_call_goes_on(process: Script, tmp_path: Path):
     process = _start_and_wait_for_a_result(tmp_path)
     _kill_one(tmp_path / "out", process.pid, "HTEX interchange")
     _, err = process.communicate(timeout=60)
@@ -196,7 +196,7 @@ def test_a_lost_interchange_ends_the_sweep_and_the_next_call_goes_on(script: Scr
     assert "the same command goes on" in err
     assert "Traceback" not in err
     assert not (tmp_path / "out" / "sweep.json").exists()
-    again = script("bd_scheduler.py", *QUICK, "--limit", 8, "--out_dir", "out")
+    again = process("bd_scheduler.py", *QUICK, "--limit", 8, "--out_dir", "out")
     assert again.returncode == 0, again.stderr
     assert len(_files(tmp_path / "out")) == 8
 
