@@ -11,10 +11,9 @@ from pathlib import Path
 import psutil
 import pytest
 from scripts import SCRIPTS, Script
+from sweeps import run_sweep_here
 
-from dml import experiment, results
-from dml.parallel import expansion
-from dml.parallel.flags import parse
+from dml import results
 
 QUICK = ("--preset", "quickstart", "--rounds", "6", "--epochs", "1", "--checkpoint_every", "2")
 
@@ -47,18 +46,11 @@ def _alive(processes: list[psutil.Process]) -> bool:
     return any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in processes)
 
 
-def _run_here(folder: Path, *words: str) -> dict[str, Path]:
-    """The experiments of the sweep, one after another in this process; their files by name."""
-    sweep, flags = parse([*words, "--threads", "1", "--out_dir", str(folder)], prog="", description="")
-    plans = expansion.experiments(sweep, flags)
-    return {path.name: path for path in [experiment.run(plan.config) for plan in plans]}
-
-
 def test_in_one_process_in_four_workers_or_killed_and_called_again_the_numbers_are_the_same(
     script: Script, tmp_path: Path
 ):
     """kill -9 of the scheduler in the middle of a sweep loses nothing, and leaves no process behind."""
-    first = _run_here(tmp_path / "one", *QUICK)
+    first = run_sweep_here(tmp_path / "one", *QUICK)
     assert len(first) == 18
 
     command = [sys.executable, str(SCRIPTS / "bd_scheduler.py"), *QUICK, "--out_dir", "four"]
@@ -100,7 +92,7 @@ def test_in_one_process_in_four_workers_or_killed_and_called_again_the_numbers_a
 
 def test_a_damaged_file_fails_one_experiment_and_the_others_go_on(process: Script, tmp_path: Path):
     words = (*QUICK, "--strategies", "unweighted")
-    broken, gone, whole = sorted(_run_here(tmp_path / "out", *words).values())
+    broken, gone, whole = sorted(run_sweep_here(tmp_path / "out", *words).values())
     sweep = (*words, "--workers", "1", "--out_dir", "out")
     broken.write_bytes(b"damaged")
     gone.unlink()
