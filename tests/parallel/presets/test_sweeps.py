@@ -6,7 +6,6 @@ from dml.parallel import expansion
 from dml.parallel.flags import separated
 from dml.parallel.presets.sweeps import SWEEPS
 
-
 COUNTED_IN_TEST_EXPANSION = {"digits", "paper"}
 
 
