@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 import pytest
 from pydantic import Field
-from scripts import ROOT, Script
+from scripts import ROOT, SCRIPTS, Script
 
 from dml import command_line
 from dml.errors import (
@@ -173,12 +173,12 @@ def test_a_lost_interchange_ends_the_process_without_closing_parsl(monkeypatch: 
         command_line.guard(_ending(LostInterchangeError("it was killed")))
 
 
-@pytest.mark.parametrize("name", ["decentralized_main.py", "bd_scheduler.py", "compile_results.py"])
-def test_help_names_the_flags(script: Script, name: str):
-    called = script(name, "--help")
+@pytest.mark.parametrize("name", sorted(path.name for path in SCRIPTS.glob("*.py")))
+def test_each_script_runs_by_its_path_and_its_help_names_the_flags(process: Script, name: str):
+    called = process(name, "--help")
     assert called.returncode == 0
     assert "usage: " + name in called.stdout
-    if name != "compile_results.py":
+    if name in ("decentralized_main.py", "bd_scheduler.py"):
         assert all(
             f"--{flag}" in called.stdout for flag in ("rounds", "lr", "softmax_coeff", "checkpoint_every")
         )

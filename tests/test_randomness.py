@@ -34,7 +34,7 @@ def grid(n):
 
 
 @given(seeds, purposes, indices)
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 def test_the_same_key_gives_the_same_numbers(seed, purpose, key):
     first, again = (randomness.generator(seed, purpose, *key).random(5) for _ in range(2))
     assert np.array_equal(first, again)
@@ -42,7 +42,7 @@ def test_the_same_key_gives_the_same_numbers(seed, purpose, key):
 
 
 @given(st.tuples(seeds, purposes, indices), st.tuples(seeds, purposes, indices))
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_a_key_that_differs_anywhere_gives_other_numbers(a, b):
     if a == b:
         return
@@ -60,7 +60,7 @@ def test_neighbouring_small_keys_do_not_collide():
 
 
 @given(seeds, purposes, indices)
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 def test_a_torch_seed_is_one_that_torch_takes(seed, purpose, key):
     value = randomness.torch_seed(seed, purpose, *key)
     assert 0 <= value < 2**63
@@ -74,7 +74,7 @@ def test_torch_seeds_use_all_63_bits():
 
 
 @given(seeds, purposes, st.integers(0, 2**20), st.lists(indices, min_size=1, max_size=8))
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 def test_uniforms_equal_the_hash_of_each_message_alone(seed, purpose, step, messages):
     i, j = (np.array(column) for column in zip(*messages, strict=True))
     start = np.random.SeedSequence(randomness._words(seed, purpose, (step,))).generate_state(1, np.uint64)
@@ -87,7 +87,7 @@ def test_uniforms_equal_the_hash_of_each_message_alone(seed, purpose, step, mess
 
 
 @given(seeds, st.integers(0, 1000), st.randoms(use_true_random=False))
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 def test_a_message_keeps_its_number_whatever_others_there_are(seed, step, rng):
     i, j = grid(12)
     every = randomness.uniforms(seed, "link", step, i, j)
@@ -149,7 +149,7 @@ def test_how_many_indices_a_key_has_matters():
 
 
 @given(seeds, purposes, st.integers(0, 2**20), st.integers(1, 13))
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 def test_words_are_the_quarters_of_the_hash_of_their_key(seed, purpose, step, count):
     samples = [0, 7, 2**40]
     rows = randomness.words(seed, purpose, step, samples, count)

@@ -35,7 +35,7 @@ class Plan:
 
     @property
     def epochs(self) -> int:
-        """How often a round can be measured: once per epoch, once with local steps, never without training."""
+        """Measurements that a round can have: one per epoch, one with local steps, none without training."""
         training = self.config.training
         return (1 if training.local_steps else training.epochs) if training.train else 0
 

@@ -53,7 +53,7 @@ def quota(counts, k):
     st.booleans(),
     st.integers(1, 6),
 )
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 def test_the_right_samples_carry_the_trigger(seed, samples, share, many_to_one, labels):
     rng = np.random.default_rng(seed)
     data = dataset(rng, samples + 40, 10, labels)
@@ -149,7 +149,7 @@ def test_an_ood_node_with_one_sample_is_refused_and_named():
     st.booleans(),
     st.sampled_from([8, 28]),
 )
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_the_ood_test_set_and_the_clean_one_share_no_image(seed, size, share, many_to_one, side):
     rng = np.random.default_rng(seed)
     data = dataset(rng, 4, size, 5, side)

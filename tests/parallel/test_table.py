@@ -236,11 +236,11 @@ def test_a_file_may_leave_the_data_set_to_the_command_line(tmp_path):
     assert plan.config.training.model_options.n_layer == 1
 
 
-def test_a_sweep_from_a_file_runs(script: Script, tmp_path: Path):
+def test_a_sweep_from_a_file_runs(process: Script, script: Script, tmp_path: Path):
     (tmp_path / "mine.yaml").write_text(
         f"{GRAPH}\n{OOD}\nrounds: 2\nepochs: 1\nsoftmax: true\naggregation_strategy: [unweighted, degCent]"
     )
-    called = script("bd_scheduler.py", "--sweep", "mine.yaml", "--workers", 2)
+    called = process("bd_scheduler.py", "--sweep", "mine.yaml", "--workers", 2)
     assert called.returncode == 0, called.stderr
     assert "degCent" in called.stdout
     assert len(list((tmp_path / "results" / "mine").glob("digits*.h5"))) == 2

@@ -26,7 +26,7 @@ def weighted(draw):
 @given(weighted())
 @settings(max_examples=150)
 def test_saving_keeps_every_bit(tmp_path_factory, t):
-    """A9: a link probability of 0.3, or any other, survives saving and loading."""
+    """A link probability of 0.3, or any other, is the same number after saving and loading."""
     path = tmp_path_factory.mktemp("saved") / "t.txt"
     again = load(save(t, path))
     assert again.n == t.n

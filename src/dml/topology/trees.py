@@ -143,7 +143,7 @@ def _from(topology: Topology, roots: list[int]) -> Tree:
     for node in order:
         for place in range(indptr[node], indptr[node + 1]):
             other = indices[place]
-            # The second root is a neighbour of the first and gets its parent here, but is already in the order.
+            # The second root is a neighbour of the first: it gets its parent here, but has its place already.
             if parent[other] == -2:
                 parent[other], used[other] = node, edge_index[place]
                 if other not in roots:

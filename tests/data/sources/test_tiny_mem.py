@@ -103,14 +103,14 @@ def test_a_folder_that_cannot_be_written_costs_only_time(tmp_path):
 
 
 def test_the_papers_size_is_made_in_seconds_and_loaded_in_less_than_one(tmp_path):
-    """Five tasks of 33,000 sequences; about half a second and a tenth of one on a core."""
+    """Five tasks of 33,000 sequences; about half a second and a tenth of one of a core's own time."""
     full = options(tiny_mem_num_labels=5, num_example=33_000)
-    started = time.perf_counter()
+    started = time.process_time()
     tiny_mem.sequences(full, tmp_path)
-    assert time.perf_counter() - started < 10
-    started = time.perf_counter()
+    assert time.process_time() - started < 10
+    started = time.process_time()
     data = load_dataset(DataConfig(dataset="tiny_mem", num_example=33_000, data_dir=tmp_path), 0)
-    assert time.perf_counter() - started < 1
+    assert time.process_time() - started < 1
     assert data.train_x.shape == (160_000, 150)
     assert data.test_x.shape == (5_000, 150)
     assert np.bincount(data.train_y).tolist() == [32_000] * 5
