@@ -260,6 +260,38 @@ def test_ipex_for_another_torch_is_refused_in_a_line(monkeypatch, tmp_path):
         accelerators.extension(XPU)
 
 
+@pytest.mark.parametrize(
+    ("avx512", "amx", "machine", "emulates"),
+    [
+        (False, False, "x86_64", True),
+        (True, False, "x86_64", False),
+        (False, True, "x86_64", False),
+        (False, False, "aarch64", False),
+    ],
+)
+def test_a_cpu_without_bf16_instructions_emulates_them(monkeypatch, avx512, amx, machine, emulates):
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx512)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
+    monkeypatch.setattr(accelerators.platform, "machine", lambda: machine)
+    assert accelerators.emulates_bf16(CPU) == emulates
+    assert not accelerators.emulates_bf16(CUDA)
+
+
+def test_nothing_is_said_of_bf16_if_torch_does_not_tell(monkeypatch):
+    monkeypatch.delattr(torch.cpu, "_is_amx_tile_supported")
+    assert not accelerators.emulates_bf16(CPU)
+
+
+@pytest.mark.parametrize(
+    ("precision", "emulates", "lines"), [("bf16", True, 1), ("bf16", False, 0), ("fp32", True, 0)]
+)
+def test_a_run_in_emulated_bf16_says_that_it_is_slow(small, monkeypatch, caplog, precision, emulates, lines):
+    monkeypatch.setattr(accelerators, "emulates_bf16", lambda device: emulates)
+    experiment.run(small(precision=precision, rounds=1))
+    told = [record for record in caplog.records if "bfloat16 instructions" in record.message]
+    assert [record.levelname for record in told] == ["WARNING"] * lines
+
+
 def _benchmark(*words):
     command = [sys.executable, str(ROOT / "benchmarks" / "gpu.py"), *words]
     return subprocess.run(command, capture_output=True, text=True, check=False)

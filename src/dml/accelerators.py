@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import platform
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,9 @@ warns.
 """
 
 IPEX = "intel_extension_for_pytorch"
+
+_BF16 = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+"""Functions of torch.cpu that tell whether an x86 processor has instructions for products in bfloat16."""
 
 
 def choose(name: str) -> torch.device:
@@ -87,6 +91,18 @@ def prepare(device: torch.device, deterministic: bool = True) -> str:
         torch.backends.cuda.matmul.allow_tf32 = False
         torch.backends.cudnn.allow_tf32 = False
     return REPEATS[device.type] if deterministic else "not"
+
+
+def emulates_bf16(device: torch.device) -> bool:
+    """Whether products in bfloat16 are slower than in fp32, since the processor has no instructions for them.
+
+    Only x86 processors are known to lack them; other CPUs and cards are taken to have them.
+    """
+    if device.type != "cpu" or platform.machine() not in ("x86_64", "AMD64"):
+        return False
+    # Both are private to torch (checked with 2.13); without them nothing is known.
+    known = [getattr(torch.cpu, name, None) for name in _BF16]
+    return all(known) and not any(has() for has in known if has is not None)
 
 
 def free_memory(device: torch.device) -> int | None:

@@ -76,6 +76,11 @@ def assemble(plan: Plan, engine_before: str | None) -> Parts:
     dataset = load_dataset(config.data, seed)
     data, local = build_node_data(dataset, plan.topology, config.data, seed)
     device = accelerators.choose(config.run.accelerator)
+    if config.training.precision == "bf16" and accelerators.emulates_bf16(device):
+        _log.warning(
+            f"{plan.result.name}: this CPU has no bfloat16 instructions, "
+            "so --precision bf16 is several times slower than fp32"
+        )
     ipex = accelerators.extension(device) if config.run.ipex else None
     classes = plan.dataset.classes
     shape, settings = dataset.train_x.shape[1:], config.training.model_options.model_dump()
