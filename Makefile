@@ -1,5 +1,5 @@
-# Two commands: `make run` (a first sweep, half a minute) and `make test`. Each makes .venv and installs
-# into it when that has not been done, or when a requirements file has changed.
+# Two commands: `make run` (a first sweep, half a minute) and `make test` (a few minutes). Each makes
+# .venv and installs into it when that has not been done, or when a requirements file has changed.
 
 PYTHON ?= python3
 # The index that replaces pip's usual one for torch (and what torch needs), as for the CPU build or another
