@@ -9,6 +9,7 @@ data and batches, and their comparison is paired.
 """
 
 import hashlib
+from functools import cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -21,9 +22,13 @@ def _words(seed: int, purpose: str, indices: tuple[int, ...]) -> list[int]:
 
     How many indices there are is a word too, as numpy takes (1,) and (1, 0) for the same entropy.
     """
+    return [seed, *_purpose_words(purpose), len(indices), *indices]
+
+
+@cache
+def _purpose_words(purpose: str) -> tuple[int, int]:
     digest = hashlib.sha256(purpose.encode()).digest()
-    first, second = int.from_bytes(digest[:4], "little"), int.from_bytes(digest[4:8], "little")
-    return [seed, first, second, len(indices), *indices]
+    return int.from_bytes(digest[:4], "little"), int.from_bytes(digest[4:8], "little")
 
 
 def generator(seed: int, purpose: str, *indices: int) -> np.random.Generator:
