@@ -17,12 +17,14 @@ from numpy.typing import ArrayLike, NDArray
 _GAMMA = np.uint64(0x9E3779B97F4A7C15)
 
 
-def _words(seed: int, purpose: str, indices: tuple[int, ...]) -> list[int]:
+def _words(seed: int, purpose: str, indices: tuple[int, ...]) -> NDArray[np.uint32] | list[int]:
     """The key as 32-bit words: the purpose is hashed, so that a new one never disturbs an old one.
 
     How many indices there are is a word too, as numpy takes (1,) and (1, 0) for the same entropy.
     """
-    return [seed, *_purpose_words(purpose), len(indices), *indices]
+    words = [seed, *_purpose_words(purpose), len(indices), *indices]
+    # The same sequence as from the list, in a quarter of the time; only a list may hold longer numbers.
+    return np.array(words, np.uint32) if max(words) < 2**32 else words
 
 
 @cache
