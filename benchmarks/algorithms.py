@@ -91,7 +91,8 @@ class Case:
 
         X = population.X[:, : population.size]
         whole = round_of(self._rule(name, X), X, train)
-        untrained = X.clone()
+        # With the same padding between the rows as the models that are trained.
+        untrained = population.X.clone()[:, : population.size]
         rule = self._rule(name, untrained)
         alone = round_of(rule, untrained, lambda: None)
         # Until values from everywhere have come, relays fill up those that are missing, which takes longer.

@@ -1,5 +1,6 @@
 """Keyed random numbers: a number depends on its key alone, and the numbers of many keys are uniform."""
 
+import hashlib
 import itertools
 import random
 
@@ -162,3 +163,11 @@ def test_words_are_the_quarters_of_the_hash_of_their_key(seed, purpose, step, co
             got = row[4 * j : 4 * j + 4].tolist()
             assert got[1:] == quarters[1:]
             assert got[0] & 0xF800 == quarters[0] & 0xF800
+
+
+@pytest.mark.parametrize("indices", [(), (0,), (3, 0, 2**32 - 1), (2**32,), (2**40, 1)])
+def test_the_words_of_a_key_are_those_that_numpy_makes_of_its_numbers(indices):
+    purpose = hashlib.sha256(b"batch order").digest()
+    words = [7, *(int.from_bytes(purpose[k : k + 4], "little") for k in (0, 4)), len(indices), *indices]
+    expected = np.random.Generator(np.random.PCG64(np.random.SeedSequence(words))).random(4)
+    np.testing.assert_array_equal(randomness.generator(7, "batch order", *indices).random(4), expected)

@@ -9,6 +9,7 @@ initial models, data and batches, so their comparison is paired.
 """
 
 import hashlib
+from functools import cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -16,14 +17,20 @@ from numpy.typing import ArrayLike, NDArray
 _GAMMA = np.uint64(0x9E3779B97F4A7C15)
 
 
-def _words(seed: int, purpose: str, indices: tuple[int, ...]) -> list[int]:
+def _words(seed: int, purpose: str, indices: tuple[int, ...]) -> NDArray[np.uint32] | list[int]:
     """The key as 32-bit words. The purpose is hashed, so that new purposes do not affect old ones.
 
-    The number of indices is a word, too, because numpy treats (1,) and (1, 0) as the same entropy.
+    The number of indices is a word too, as numpy takes (1,) and (1, 0) for the same entropy.
     """
+    words = [seed, *_purpose_words(purpose), len(indices), *indices]
+    # The same sequence as from the list, in a quarter of the time; only a list may hold longer numbers.
+    return np.array(words, np.uint32) if max(words) < 2**32 else words
+
+
+@cache
+def _purpose_words(purpose: str) -> tuple[int, int]:
     digest = hashlib.sha256(purpose.encode()).digest()
-    first, second = int.from_bytes(digest[:4], "little"), int.from_bytes(digest[4:8], "little")
-    return [seed, first, second, len(indices), *indices]
+    return int.from_bytes(digest[:4], "little"), int.from_bytes(digest[4:8], "little")
 
 
 def generator(seed: int, purpose: str, *indices: int) -> np.random.Generator:
