@@ -185,7 +185,7 @@ def _failures(plan: Plan) -> list[dict[str, Any]]:
 
 
 def _told(plan: Plan, failure: Failure) -> dict[str, Any]:
-    facts = _facts(plan, plan.topology.part(failure.remaining)[0])
+    facts = _facts(plan, plan.topology.subgraph(failure.remaining)[0])
     tree = {"tree": facts["tree"]} if "tree" in facts else {}
     return {"round": failure.round, "nodes": list(failure.failed), **tree}
 

@@ -14,7 +14,7 @@ from dml.models.cost import size_of
 from dml.plan import Plan
 
 
-def population(size: int, plan: Plan) -> int:
+def population_bytes(size: int, plan: Plan) -> int:
     """Bytes of all nodes' models.
 
     Args:
@@ -24,7 +24,7 @@ def population(size: int, plan: Plan) -> int:
     return 4 * size * plan.topology.n
 
 
-def held(size: int, plan: Plan) -> int:
+def training_bytes(size: int, plan: Plan) -> int:
     """Bytes of all nodes' models, their optimisers' moments, the round's start and the algorithm's memory.
 
     Args:
@@ -33,10 +33,10 @@ def held(size: int, plan: Plan) -> int:
     """
     training = plan.config.training
     start = 1 if training.train and training.prox_coeff else 0
-    return (1 + start + _moments(plan)) * population(size, plan) + _remembered(size, plan)
+    return (1 + start + _moments(plan)) * population_bytes(size, plan) + _remembered(size, plan)
 
 
-def checkpoint(size: int, plan: Plan) -> int:
+def checkpoint_bytes(size: int, plan: Plan) -> int:
     """The largest size of a checkpoint in bytes.
 
     Args:
@@ -44,7 +44,7 @@ def checkpoint(size: int, plan: Plan) -> int:
         plan: the experiment.
     """
     kept = _moments(plan) if plan.config.training.keep_optimizer else 0
-    return (1 + kept) * population(size, plan) + _remembered(size, plan)
+    return (1 + kept) * population_bytes(size, plan) + _remembered(size, plan)
 
 
 def _moments(plan: Plan) -> int:
@@ -64,7 +64,7 @@ def _remembered(size: int, plan: Plan) -> int:
     return 4 * size * (left + config.algorithm.described.memory(topology.n, topology.m, lossy))
 
 
-def data(plan: Plan) -> int:
+def data_bytes(plan: Plan) -> int:
     """Bytes of the training and test data, in the form that models read."""
     spec = plan.dataset
     # Tokens are kept as bytes and images as float32; each sample also has a label and a number, int64.
@@ -93,11 +93,11 @@ def check(build: Callable[[], torch.nn.Module], plan: Plan, device: torch.device
     size = size_of(model)
     on_card = accelerators.free_memory(device)
     if on_card is None:
-        needs = [(held(size, plan), psutil.virtual_memory().available, "memory")]
+        needs = [(training_bytes(size, plan), psutil.virtual_memory().available, "memory")]
     else:
         needs = [
-            (held(size, plan) + data(plan), on_card, f"memory on {device}"),
-            (population(size, plan), psutil.virtual_memory().available, "the host's memory"),
+            (training_bytes(size, plan) + data_bytes(plan), on_card, f"memory on {device}"),
+            (population_bytes(size, plan), psutil.virtual_memory().available, "the host's memory"),
         ]
     for needed, free, where in needs:
         if needed > free:
@@ -105,7 +105,7 @@ def check(build: Callable[[], torch.nn.Module], plan: Plan, device: torch.device
             raise InputError(
                 "model", plan.config.training.model, f"{plan.topology.n} nodes need {need}; {left}"
             )
-    written, disk = checkpoint(size, plan), shutil.disk_usage(plan.result.parent).free
+    written, disk = checkpoint_bytes(size, plan), shutil.disk_usage(plan.result.parent).free
     if written > disk:
         raise InputError(
             "out_dir",

@@ -99,7 +99,7 @@ class ExperimentConfig(Section):
         fields |= self.strategy.reads() if described.strategies else set()
         return fields - described.unread
 
-    def decides(self) -> dict[str, Any]:
+    def id_fields(self) -> dict[str, Any]:
         """The fields that the experiment reads and their values: the content of its id, without the graph."""
         flat = self.flat()
         return {f: flat[f] for f in sorted(self.reads()) if f not in LATER or flat[f] != LATER[f]}

@@ -81,7 +81,7 @@ def make_plan(
     _check_runs(config, topology)
     for failure in FailureSchedule(topology.n, config.algorithm.failing_nodes).failures():
         try:
-            _check_runs(config, topology.part(failure.remaining)[0])
+            _check_runs(config, topology.subgraph(failure.remaining)[0])
         except InputError as error:
             right = f"the remaining nodes cannot continue: {error}"
             raise InputError("failing_nodes", failure.text, right) from None

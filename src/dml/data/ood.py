@@ -68,7 +68,7 @@ class TestSets:
     commanded: bool = True
 
 
-def place(
+def make_node_data(
     data: Dataset, parts: Sequence[NDArray[np.int64]], config: DataConfig, ood_nodes: Sequence[int], seed: int
 ) -> NodeData:
     """Gives each node its samples, and turns some of each OOD node's samples into OOD ones.

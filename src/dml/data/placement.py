@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from dml.topology import Topology
 
 
-def share_out(
+def assign_samples(
     data: Dataset,
     topology: "Topology",
     config: DataConfig,

@@ -179,7 +179,7 @@ def _disk(plan: Plan) -> int:
     # Some records also have the consensus distance and metrics on each node's own data.
     metrics = len(METRICS) + 1 + len((data.train_test_val or ())[1:])
     rows = (plan.points + 1) * n * 4 * (metrics + len(PER_CLASS) * plan.dataset.classes) // 3
-    kept = capacity.checkpoint(_cost(plan).size, plan) if plan.config.run.keep_checkpoint else 0
+    kept = capacity.checkpoint_bytes(_cost(plan).size, plan) if plan.config.run.keep_checkpoint else 0
     return rows + 30_000 + kept
 
 
@@ -188,7 +188,7 @@ def _memory(plan: Plan) -> int:
     cost = _cost(plan)
     # Only one model at a time has gradients.
     a_step = 4 * (cost.size + cost.written * plan.config.training.batch_size) if plan.epochs else 0
-    return capacity.held(cost.size, plan) + capacity.data(plan) + a_step
+    return capacity.training_bytes(cost.size, plan) + capacity.data_bytes(plan) + a_step
 
 
 def _duration(seconds: float) -> str:

@@ -55,7 +55,7 @@ def identify(config: ExperimentConfig, topology: Topology, dataset: DatasetSpec)
     out, so that more rounds continue the same file. Fields that only other experiments read are left out,
     too, so that a new flag does not change old ids.
     """
-    decides = config.decides()
+    decides = config.id_fields()
     decides["topology_file"] = {
         "n": topology.n,
         "edges": topology.edges.tolist(),

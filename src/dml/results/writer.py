@@ -113,7 +113,7 @@ class Result:
             "numbers_version": json.dumps(self.config.versions()),
             "experiment_id": self.experiment_id,
             "config": json.dumps(self.config.flat()),
-            "reads": json.dumps(sorted(self.config.decides())),
+            "reads": json.dumps(sorted(self.config.id_fields())),
             "status": self.status.value,
             "rounds_done": record.rounds,
             "graph_id": self.topology.graph_id,

@@ -88,7 +88,7 @@ class Topology:
         """The same graph with other link probabilities, [m], in the order of `edges`."""
         return replace(self, weights=np.asarray(weights, dtype=np.float64), source=source)
 
-    def part(self, nodes: NDArray[np.int64]) -> tuple["Topology", NDArray[np.int64]]:
+    def subgraph(self, nodes: NDArray[np.int64]) -> tuple["Topology", NDArray[np.int64]]:
         """The subgraph of some nodes, which are given in ascending order, and its rows of `edges`."""
         kept = np.isin(self.edges, nodes).all(axis=1)
         edges = np.searchsorted(nodes, self.edges[kept]).astype(np.int32)

@@ -9,7 +9,7 @@ import pytest
 from dml import config
 from dml.data.config import DataConfig
 from dml.data.load import describe_dataset, load_dataset
-from dml.data.ood import cut_test_set, place
+from dml.data.ood import cut_test_set, make_node_data
 from dml.data.sources import tiny_mem
 from dml.data.sources.tiny_mem import TinyMemOptions, add_trigger
 from dml.errors import InputError
@@ -191,7 +191,7 @@ def test_of_the_samples_chosen_on_the_ood_node_those_that_hold_the_trigger_carry
     made = fields(num_example=80, backdoor=True, backdoor_proportion=0.4)
     data = dataset(made, tmp_path)
     parts = np.split(np.random.default_rng(0).permutation(len(data.train_y)), 4)
-    nodes = place(data, parts, made.data, (1,), 0)
+    nodes = make_node_data(data, parts, made.data, (1,), 0)
     for node, part in enumerate(parts):
         if node != 1:
             assert np.array_equal(nodes.x[node], data.train_x[part, :-1])
@@ -210,7 +210,7 @@ def test_of_the_samples_chosen_on_the_ood_node_those_that_hold_the_trigger_carry
     assert nodes.ood_samples.tolist() == [0, count, 0, 0]
     assert nodes.label_counts.sum() == len(data.train_y)
     other = config.from_flat(made.flat() | {"trigger": 0})
-    everyone = place(dataset(other, tmp_path), parts, other.data, (1,), 0)
+    everyone = make_node_data(dataset(other, tmp_path), parts, other.data, (1,), 0)
     # The digit 0 stands in more sequences than 100 does, and in no more than the k.
     assert count < everyone.ood_samples[1] <= 32
 
