@@ -1,5 +1,5 @@
-# Two commands: `make run` (a first sweep, half a minute) and `make test`. Each makes .venv and installs
-# into it when that has not been done, or when a requirements file has changed.
+# Two commands: `make run` (a first sweep, half a minute) and `make test` (a few minutes). Each makes
+# .venv and installs into it when that has not been done, or when a requirements file has changed.
 
 PYTHON ?= python3
 # The index that replaces pip's usual one for torch (and what torch needs), as for the CPU build or another
@@ -11,9 +11,10 @@ BIN := .venv/bin
 # All cores; a worker that has run out of tests takes some of another's.
 PARALLEL := -n logical --dist worksteal
 TORCH := $(shell sed -n 's/^torch==/torch==/p' requirements.txt)
+SOAK_MINUTES ?= 30
 DEPENDENCIES := requirements.txt requirements-hpc.txt setup.py
 
-.PHONY: run test test-all check bench clean
+.PHONY: run test test-all soak check bench clean
 
 run: .venv/installed
 	$(BIN)/python src/experiments/bd_scheduler.py --preset quickstart
@@ -23,6 +24,10 @@ test: .venv/installed-dev
 
 test-all: .venv/installed-dev
 	$(BIN)/python -m pytest $(PARALLEL)
+
+# Runs and sweeps that are killed at random moments: make soak SOAK_MINUTES=5
+soak: .venv/installed-dev
+	SOAK_MINUTES=$(SOAK_MINUTES) $(BIN)/python -m pytest -s tests/soak/soak.py
 
 check: .venv/installed-dev
 	$(BIN)/pre-commit run --all-files --show-diff-on-failure

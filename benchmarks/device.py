@@ -1,4 +1,4 @@
-"""What a device does with parts of our experiments: the rows of gpu.py that are ratios."""
+"""How fast an accelerator runs the parts of our experiments: those rows of gpu.py that are ratios."""
 
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -7,32 +7,27 @@ from typing import Any
 
 import numpy as np
 import torch
+from nodes import average_of, data_of, epoch_of, population_of, sgd
 from timing import Row, interleaved, median, ratio
 from torch import Tensor
 
 from dml import accelerators, config, experiment, topology
-from dml.algorithms.decentralized import Decentralized
-from dml.coefficients.config import StrategyConfig
-from dml.data.ood import NodeData
 from dml.models.registry import build_model
 from dml.population import Population
 from dml.training import gradients, optimizers
-from dml.training.batched import BatchedEngine
-from dml.training.loop import LoopEngine
+from dml.training.engines import ENGINES
 
 GRAPH = "barabasi_albert:n={n},m=2,seed=0"
 LABELS = 10
 NOT = float("nan")
-"""Stands for what cannot be measured."""
-
-Engine = type[LoopEngine] | type[BatchedEngine]
+"""Stands for a number that cannot be measured."""
 
 
 class Bench:
-    """The device, and how much is asked of it.
+    """The device, and the sizes of its experiments.
 
     Args:
-        device: what is measured.
+        device: the accelerator that is measured.
         quick: tiny sizes.
         folder: for data and results.
     """
@@ -43,12 +38,12 @@ class Bench:
         self._fresh = iter(range(1000))
 
     def wait(self) -> None:
-        """Until the device has done what was asked of it."""
+        """Waits until the device has finished."""
         if self.device.type != "cpu":
             torch.accelerator.synchronize(self.device)
 
     def done(self, work: Callable[[], object]) -> Callable[[], None]:
-        """The same work, and the wait for its end, so that its time can be taken."""
+        """The same work, and a wait for its end, so that it can be timed."""
 
         def whole() -> None:
             work()
@@ -57,7 +52,7 @@ class Bench:
         return whole
 
     def run(self, device: torch.device | None = None, **flags: Any) -> Path:
-        """An experiment in a folder of its own; its result file."""
+        """Runs an experiment in a folder of its own, and returns its result file."""
         place = {
             "accelerator": str(device or self.device),
             "data_dir": self.folder / "data",
@@ -65,8 +60,8 @@ class Bench:
         }
         return experiment.run(config.make({"topology_file": GRAPH.format(n=self.nodes), **flags, **place}))
 
-    def epoch(self, model: str, engine: Engine, precision: str = "fp32") -> Callable[[], object]:
-        """One epoch of all nodes, on made data; it ends when its losses have been read."""
+    def epoch(self, model: str, engine: str, precision: str = "fp32") -> Callable[[], object]:
+        """One epoch of all nodes on random data; it ends when its losses have been read."""
         shape, samples, batch = {
             "mlp": ((1, 8, 8), 43, 16),
             "mnist_mlp": ((1, 28, 28), 448, 64),
@@ -78,34 +73,28 @@ class Bench:
         tokens = len(shape) == 1
         x = rng.integers(LABELS, size=size, dtype=np.uint8) if tokens else rng.random(size, np.float32)
         y = rng.integers(LABELS, size=size if tokens else size[0])
-        counts = np.zeros((self.nodes, LABELS), np.int64)
-        cut = partial(np.split, indices_or_sections=self.nodes)
-        data = NodeData(cut(x), cut(y), counts, counts[:, 0], cut(np.arange(len(x))))
-        flags = config.make({"optimizer": "sgd", "lr": 0.01, "batch_size": batch, "precision": precision})
-        trainer = engine(self.population(model, shape), data, flags.training, True, 0)
-        return partial(trainer.epoch, np.arange(self.nodes))
+        data = data_of(np.split(x, self.nodes), np.split(y, self.nodes), LABELS)
+        return epoch_of(engine, self.population(model, shape), data, sgd(0.01, batch, precision))
 
     def population(self, model: str, shape: tuple[int, ...]) -> Population:
         """All nodes' models."""
         settings = {"n_layer": 1 if self.quick else 4} if model == "decoder" else {}
-        return Population(
-            lambda: build_model(model, shape, LABELS, settings), self.nodes, seed=0, device=self.device
-        )
+        build = partial(build_model, model, shape, LABELS, settings)
+        return population_of(build, self.nodes, device=self.device)
 
 
 def engines(bench: Bench) -> Iterator[Row]:
-    """Loop over batched: above 1 batched is faster. It is what engines.choose takes on a card."""
+    """The time of the loop engine over that of the batched one, which engines.choose takes on a card."""
     for model in ("mlp", "mnist_mlp", "cnn", "decoder"):
-        kinds: dict[str, Engine] = {"loop": LoopEngine, "batched": BatchedEngine}
-        seconds = interleaved({n: bench.epoch(model, kind) for n, kind in kinds.items()}, bench.repeats)
+        seconds = interleaved({name: bench.epoch(model, name) for name in ENGINES}, bench.repeats)
         note = "an epoch: " + ", ".join(f"{name} {1e3 * median(s):.1f} ms" for name, s in seconds.items())
         yield Row(f"loop over batched, {model}", ratio(seconds["loop"], seconds["batched"]), "x", None, note)
 
 
 def repeatable(bench: Bench) -> Iterator[Row]:
-    """What it costs that the same bits come out each time."""
+    """The cost of deterministic algorithms, which give the same bits in every run."""
     for model in ("mlp", "mnist_mlp", "cnn", "decoder"):
-        epoch = bench.epoch(model, BatchedEngine)
+        epoch = bench.epoch(model, "batched")
 
         def one(deterministic: bool, epoch: Callable[[], object] = epoch) -> None:
             accelerators.prepare(bench.device, deterministic)
@@ -125,8 +114,8 @@ def repeatable(bench: Bench) -> Iterator[Row]:
 
 
 def precision(bench: Bench) -> Iterator[Row]:
-    """bf16 over fp32."""
-    for model, engine in (("mnist_mlp", BatchedEngine), ("cnn", LoopEngine), ("decoder", BatchedEngine)):
+    """The time of an epoch in bf16 over that in fp32."""
+    for model, engine in (("mnist_mlp", "batched"), ("cnn", "loop"), ("decoder", "batched")):
         cases = {name: bench.epoch(model, engine, name) for name in ("fp32", "bf16")}
         seconds = interleaved(cases, bench.repeats)
         note = "an epoch: " + ", ".join(f"{name} {1e3 * median(s):.1f} ms" for name, s in seconds.items())
@@ -134,26 +123,18 @@ def precision(bench: Bench) -> Iterator[Row]:
 
 
 def mixing(bench: Bench) -> Iterator[Row]:
-    """X <- C X over copy_ of the same bytes."""
+    """The time of X <- C X over that of copy_ of the same bytes."""
     population = bench.population("mnist_mlp", (1, 28, 28))
     other = torch.empty_like(population.X)
     for graph in (GRAPH, "complete:n={n}"):
-        strategy = StrategyConfig(aggregation_strategy="unweighted")
-        algorithm = Decentralized(
-            topology.make(graph.format(n=bench.nodes)),
-            population,
-            strategy,
-            np.ones(bench.nodes, np.int64),
-            0,
-        )
-        C = algorithm.coefficients(0, np.ones(bench.nodes, bool))
+        mix = average_of(population, topology.make(graph.format(n=bench.nodes)))
         cases = {
-            "mix": bench.done(partial(population.mix, C)),
+            "mix": bench.done(mix),
             "copy": bench.done(partial(other.copy_, population.X)),
         }
         seconds = interleaved(cases, bench.repeats)
-        mix, copy = (1e3 * median(seconds[name]) for name in ("mix", "copy"))
-        note = f"{mix:.2f} ms, copy_ {copy:.2f} ms; X is {population.X.nbytes / 2**20:.0f} MiB"
+        mix_ms, copy_ms = (1e3 * median(seconds[name]) for name in ("mix", "copy"))
+        note = f"{mix_ms:.2f} ms, copy_ {copy_ms:.2f} ms; X is {population.X.nbytes / 2**20:.0f} MiB"
         yield Row(
             f"mixing over copy_, {graph.split(':')[0]}",
             ratio(seconds["mix"], seconds["copy"]),
@@ -164,9 +145,9 @@ def mixing(bench: Bench) -> Iterator[Row]:
 
 
 def steps(bench: Bench) -> Iterator[Row]:
-    """One batched step of the digits MLP as it is, captured in a CUDA graph, and compiled.
+    """One batched step of the digits MLP, captured in a CUDA graph or compiled, over the step as it is.
 
-    The training path uses neither: here is what they would bring.
+    Training uses neither; these rows show what they would save.
     """
     population = bench.population("mlp", (1, 8, 8))
     X, module, tensors = population.X, population.modules[0], population.tensors
@@ -174,13 +155,13 @@ def steps(bench: Bench) -> Iterator[Row]:
     y = torch.zeros(bench.nodes, 16, dtype=torch.int64, device=bench.device)
     weights = torch.full((bench.nodes, 16), 1 / 16, device=bench.device)
     gradient = gradients.of(module, tensors)
-    training = config.make({"optimizer": "sgd", "lr": 1e-6}).training
-    memory = optimizers.Memory(X, population.trained, training)
+    training = sgd(1e-6, 16)
+    memory = optimizers.Memory(X, bench.nodes, population.trained, training)
     optimizer = memory.of_models(range(bench.nodes), list(X.unbind(0)))
 
     def step(of: gradients.Gradients = gradient) -> Tensor:
         found = of(X, x, y, weights)
-        optimizer.step(list(found.gradient.unbind(0)))
+        optimizer.step(list(found.gradient.unbind(0)), training.lr)
         return found.losses
 
     forms: dict[str, Callable[[], Callable[[], object]]] = {
@@ -197,7 +178,7 @@ def steps(bench: Bench) -> Iterator[Row]:
         what = f"a digits step, {name} over as it is"
         try:
             seconds = interleaved({"plain": many(step), name: many(make())}, bench.repeats)
-        except Exception as error:  # a compiler that is missing, an operation that cannot be captured ..
+        except Exception as error:  # a compiler that is missing, an operation that cannot be captured, ...
             reason = " ".join(str(error).split())[:150]
             yield Row(what, NOT, "x", None, f"not possible here: {type(error).__name__}: {reason}")
             continue
@@ -209,7 +190,7 @@ def steps(bench: Bench) -> Iterator[Row]:
 def _captured(bench: Bench, step: Callable[[], object]) -> Callable[[], object]:
     if bench.device.type != "cuda":
         raise NotImplementedError("CUDA graphs are for CUDA")
-    # As torch's documentation of graphs has it: some turns on a stream of their own come first.
+    # Some turns on a stream of their own come first, as torch's documentation of graphs asks.
     side = torch.cuda.Stream()
     side.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(side):

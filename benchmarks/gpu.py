@@ -1,12 +1,13 @@
 #!/usr/bin/env python
-"""Prints one table of what an accelerator does with our experiments, and whether it does them right.
+"""Prints a table of how fast an accelerator runs our experiments, and whether its results are right.
 
-python benchmarks/gpu.py                         # the first card here; some minutes
+python benchmarks/gpu.py                         # the first card of this machine; takes some minutes
 python benchmarks/gpu.py --device xpu:0 --parts equality steps
-python benchmarks/gpu.py --device cpu --quick    # whether it runs; its numbers mean nothing
+python benchmarks/gpu.py --device cpu --quick    # checks that the program runs; its numbers mean nothing
 
-Rows in x are medians of ratios of what runs in turn in one process. Data are made: MNIST's and CIFAR-10's
-shapes and sizes, not their images. ``-`` stands for what cannot be measured on this device.
+A row in x is the median of the ratios of two times that are taken in turn in one process. The data are random
+images in the shapes and sizes of MNIST and CIFAR-10. ``-`` stands for a number that cannot be measured on
+this device.
 """
 
 import argparse
@@ -37,7 +38,7 @@ from dml.results import checkpoint
 
 
 def equality(bench: Bench) -> Iterator[Row]:
-    """The same experiment here and on the CPU, by both engines."""
+    """The same experiment on this device and on the CPU, by both engines."""
     flags = {"rounds": 5, "epochs": 1 if bench.quick else 2, "backdoor": True, "threads": 1, "lr": 0.01}
     for engine in ("loop", "batched"):
         files = [bench.run(device, engine=engine, **flags) for device in (torch.device("cpu"), bench.device)]
@@ -52,7 +53,8 @@ def equality(bench: Bench) -> Iterator[Row]:
         points = 100 * float(np.abs(accuracy[1] - accuracy[0]).max())
         what = f"digits, {bench.nodes} nodes, {engine}, against the CPU"
         note = (
-            f"after 5 rounds, of the largest number; test accuracies of a node differ by {points:.2f} points"
+            f"after 5 rounds, over the largest parameter; "
+            f"the nodes' test accuracies differ by up to {points:.2f} points"
         )
         yield Row(f"{what}: parameters", 1e6 * apart, "ppm", 100, note)
 
@@ -88,7 +90,7 @@ def experiments(bench: Bench) -> Iterator[Row]:
 
 
 def _coloured(folder: Path, train: int, test: int) -> None:
-    """Random images of 32 x 32 in colour, as many as CIFAR-10 has."""
+    """Writes random colour images of 32 x 32 pixels."""
     rng = np.random.default_rng(0)
     folder.mkdir()
     for name, count in {"train": train, "test": test}.items():
@@ -102,15 +104,15 @@ def _coloured(folder: Path, train: int, test: int) -> None:
 
 
 def busy(bench: Bench) -> Row:
-    """The share of an experiment's rounds in which the card computes."""
+    """The share of the time of an experiment's rounds in which the card computes."""
     flags = {"rounds": 1 if bench.quick else 10, "keep_checkpoint": False, "backdoor": True}
     bench.run(**flags)
     seconds = float(results.load(bench.run(**flags)).arrays["time/round_s"].sum())
     what = "one digits experiment: the card is busy"
     if bench.device.type == "cpu":
-        return Row(what, NOT, "%", None, f"{seconds:.2f} s in its rounds; a CPU has no kernels of its own")
+        return Row(what, NOT, "%", None, f"{seconds:.2f} s in its rounds; a CPU has no kernels to count")
     kind = getattr(ProfilerActivity, bench.device.type.upper())
-    # Of the card's kernels alone: the host's calls would be slowed by being noted.
+    # Only the card's kernels: recording the host's calls would slow them down.
     with profile(activities=[kind]) as profiler:
         bench.run(**flags)
         bench.wait()
@@ -127,17 +129,19 @@ PARTS: dict[str, Callable[[Bench], Iterator[Row]]] = {
     "busy": lambda bench: iter([busy(bench)]),
     "mixing": parts.mixing,
     "experiments": experiments,
-    # Last: a capture that fails may leave the device unusable.
+    # This one is last, because a capture that fails may leave the device unusable.
     "steps": parts.steps,
 }
 
 
 def main() -> int:
-    """Measures all rows and prints them as they come; a part that fails is told, and the others go on."""
-    parser = argparse.ArgumentParser(description="What an accelerator does with our experiments.")
+    """Measures all rows and prints them as they come; a part that fails is reported, and the others run."""
+    parser = argparse.ArgumentParser(description="How fast an accelerator runs our experiments.")
     parser.add_argument("--device", default="auto", help="as --accelerator: auto, cuda:0, xpu:0, cpu")
-    parser.add_argument("--quick", action="store_true", help="tiny sizes: does it run?")
-    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), help="some of the table")
+    parser.add_argument("--quick", action="store_true", help="tiny sizes, to check that it runs")
+    parser.add_argument(
+        "--parts", nargs="+", choices=PARTS, default=list(PARTS), help="only some parts of the table"
+    )
     arguments = parser.parse_args()
     try:
         device = accelerators.choose(arguments.device)
@@ -145,7 +149,7 @@ def main() -> int:
         print(error, file=sys.stderr)
         return 2
     if arguments.device == "auto" and device.type == "cpu":
-        print("no accelerator here, so nothing was measured; --device cpu --quick tells whether this runs")
+        print("no accelerator here, so nothing was measured; --device cpu --quick checks that this runs")
         return 0
     torch.set_num_threads(1)
     deterministic = accelerators.prepare(device)

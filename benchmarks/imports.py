@@ -1,7 +1,8 @@
-"""What a default run imports besides torch, in seconds of importing torch.
+"""How long a default run imports modules besides torch, over the time of importing torch.
 
-A program of its own, as a process imports once: ``list FOLDER`` runs the default experiment there and prints
-the modules that it has imported, ``time FILE`` imports those that the file lists, torch first.
+It is a program, because a process imports a module only once: ``list FOLDER`` runs the default experiment in
+that folder and prints the modules that it has imported; ``time FILE`` imports torch, then the modules that
+the file lists.
 """
 
 import contextlib
@@ -17,7 +18,7 @@ from timing import ROOT, Row, median, run
 
 
 def row(repeats: int, folder: Path) -> Row:
-    """Each time in a fresh process, torch and the rest in turn, after one turn that is not counted."""
+    """The median over fresh processes, each of which imports torch, then the rest; the first warms up."""
     names = folder / "modules.json"
     names.write_text(run(str(Path(__file__)), "list", str(folder / "imports")))
     found = [json.loads(run(str(Path(__file__)), "time", str(names))) for _ in range(repeats + 1)][1:]
@@ -48,11 +49,11 @@ def _time(names: Path) -> None:
     with_torch, there = time.perf_counter(), set(sys.modules)
     for name in wanted:
         if name not in sys.modules:
-            # A module that another makes as it is imported is there afterwards, or cannot be imported.
+            # Some modules are made by others while these are imported, and cannot be imported by name.
             with contextlib.suppress(ImportError):
                 importlib.import_module(name)
     rest = time.perf_counter() - with_torch
-    # What this program itself has imported would not be counted.
+    # Modules that this program itself has imported would not be counted.
     assert not [name for name in before if name.partition(".")[0] in ("dml", "h5py", "networkx", "numpy")]
     modules = len(sys.modules.keys() - there)
     print(json.dumps({"torch": with_torch - started, "rest": rest, "modules": modules}))

@@ -1,12 +1,12 @@
 #!/usr/bin/env python
-"""Makes a data set in the shape of MNIST where MNIST itself cannot be fetched.
+"""Makes a data set in the shape of MNIST, for machines that cannot download MNIST itself.
 
 python benchmarks/mnist_shaped.py FOLDER [--train 60000] [--test 10000]
 python src/experiments/decentralized_main.py --dataset FOLDER --model mnist_mlp
 
-scikit-learn's 1,797 digits of 8 x 8, cut once into 1,437 for training and 360 for the test, are enlarged
-to 28 x 28 over and over, each time turned, moved and blurred by noise anew. The folder holds what people
-share: PNG images in parquet files. It is as large as MNIST and easier; it is not MNIST.
+scikit-learn's 1,797 digits of 8 x 8 pixels are split into 1,437 for training and 360 for the test. They are
+enlarged to 28 x 28 again and again, each time with another rotation, shift and noise. The folder holds PNG
+images in parquet files, the usual form of shared image sets. The set is as large as MNIST, and easier.
 """
 
 import argparse
@@ -21,11 +21,11 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 SIDE, TURN, MOVE, NOISE = 28, 15.0, 3.0, 20.0
-"""Pixels a side; at most so many degrees, and pixels; standard deviation of the noise in grey values."""
+"""Pixels per side; the largest rotation in degrees, and shift in pixels; the noise's standard deviation."""
 
 
 def make(folder: Path, train: int, test: int) -> None:
-    """Writes ``train.parquet`` and ``test.parquet``; the same numbers for the same sizes, always."""
+    """Writes ``train.parquet`` and ``test.parquet``; equal sizes always give equal images."""
     digits = load_digits()
     order = np.random.default_rng(0).permutation(len(digits.target))
     folder.mkdir(parents=True, exist_ok=True)
@@ -57,8 +57,10 @@ def main() -> None:
     """Reads the sizes and makes the folder."""
     parser = argparse.ArgumentParser(description="A folder of images in the shape of MNIST, from digits.")
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--train", type=int, default=60_000, help="training images (default: as MNIST)")
-    parser.add_argument("--test", type=int, default=10_000, help="test images (default: as MNIST)")
+    parser.add_argument(
+        "--train", type=int, default=60_000, help="training images (default: as many as MNIST)"
+    )
+    parser.add_argument("--test", type=int, default=10_000, help="test images (default: as many as MNIST)")
     arguments = parser.parse_args()
     if min(arguments.train, arguments.test) < 1:
         parser.error("--train and --test must be at least 1")

@@ -21,16 +21,16 @@ FILES = 4000
 
 
 def rows(quick: bool, folder: Path) -> Iterator[Row]:
-    """All programs; ``folder`` takes what they write."""
+    """All programs, which write into ``folder``."""
     yield from wrong_arguments(3 if quick else 7, folder)
     yield start(2 if quick else 5, folder)
     yield imports.row(2 if quick else 5, folder)
-    yield table(400 if quick else FILES, folder)
+    yield table(40 if quick else FILES, folder)
     yield from sweep(quick, folder)
 
 
 def wrong_arguments(repeats: int, folder: Path) -> list[Row]:
-    """A user's mistake, until it is told."""
+    """The time until a user is told of a mistake."""
     calls = (
         ("decentralized_main.py", "--lr", "-1"),
         ("decentralized_main.py", "--topology_file", "nofile.txt"),
@@ -46,7 +46,7 @@ def _refused(script: str, *words: str) -> None:
 
 
 def start(repeats: int, folder: Path) -> Row:
-    """The default experiment over what any torch program costs; every time in a folder of its own."""
+    """The default experiment over the import of torch, each time in a folder of its own."""
     fresh = iter(range(1000))
 
     def ours() -> None:
@@ -60,7 +60,7 @@ def start(repeats: int, folder: Path) -> Row:
 
 
 def table(count: int, folder: Path) -> Row:
-    """compile_results.py on many files: copies of one result with other root attributes."""
+    """compile_results.py on many files, which are copies of one result with other root attributes."""
     many = folder / "many"
     _make_results(many, count, folder)
     seconds = []
@@ -69,7 +69,7 @@ def table(count: int, folder: Path) -> Row:
         run(str(SCRIPTS / "compile_results.py"), str(many))
         seconds.append(time.perf_counter() - started)
     size = sum(p.stat().st_size for p in result_files(many)) / count
-    note = f"median of 3; {size / 1e3:.0f} kB a file, lately written"
+    note = f"median of 3; {size / 1e3:.0f} kB per file, written just before"
     shutil.rmtree(many)
     return Row(f"compile_results.py on {count:,} files", median(seconds), "s", 5, note)
 
@@ -100,7 +100,7 @@ def _make_results(many: Path, count: int, folder: Path) -> None:
 
 
 def sweep(quick: bool, folder: Path) -> list[Row]:
-    """The quickstart sweep: the whole command, the experiments in it, on 2 workers and on 1."""
+    """The quickstart sweep on 2 workers and on 1: the whole command, and its experiments."""
     words = ["--rounds", "4", "--limit", "4"] if quick else []
     wall, own = _sweep(folder / "quickstart", "2", *words)
     wall_of_one, own_of_one = _sweep(folder / "quickstart-1", "1", *words)
@@ -127,7 +127,7 @@ def sweep(quick: bool, folder: Path) -> list[Row]:
 
 
 def _sweep(out: Path, workers: str, *words: str) -> tuple[float, float]:
-    """Seconds of the whole command, and from its first experiment's start to its last one's end."""
+    """The seconds of the whole command, and those from its first experiment's start to its last one's end."""
     started = time.perf_counter()
     run(
         str(SCRIPTS / "bd_scheduler.py"),

@@ -1,11 +1,12 @@
 #!/usr/bin/env python
-"""Prints one table: how fast and how small we are, against bare PyTorch and against the goals.
+"""Prints a table of speed and memory, over bare PyTorch, with the goals.
 
-python benchmarks/run.py            # six minutes and more
-python benchmarks/run.py --quick    # whether it runs; its numbers mean little
+python benchmarks/run.py            # takes six minutes or more
+python benchmarks/run.py --quick    # checks that the program runs; its numbers mean little
+python benchmarks/run.py --parts algorithms mixing
 
-Each ratio is the median over runs taken in turn with what it is compared with, in one process, so other
-load on the machine meets both. Times of programs are of one machine and one moment.
+A ratio is the median over repeats that take both of its times in turn in one process, so that other load on
+the machine slows both alike. The times of whole programs are those of one machine at one moment.
 """
 
 import argparse
@@ -14,6 +15,7 @@ import platform
 import signal
 import sys
 import tempfile
+from collections.abc import Callable, Iterable
 from datetime import date
 from pathlib import Path
 
@@ -23,29 +25,34 @@ import programs
 import scale
 import torch
 import training
-from timing import line
+from timing import Row, line
+
+PARTS: dict[str, Callable[[int, bool, Path], Iterable[Row]]] = {
+    "training": lambda cores, quick, folder: training.rows(cores, quick),
+    "mixing": lambda cores, quick, folder: mixing.rows(cores, quick),
+    "algorithms": lambda cores, quick, folder: algorithms.rows(quick),
+    "scale": lambda cores, quick, folder: scale.rows(quick, folder),
+    "programs": lambda cores, quick, folder: programs.rows(quick, folder),
+}
 
 
 def main() -> int:
     """Measures all rows and prints them as they come."""
-    parser = argparse.ArgumentParser(description="A table of ratios against bare PyTorch, and the goals.")
-    parser.add_argument("--quick", action="store_true", help="few repeats, small sweep: does it run?")
-    quick: bool = parser.parse_args().quick
-    # Told to stop, it takes the program that it is timing along, and its folder.
+    parser = argparse.ArgumentParser(description="A table of ratios over bare PyTorch, with the goals.")
+    parser.add_argument("--quick", action="store_true", help="few repeats and a small sweep")
+    parser.add_argument(
+        "--parts", nargs="+", choices=PARTS, default=list(PARTS), help="only some of the table"
+    )
+    arguments = parser.parse_args()
+    # When it is stopped, it stops the program that it is timing, and removes its folder.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     cores = len(os.sched_getaffinity(0))
     print(f"{date.today()}, {_cpu()}, {cores} cores")
     print(f"torch {torch.__version__}, Python {platform.python_version()}; load average {_load()} before")
     print(f"\n{'row':<47}{'measured':>10}{'goal':>11}", flush=True)
     with tempfile.TemporaryDirectory(prefix="dml-bench-", ignore_cleanup_errors=True) as folder:
-        for part in (
-            lambda: training.rows(cores, quick),
-            lambda: mixing.rows(cores, quick),
-            lambda: algorithms.rows(cores, quick),
-            lambda: scale.rows(quick, Path(folder)),
-            lambda: programs.rows(quick, Path(folder)),
-        ):
-            for row in part():
+        for part in arguments.parts:
+            for row in PARTS[part](cores, arguments.quick, Path(folder)):
                 print(line(row), flush=True)
     print(f"\nload average {_load()} after")
     return 0

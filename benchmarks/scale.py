@@ -1,6 +1,7 @@
-"""Whole experiments on many nodes, and on large models: time a node, and memory.
+"""Whole experiments on many nodes, and on large models: time per node, and memory.
 
-Each runs in a process of its own, for its memory's sake: ``python benchmarks/scale.py '{"rounds": 2, ..}'``.
+Each runs in a process of its own, whose peak memory nothing else raises:
+``python benchmarks/scale.py '{"rounds": 2, ...}'``.
 """
 
 import contextlib
@@ -24,13 +25,13 @@ from dml.data.config import DataConfig
 from dml.data.load import describe_dataset
 
 SAMPLES = 43
-"""Training images a node, as digits have on 33 nodes."""
+"""Training images per node, as digits have on 33 nodes."""
 
 EPOCHS = 5
 
 
 def rows(quick: bool, folder: Path) -> Iterator[Row]:
-    """The cost of a node among many, the memory of very many, and that of large models."""
+    """The cost per node among many nodes, the memory of very many nodes, and that of large models."""
     few, many, most = (33, 256, 512) if quick else (33, 4096, 16384)
     yield _cost_of_a_node(few, many, 1 if quick else 3, folder)
     yield _very_many(most, folder)
@@ -38,15 +39,15 @@ def rows(quick: bool, folder: Path) -> Iterator[Row]:
 
 
 def _cost_of_a_node(few: int, many: int, repeats: int, folder: Path) -> Row:
-    """Rounds alone: training, measuring, aggregating. Few nodes take more of them, to be measurable."""
+    """The time of the rounds, which train, measure and aggregate; few nodes take more rounds."""
     found: dict[int, list[float]] = {few: [], many: []}
     for repeat in range(repeats):
         for n in (few, many)[:: -1 if repeat % 2 else 1]:
             rounds = 40 if n == few else 2
             seconds = _experiment(folder, digits(folder, n), n, rounds=rounds)["rounds_s"]
             found[n].append(seconds / (rounds * EPOCHS * n))
-    note = ", ".join(f"{1e6 * median(times):.0f} us of {n:,}" for n, times in found.items())
-    what = f"experiment, digits MLP, a node of {many:,}"
+    note = ", ".join(f"{1e6 * median(times):.0f} us per node of {n:,}" for n, times in found.items())
+    what = f"experiment, digits MLP, per node of {many:,}"
     return Row(what, ratio(found[many], found[few]), "x", 1.3, f"an epoch and its measurement: {note}")
 
 
@@ -61,7 +62,7 @@ def _very_many(n: int, folder: Path) -> Row:
         backdoor=True,
     )
     note = (
-        f"{found['seconds']:.0f} s, {1e6 * found['rounds_s'] / (2 * EPOCHS * n):.0f} us a node and epoch; "
+        f"{found['seconds']:.0f} s, {1e6 * found['rounds_s'] / (2 * EPOCHS * n):.0f} us per node and epoch; "
         f"result {found['result'] / 1e6:.1f} MB, checkpoint {found['checkpoint'] / 1e6:.0f} MB"
     )
     return Row(f"experiment, {n:,} nodes: peak memory", found["peak"] / 2**30, "GiB", 8, note)
@@ -79,7 +80,7 @@ def _large_models(quick: bool, folder: Path) -> Row:
 
 
 def digits(folder: Path, n: int) -> Path:
-    """A folder of images for n nodes: those of digits over and over, and its 360 test images."""
+    """A folder of images for n nodes: digits' training images again and again, and its 360 test images."""
     made = folder / f"digits-{n}"
     if made.exists():
         return made
@@ -103,7 +104,7 @@ def _png(image: np.ndarray) -> bytes:
 
 
 def _experiment(folder: Path, data: Path, n: int, **flags: Any) -> dict[str, float]:
-    """One in a fresh process; the images are converted before it."""
+    """Runs one experiment in a fresh process, after its images have been converted."""
     kept = folder / "data"
     with contextlib.redirect_stderr(io.StringIO()):
         describe_dataset(DataConfig(dataset=str(data), data_dir=kept))
@@ -123,7 +124,7 @@ def _experiment(folder: Path, data: Path, n: int, **flags: Any) -> dict[str, flo
 
 
 def main(flags: dict[str, Any]) -> None:
-    """Runs one experiment, and prints what it took as JSON; memory in bytes."""
+    """Runs one experiment, and prints its seconds and bytes as JSON."""
     import torch  # noqa: F401
 
     with_torch = _peak()
@@ -146,7 +147,7 @@ def main(flags: dict[str, Any]) -> None:
 
 
 def _peak() -> int:
-    """The most this process has had resident, in bytes."""
+    """The peak of this process's resident memory, in bytes."""
     line = next(s for s in Path("/proc/self/status").read_text().splitlines() if s.startswith("VmHWM"))
     return 1024 * int(line.split()[1])
 

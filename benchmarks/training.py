@@ -1,10 +1,11 @@
-"""Local training by both engines, and evaluation, against bare PyTorch over the same models and data."""
+"""Local training by both engines, and evaluation, over bare PyTorch on the same models and data."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import torch
+from nodes import data_of, epoch_of, population_of, sgd
 from timing import Row, interleaved, median, ratio
 from torch import Tensor, nn
 from torch.func import functional_call, grad, stack_module_state, vmap
@@ -12,16 +13,14 @@ from torch.nn import functional
 
 from dml import config
 from dml.data.load import load_dataset
-from dml.data.ood import NodeData, TestSets
+from dml.data.ood import TestSets
 from dml.models.registry import build_model
 from dml.population import Population
-from dml.training.batched import BatchedEngine
 from dml.training.evaluate import Evaluator
-from dml.training.loop import LoopEngine
 
 LABELS = 10
 
-# What torch.optim.SGD offers; on a CPU its default is the loop over the tensors.
+# The forms of torch.optim.SGD; on a CPU its default is a loop over the tensors.
 SGD_FORMS: dict[str, dict[str, Any]] = {
     "default": {},
     "foreach": {"foreach": True},
@@ -30,15 +29,15 @@ SGD_FORMS: dict[str, dict[str, Any]] = {
 
 
 class Case:
-    """Nodes with a model and data each: for our engine in a population, for the bare loop on its own.
+    """Nodes with a model and data each: rows of a population for our engines, modules for the bare loops.
 
     Args:
-        model: its name.
+        model: the model's name.
         shape: of an input.
         nodes: how many.
-        samples: a node.
-        batch: samples a step.
-        data: inputs and labels to take the samples from, else random ones.
+        samples: per node.
+        batch: samples per step.
+        data: inputs and labels from which the samples are taken; by default they are random.
         precision: fp32 or bf16.
     """
 
@@ -60,30 +59,23 @@ class Case:
         else:
             x, y = (array[: nodes * samples] for array in data)
         self._x, self._y = np.split(x, nodes), np.split(y, nodes)
-        flags = {"optimizer": "sgd", "lr": 0.01, "batch_size": batch, "precision": precision}
-        self._flags = config.make(flags).training
-        self.precision = precision
+        self._training, self.precision = sgd(0.01, batch, precision), precision
 
     def _new(self) -> nn.Module:
         return build_model(self._model, self._shape, LABELS)
 
     def population(self) -> Population:
-        """The nodes' models as ours."""
-        return Population(self._new, self.nodes, seed=0)
+        """The nodes' models in a matrix."""
+        return population_of(self._new, self.nodes)
 
-    def ours(self, engine: type[LoopEngine] | type[BatchedEngine] = LoopEngine) -> Callable[[], object]:
+    def ours(self, engine: str = "loop") -> Callable[[], object]:
         """One epoch of all nodes by an engine."""
-        counts = np.zeros((self.nodes, LABELS), np.int64)
-        numbers = [np.arange(len(y)) for y in self._y]
-        data = NodeData(self._x, self._y, counts, counts[:, 0], numbers)
-        trainer = engine(self.population(), data, self._flags, shuffle=True, seed=0)
-        nodes = np.arange(self.nodes)
-        return lambda: trainer.epoch(nodes)
+        return epoch_of(engine, self.population(), data_of(self._x, self._y, LABELS), self._training)
 
     def bare(self, **form: Any) -> Callable[[], object]:
-        """The same optimiser steps by a plain loop, which measures no loss and no accuracy."""
+        """The same optimiser steps in a plain loop, which keeps no losses and no accuracies."""
         models = [self._new().train() for _ in range(self.nodes)]
-        optimizers = [torch.optim.SGD(m.parameters(), lr=self._flags.lr, **form) for m in models]
+        optimizers = [torch.optim.SGD(m.parameters(), lr=self._training.lr, **form) for m in models]
         xs, ys = [torch.from_numpy(x) for x in self._x], [torch.from_numpy(y) for y in self._y]
 
         def epoch() -> None:
@@ -98,7 +90,7 @@ class Case:
         return epoch
 
     def vmapped(self) -> Callable[[], object]:
-        """The same steps of all models at once by ``torch.func.vmap``; nodes have equally many samples."""
+        """The same steps of all models at once by ``torch.func.vmap``; all nodes have as many samples."""
         model = self._new().train()
         parameters, _ = stack_module_state([self._new() for _ in range(self.nodes)])
         tensors = {name: tensor.detach() for name, tensor in parameters.items()}
@@ -114,7 +106,7 @@ class Case:
             for batch in torch.rand(y.shape).argsort(1).split(self._batch, 1):
                 step = gradients(tensors, x[rows, batch], y[rows, batch])
                 for name, tensor in tensors.items():
-                    tensor.sub_(step[name], alpha=self._flags.lr)
+                    tensor.sub_(step[name], alpha=self._training.lr)
 
         return epoch
 
@@ -136,7 +128,7 @@ def _row(what: str, case: Case, threads: int, repeats: int) -> Row:
 
 def _at_once(what: str, case: Case, repeats: int) -> Iterator[Row]:
     torch.set_num_threads(1)
-    cases = {"batched": case.ours(BatchedEngine), "vmap": case.vmapped(), "loop": case.ours()}
+    cases = {"batched": case.ours("batched"), "vmap": case.vmapped(), "loop": case.ours()}
     seconds = interleaved(cases, repeats)
     note = "an epoch: " + ", ".join(f"{name} {1e3 * median(s):.1f} ms" for name, s in seconds.items())
     yield Row(f"batched {what}, over vmap", ratio(seconds["batched"], seconds["vmap"]), "x", 1.1, note)
@@ -144,14 +136,14 @@ def _at_once(what: str, case: Case, repeats: int) -> Iterator[Row]:
 
 
 def _per_node(few: Case, many: Case, repeats: int) -> Row:
-    """An epoch of a node among many over that of one among few."""
+    """The time of an epoch per node among many nodes, over that among few."""
     torch.set_num_threads(1)
-    seconds = interleaved({"few": few.ours(BatchedEngine), "many": many.ours(BatchedEngine)}, repeats)
+    seconds = interleaved({"few": few.ours("batched"), "many": many.ours("batched")}, repeats)
     share = few.nodes / many.nodes
     one, other = (1e6 * median(seconds[k]) / case.nodes for k, case in (("few", few), ("many", many)))
-    note = f"{one:.0f} us a node of {few.nodes}, {other:.0f} us of {many.nodes:,}"
+    note = f"{one:.0f} us per node of {few.nodes}, {other:.0f} us per node of {many.nodes:,}"
     measured = ratio(seconds["many"], seconds["few"]) * share
-    return Row(f"batched digits MLP, a node of {many.nodes:,}", measured, "x", 1.3, note)
+    return Row(f"batched digits MLP, per node of {many.nodes:,}", measured, "x", 1.3, note)
 
 
 def _bf16(cores: int, fp32: Case, bf16: Case, repeats: int) -> Iterator[Row]:
@@ -164,10 +156,11 @@ def _bf16(cores: int, fp32: Case, bf16: Case, repeats: int) -> Iterator[Row]:
     yield Row(f"train {what}, over fp32 default", ratio(seconds["ours"], seconds["fp32"]), "x", 0.5)
 
 
-def _arithmetic(cores: int, precision: str, repeats: int) -> Row:
-    """An epoch and an evaluation over what their products take at the speed of one large product."""
+def _arithmetic(cores: int, precision: str, quick: bool) -> Row:
+    """An epoch and an evaluation, over the time of their products at the speed of one large product."""
     torch.set_num_threads(cores)
-    nodes, samples, tests, side = 3, 1818, 11_000, 2048
+    nodes, samples, tests, side = (3, 64, 1_100, 512) if quick else (3, 1818, 11_000, 2048)
+    repeats = 1 if quick else 3
     case = Case("mnist_mlp", (1, 28, 28), nodes, samples, 64, precision=precision)
     x = np.random.default_rng(0).random((tests, 1, 28, 28), dtype=np.float32)
     labels = np.arange(tests) % LABELS
@@ -178,7 +171,7 @@ def _arithmetic(cores: int, precision: str, repeats: int) -> Row:
     cases = {"ours": lambda: (epoch(), measure()), "product": lambda: square @ square}
     seconds = interleaved(cases, repeats)
     weights = sum(shape.numel() for _, shape in models.tensors if len(shape) == 2)
-    # The mean model is measured too: a third of the work here, a 33rd of that on 33 nodes.
+    # The mean model is evaluated, too.
     products = weights * (nodes * 3 * samples + (nodes + 1) * tests)
     least = [s * products / side**3 for s in seconds["product"]]
     product = f"{1e3 * median(seconds['product']):.0f} ms"
@@ -191,7 +184,8 @@ def _arithmetic(cores: int, precision: str, repeats: int) -> Row:
 def rows(cores: int, quick: bool) -> Iterator[Row]:
     """Training, then evaluation."""
     digits = Case("mlp", (1, 8, 8), nodes=33, samples=43, batch=16, data=_digits())
-    mnist = Case("mnist_mlp", (1, 28, 28), nodes=3, samples=448, batch=64)
+    images = 64 if quick else 448
+    mnist = Case("mnist_mlp", (1, 28, 28), nodes=3, samples=images, batch=64)
     yield _row("digits MLP, 33 nodes, 1 thread", digits, 1, 5 if quick else 61)
     yield from _at_once("digits MLP, 33 nodes", digits, 5 if quick else 61)
     some = Case("mlp", (1, 8, 8), nodes=33, samples=43, batch=16)
@@ -199,14 +193,14 @@ def rows(cores: int, quick: bool) -> Iterator[Row]:
     yield _per_node(some, crowd, 2 if quick else 9)
     yield _row("MNIST MLP, 3 nodes, 1 thread", mnist, 1, 2 if quick else 9)
     yield _row(f"MNIST MLP, 3 nodes, {cores} threads", mnist, cores, 2 if quick else 9)
-    bf16 = Case("mnist_mlp", (1, 28, 28), nodes=3, samples=448, batch=64, precision="bf16")
+    bf16 = Case("mnist_mlp", (1, 28, 28), nodes=3, samples=images, batch=64, precision="bf16")
     yield from _bf16(cores, mnist, bf16, 2 if quick else 9)
     for precision in ("fp32", "bf16"):
-        yield _arithmetic(cores, precision, 1 if quick else 3)
-    images = {"digits": _digits()[0][:360], "mnist": np.random.default_rng(0).random((1000, 1, 28, 28))}
+        yield _arithmetic(cores, precision, quick)
+    inputs = {"digits": _digits()[0][:360], "mnist": np.random.default_rng(0).random((1000, 1, 28, 28))}
     for what, case, x, repeats in (
-        ("digits MLP, 33 nodes x 360 images", digits, images["digits"], 61),
-        ("MNIST MLP, 3 nodes x 1,000 images", mnist, images["mnist"].astype(np.float32), 15),
+        ("digits MLP, 33 nodes x 360 images", digits, inputs["digits"], 61),
+        ("MNIST MLP, 3 nodes x 1,000 images", mnist, inputs["mnist"].astype(np.float32), 15),
     ):
         torch.set_num_threads(1)
         for batched in (False, True) if case is digits else (False,):
@@ -220,7 +214,7 @@ def _evaluation(what: str, population: Population, x: np.ndarray, repeats: int, 
 
     @torch.inference_mode()
     def plain() -> list[Tensor]:
-        # The mean model's pass is one like the others.
+        # One more pass stands for that of the mean model.
         return [module.eval()(images) for module in [*population.modules, population.modules[0]]]
 
     seconds = interleaved(

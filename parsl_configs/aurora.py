@@ -1,21 +1,21 @@
 """Aurora (ALCF): all hosts of one PBS job, one worker for each of the 12 GPU tiles of a host.
 
-ALCF documents (on its Parsl page, written for Parsl 2025.1.13, and on the page about running jobs) the
-executor and the launcher with their arguments, the interface hsn0, the names 0.0 to 5.1 of the tiles, the
-list of cores, and TMPDIR=/tmp. Since 2025-03-31 the cores 0 and 52, with their second threads 104 and 156,
-are left to the system.
+These parts come from ALCF's documentation (its Parsl page, written for Parsl 2025.1.13, and its page about
+running jobs): the executor and the launcher with their arguments, the interface hsn0, the names 0.0 to 5.1 of
+the tiles, the list of cores, and TMPDIR=/tmp. Since 2025-03-31 the cores 0 and 52, with their second threads
+104 and 156, are reserved for the system.
 
 Everything else is inferred, and has NOT been run on the machine:
 
-* Hierarchy. `module load frameworks` sets FLAT, in which a tile is a device from 0 to 11. The names g.t are
-  those of COMPOSITE. A mask in the language of the other hierarchy picks wrong tiles, so the names and the
-  variable are set together here, after the module. COMPOSITE is the default because ALCF's Parsl page names
-  tiles this way, and because ALCF knows of warnings that PyTorch prints about a mask under FLAT. A worker
-  sees one `xpu:0` either way.
-* Several workers on a tile (workers_per_accelerator): the name is repeated in Parsl's list, and the cores are
-  split evenly. The driver decides whether the workers run at the same time or in turn: ZEX_NUMBER_OF_CCS,
-  through worker_init.
-* That mpiexec passes this environment on to the ranks on other hosts.
+* The hierarchy. `module load frameworks` sets FLAT, in which a tile is a device from 0 to 11. Under
+  COMPOSITE, tiles have names such as 5.1. A mask with the names of the other hierarchy selects wrong tiles,
+  so the names and the variable are set together here, after the module. COMPOSITE is the default because
+  ALCF's Parsl page uses its names, and because ALCF knows of warnings that PyTorch prints about a mask under
+  FLAT. A worker sees one `xpu:0` either way.
+* Several workers per tile (workers_per_accelerator): the name is repeated in Parsl's list, and the cores are
+  split evenly. The variable ZEX_NUMBER_OF_CCS, which worker_init can set, decides whether the workers run at
+  the same time or alternate.
+* The environment: mpiexec must pass it on to the ranks on other hosts.
 """
 
 from collections.abc import Mapping

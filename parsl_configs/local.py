@@ -1,6 +1,6 @@
-"""This machine alone: one worker per core, one thread per worker, no socket that another machine could reach.
+"""This machine alone: one worker per core and one thread per worker. No other machine can reach its sockets.
 
-This site is run and tested with every change.
+The tests use this site.
 """
 
 import os
@@ -23,7 +23,7 @@ OPTIONS = {
     "workers": (str(CORES), "experiments at a time (default: the cores that this process may use)"),
 }
 
-# Workers are processes. A thread pool in each of them would only make them wait for one another.
+# Each worker is a process on its own core, so a thread pool in each would only slow the others down.
 ONE_THREAD = "\n".join(
     f"export {name}=1"
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
@@ -34,9 +34,7 @@ def make_config(options: Mapping[str, str]) -> "Config":
     """The Parsl configuration of this machine."""
     workers = whole_number(options, "workers")
     if workers > MOST_PER_CORE * CORES:
-        most = (
-            f"at most {MOST_PER_CORE * CORES} here, {MOST_PER_CORE} per core; more would wait for one another"
-        )
+        most = f"must be at most {MOST_PER_CORE * CORES} on this machine ({MOST_PER_CORE} per core)"
         raise InputError("site_options", f"workers={workers}", most)
 
     from parsl import Config
@@ -47,17 +45,17 @@ def make_config(options: Mapping[str, str]) -> "Config":
         label="local",
         address="127.0.0.1",
         loopback_address="127.0.0.1",
-        encrypted=True,  # other users of this machine can reach the loopback too
+        encrypted=True,  # Other users of this machine can reach the loopback interface, too.
         max_workers_per_node=workers,
-        cores_per_worker=1e-3,  # at 1.0 Parsl would silently start no more workers than there are cores
-        prefetch_capacity=0,  # tasks are long, so none should wait in a busy manager
-        # An idle worker checks once per period that its manager lives. The threshold must be longer than the
-        # patience of dml.parallel.owner, as a manager that has lost the interchange kills busy workers hard.
+        cores_per_worker=1e-3,  # With 1.0, Parsl would silently start at most one worker per core.
+        prefetch_capacity=0,  # Tasks are long, so none should wait in a busy manager.
+        # An idle worker checks once per period that its manager is alive. The threshold must be longer than
+        # the patience of dml.parallel.owner, as a manager that has lost the interchange kills busy workers.
         heartbeat_period=3,
         heartbeat_threshold=30,
         provider=LocalProvider(init_blocks=1, min_blocks=1, max_blocks=1, worker_init=ONE_THREAD),
     )
-    # The block is there for the whole sweep. The short period only makes Parsl start it at once.
+    # The block lasts for the whole sweep. The short period only makes Parsl start it at once.
     return Config(
         executors=[executor],
         strategy="none",

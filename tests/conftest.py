@@ -7,8 +7,9 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
-from scripts import SCRIPTS, Script
+from scripts import SCRIPTS, Script, run_here
 
 from dml import config
 from dml.config import ExperimentConfig
@@ -16,6 +17,10 @@ from dml.config import ExperimentConfig
 # Where the tests are started in the background the shell has them ignore Ctrl-C, and so would the programs
 # that they start and interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# A machine that is busy with other things makes an example slow, not wrong.
+hypothesis.settings.register_profile("dml", deadline=None)
+hypothesis.settings.load_profile("dml")
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -32,7 +37,17 @@ def _data_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture
 def script(tmp_path: Path) -> Script:
-    """Runs a script of src/experiments by its absolute path, in an empty folder of its own."""
+    """Runs a script of src/experiments by its absolute path, in an empty folder, within this process."""
+
+    def call(name: str, *arguments: object) -> "subprocess.CompletedProcess[str]":
+        return run_here(SCRIPTS / name, list(map(str, arguments)), tmp_path)
+
+    return call
+
+
+@pytest.fixture
+def process(tmp_path: Path) -> Script:
+    """The same in a process of its own, for scripts that start workers, and for what an import shows."""
 
     def call(name: str, *arguments: object, **options: object) -> "subprocess.CompletedProcess[str]":
         command = [sys.executable, str(SCRIPTS / name), *map(str, arguments)]

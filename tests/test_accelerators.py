@@ -236,7 +236,7 @@ def test_ipex_takes_the_models_as_they_lie_and_changes_no_number(small, monkeypa
 
 
 @pytest.mark.parametrize(
-    ("moves", "why"), [("parameters", "parameters out of their matrix"), ("models", "copies of the models")]
+    ("moves", "why"), [("parameters", "moves the models' parameters"), ("models", "copies the models")]
 )
 def test_ipex_that_moves_what_it_must_not_is_refused(small, monkeypatch, moves, why):
     monkeypatch.setitem(sys.modules, accelerators.IPEX, _Ipex(moves))
@@ -256,8 +256,40 @@ def test_ipex_for_another_torch_is_refused_in_a_line(monkeypatch, tmp_path):
     """That package ends its import by os.exit, which does not exist."""
     (tmp_path / f"{accelerators.IPEX}.py").write_text("import os\nos.exit(127)\n")
     monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(InputError, match=r"ipex: .* beside torch .* must be equal"):
+    with pytest.raises(InputError, match=r"ipex: .* with torch .* must match"):
         accelerators.extension(XPU)
+
+
+@pytest.mark.parametrize(
+    ("avx512", "amx", "machine", "emulates"),
+    [
+        (False, False, "x86_64", True),
+        (True, False, "x86_64", False),
+        (False, True, "x86_64", False),
+        (False, False, "aarch64", False),
+    ],
+)
+def test_a_cpu_without_bf16_instructions_emulates_them(monkeypatch, avx512, amx, machine, emulates):
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx512)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
+    monkeypatch.setattr(accelerators.platform, "machine", lambda: machine)
+    assert accelerators.emulates_bf16(CPU) == emulates
+    assert not accelerators.emulates_bf16(CUDA)
+
+
+def test_nothing_is_said_of_bf16_if_torch_does_not_tell(monkeypatch):
+    monkeypatch.delattr(torch.cpu, "_is_amx_tile_supported")
+    assert not accelerators.emulates_bf16(CPU)
+
+
+@pytest.mark.parametrize(
+    ("precision", "emulates", "lines"), [("bf16", True, 1), ("bf16", False, 0), ("fp32", True, 0)]
+)
+def test_a_run_in_emulated_bf16_says_that_it_is_slow(small, monkeypatch, caplog, precision, emulates, lines):
+    monkeypatch.setattr(accelerators, "emulates_bf16", lambda device: emulates)
+    experiment.run(small(precision=precision, rounds=1))
+    told = [record for record in caplog.records if "bfloat16 instructions" in record.message]
+    assert [record.levelname for record in told] == ["WARNING"] * lines
 
 
 def _benchmark(*words):

@@ -87,6 +87,30 @@ def test_dpsgd_is_decentralized_with_other_defaults(small: Small, tmp_path: Path
         assert np.array_equal(one[name], other[name])
 
 
+@pytest.mark.parametrize("loss_rule", ["hold_last", "self_weight"])
+def test_under_loss_dpsgd_is_decentralized_by_metropolis_hastings(
+    loss_rule: str, small: Small, tmp_path: Path
+):
+    """The weights are those of the whole graph, and the loss rule stands in for what does not arrive."""
+    lossy = {"topology_file": GRAPH, "drop_probability": 0.3, "loss_rule": loss_rule, "momentum": 0.9}
+    lossy |= {"rounds": 8, "eval_every": 1}
+    dpsgd = small(**lossy, algorithm="dpsgd", out_dir=tmp_path / "dpsgd")
+    stepping = {"local_steps": 1, "keep_optimizer": True, "init": "same", "lr": dpsgd.training.lr}
+    by_strategy = small(
+        **lossy, **stepping, aggregation_strategy="metropolis_hastings", out_dir=tmp_path / "strategy"
+    )
+    renormalised = small(
+        **{**lossy, "loss_rule": "renormalise"},
+        **stepping,
+        aggregation_strategy="metropolis_hastings",
+        out_dir=tmp_path / "renormalised",
+    )
+    one, other, third = (results.load(experiment.run(c)).arrays for c in (dpsgd, by_strategy, renormalised))
+    for name in ("metrics/test_loss", "communication/bytes_sent"):
+        assert np.array_equal(one[name], other[name])
+    assert not np.array_equal(one["metrics/test_loss"], third["metrics/test_loss"])
+
+
 def test_epochs_in_place_of_steps():
     flags = {"algorithm": "relaysgd", "topology_file": "chain:n=4"}
     stepping = config.make(flags)
@@ -150,7 +174,7 @@ def test_flags_that_cannot_be_right(flags, message):
         ),
         (
             {"algorithm": "relaysgd", "tree": "bfs", "tree_root": 9, "topology_file": "cycle:n=4"},
-            "tree_root 9: is no node",
+            "tree_root 9: is not a node",
         ),
         ({"failing_nodes": ("9@1",), "topology_file": "cycle:n=4"}, "failing_nodes 9@1: the graph has the"),
         (
@@ -213,7 +237,7 @@ def test_loop_and_batched_give_the_same_numbers_to_rounding(name: str, small: Sm
 
 
 def test_with_all_data_alike_and_no_loss_relaysgd_on_two_nodes_is_allreduce(small: Small, tmp_path: Path):
-    # A tree of diameter 1 has no delay (T5).
+    # On a tree of diameter 1, relays bring every value without delay.
     flags = {"topology_file": "chain:n=2", "rounds": 5, "eval_every": 1}
     runs = [
         results.load(experiment.run(small(**flags, algorithm=name, out_dir=tmp_path / name)))

@@ -26,8 +26,8 @@ CPU = torch.device("cpu")
 )
 def test_training_holds_its_optimisers_state_beside_the_models(tmp_path, flags, copies):
     made = make_plan(config.make({"topology_file": "cycle:n=4", "out_dir": tmp_path, **flags}))
-    assert capacity.population(4810, made) == 4 * 4 * 4810
-    assert capacity.held(4810, made) == copies * 4 * 4 * 4810
+    assert capacity.population_bytes(4810, made) == 4 * 4 * 4810
+    assert capacity.training_bytes(4810, made) == copies * 4 * 4 * 4810
 
 
 def test_nodes_that_do_not_fit_are_refused(small, monkeypatch):

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 import pytest
 from pydantic import Field
-from scripts import ROOT, Script
+from scripts import ROOT, SCRIPTS, Script
 
 from dml import command_line
 from dml.errors import (
@@ -103,8 +103,8 @@ def test_a_wrong_flag_is_refused_by_name(words: str, message: str) -> None:
         ("", Options, "FILE: name at least one (files to read)"),
         ("--count 3", Options, "FILE: name at least one (files to read)"),
         ("", Folder, "DIR: is missing (the folder)"),
-        ("a b", Folder, "b: belongs to no flag; --help lists them"),
-        ("a -b", Folder, "-b: belongs to no flag; --help lists them"),
+        ("a b", Folder, "b: does not belong to a flag; --help lists the flags"),
+        ("a -b", Folder, "-b: does not belong to a flag; --help lists the flags"),
     ],
 )
 def test_a_word_without_a_flag_is_refused_as_one(words: str, section: type[Section], message: str) -> None:
@@ -173,12 +173,12 @@ def test_a_lost_interchange_ends_the_process_without_closing_parsl(monkeypatch: 
         command_line.guard(_ending(LostInterchangeError("it was killed")))
 
 
-@pytest.mark.parametrize("name", ["decentralized_main.py", "bd_scheduler.py", "compile_results.py"])
-def test_help_names_the_flags(script: Script, name: str):
-    called = script(name, "--help")
+@pytest.mark.parametrize("name", sorted(path.name for path in SCRIPTS.glob("*.py")))
+def test_each_script_runs_by_its_path_and_its_help_names_the_flags(process: Script, name: str):
+    called = process(name, "--help")
     assert called.returncode == 0
     assert "usage: " + name in called.stdout
-    if name != "compile_results.py":
+    if name in ("decentralized_main.py", "bd_scheduler.py"):
         assert all(
             f"--{flag}" in called.stdout for flag in ("rounds", "lr", "softmax_coeff", "checkpoint_every")
         )

@@ -102,10 +102,10 @@ def test_a_strategy_by_similarity_always_takes_the_softmax(name):
 
 
 def test_a_field_added_later_changes_no_id_while_it_holds_the_old_numbers(monkeypatch: pytest.MonkeyPatch):
-    before = config.make({}).decides()
+    before = config.make({}).id_fields()
     monkeypatch.setitem(config.LATER, "participation", 1.0)
-    assert set(before) - set(config.make({}).decides()) == {"participation"}
-    assert config.make({"participation": 0.5}).decides()["participation"] == 0.5
+    assert set(before) - set(config.make({}).id_fields()) == {"participation"}
+    assert config.make({"participation": 0.5}).id_fields()["participation"] == 0.5
 
 
 @pytest.mark.parametrize(

@@ -8,12 +8,13 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
-from scripts import SCRIPTS
+from scripts import SCRIPTS, Script
 from stopping import StopAfter
 from torch import nn
 
@@ -108,47 +109,47 @@ def test_without_its_checkpoint_more_rounds_are_computed_anew_and_come_out_equal
     assert results.load(path).segments[-1]["from_round"] == 0
 
 
-def test_killed_at_any_moment_it_goes_on_with_the_same_numbers(tmp_path: Path):
-    flags = ["--topology_file", "cycle:n=8", "--rounds", "30", "--epochs", "2", "--checkpoint_every", "1"]
-    command = [sys.executable, str(SCRIPTS / "decentralized_main.py"), *flags]
-    subprocess.run([*command, "--out_dir", "whole"], cwd=tmp_path, check=True, capture_output=True)
-    pieces = tmp_path / "pieces"
-    kills = 0
-    for rounds in (3, 11, 19):
-        process = subprocess.Popen(
-            [*command, "--out_dir", "pieces"],
-            cwd=tmp_path,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        until = time.monotonic() + 60
-        while process.poll() is None and time.monotonic() < until:
-            found = [p for p in pieces.glob("*.h5") if not p.name.startswith(".")]
-            if found and results.load(found[0]).attributes["rounds_done"] >= rounds:
-                process.send_signal(signal.SIGKILL)
-                kills += 1
-                break
-            time.sleep(0.001)
-        process.wait()
-    assert kills == 3
-    subprocess.run([*command, "--out_dir", "pieces"], cwd=tmp_path, check=True, capture_output=True)
-    (whole,) = [p for p in (tmp_path / "whole").glob("*.h5") if not p.name.startswith(".")]
-    (killed,) = [p for p in pieces.glob("*.h5") if not p.name.startswith(".")]
-    assert results.differences(whole, killed) == []
+def test_killed_at_any_moment_it_goes_on_with_the_same_numbers(small: Small, tmp_path: Path):
+    """Twice, shortly after a checkpoint; `make soak` kills at random moments, for longer."""
+    flags = {"rounds": 20, "epochs": 1, "checkpoint_every": 1}
+    whole = experiment.run(small(**flags, out_dir=tmp_path / "whole"))
+    words = ["--topology_file", "cycle:n=4", "--threads", "1", "--out_dir", "pieces"]
+    words += [word for flag, value in flags.items() for word in (f"--{flag}", str(value))]
+    killed = tmp_path / "pieces" / whole.name
+    for rounds in (2, 7):
+        running = start_experiment(tmp_path, *words)
+        assert wait_until(partial(has_done, killed, rounds))
+        running.kill()
+        assert running.wait() == -signal.SIGKILL
+    assert not has_done(killed, 20)
+    again = experiment.run(small(**flags, out_dir=tmp_path / "pieces"))
+    assert results.differences(whole, again) == []
+    assert len(results.load(again).segments) == 3
+
+
+def start_experiment(folder: Path, *words: str) -> "subprocess.Popen[str]":
+    command = [sys.executable, str(SCRIPTS / "decentralized_main.py"), *words]
+    return subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def has_done(path: Path, rounds: int) -> bool:
+    return path.exists() and results.load(path).attributes["rounds_done"] >= rounds
+
+
+def wait_until(fact: Callable[[], bool]) -> bool:
+    until = time.monotonic() + 60
+    while not fact() and time.monotonic() < until:
+        time.sleep(0.02)
+    return fact()
 
 
 def test_ctrl_c_ends_after_the_round_and_says_how_to_go_on(tmp_path: Path):
-    command = [sys.executable, str(SCRIPTS / "decentralized_main.py"), "--rounds", "100000"]
-    process = subprocess.Popen(
-        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    until = time.monotonic() + 60
-    while not list(tmp_path.glob("results/single/*.ckpt")) and time.monotonic() < until:
-        time.sleep(0.05)
+    process = start_experiment(tmp_path, "--rounds", "100000")
+    assert wait_until(lambda: bool(list(tmp_path.glob("results/single/*.ckpt"))))
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 75
-    assert "the same command goes on" in err
+    assert "run the same command to continue" in err
     assert "Traceback" not in err
     assert out == ""
     (path,) = tmp_path.glob("results/single/*.h5")
@@ -167,18 +168,22 @@ def test_two_runs_of_one_experiment_at_once_the_second_names_the_first(small: Sm
     assert experiment.run(config) == path
 
 
-def test_two_processes_at_once_write_one_good_file(tmp_path: Path):
-    command = [sys.executable, str(SCRIPTS / "decentralized_main.py"), "--rounds", "40"]
-    both = [
-        subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        for _ in range(2)
-    ]
-    outputs = [process.communicate(timeout=120) for process in both]
-    codes = sorted(process.returncode for process in both)
-    assert codes == [0, 1], outputs
-    assert any("has been running it since" in err for _, err in outputs)
+def test_a_second_process_names_the_one_that_runs_the_experiment_and_leaves_it_alone(
+    script: Script, tmp_path: Path
+):
+    first = start_experiment(tmp_path, "--rounds", "100000", "--checkpoint_every", "1")
+    assert wait_until(lambda: bool(list(tmp_path.glob("results/single/*.h5"))))
+    second = script("decentralized_main.py", "--rounds", 100000)
+    assert second.returncode == 1
+    assert f"process {first.pid} on " in second.stderr
+    assert "has been running it since" in second.stderr
+    assert first.poll() is None
+    first.send_signal(signal.SIGINT)
+    first.communicate(timeout=60)
+    assert first.returncode == 75
     (path,) = tmp_path.glob("results/single/*.h5")
-    assert results.load(path).attributes["status"] == "complete"
+    assert results.load(path).attributes["status"] == "running"
+    assert len(results.load(path).segments) == 1
 
 
 def results_id(path: Path) -> str:

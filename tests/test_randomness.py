@@ -1,5 +1,6 @@
 """Keyed random numbers: a number depends on its key alone, and the numbers of many keys are uniform."""
 
+import hashlib
 import itertools
 import random
 
@@ -34,7 +35,7 @@ def grid(n):
 
 
 @given(seeds, purposes, indices)
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 def test_the_same_key_gives_the_same_numbers(seed, purpose, key):
     first, again = (randomness.generator(seed, purpose, *key).random(5) for _ in range(2))
     assert np.array_equal(first, again)
@@ -42,7 +43,7 @@ def test_the_same_key_gives_the_same_numbers(seed, purpose, key):
 
 
 @given(st.tuples(seeds, purposes, indices), st.tuples(seeds, purposes, indices))
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_a_key_that_differs_anywhere_gives_other_numbers(a, b):
     if a == b:
         return
@@ -60,7 +61,7 @@ def test_neighbouring_small_keys_do_not_collide():
 
 
 @given(seeds, purposes, indices)
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 def test_a_torch_seed_is_one_that_torch_takes(seed, purpose, key):
     value = randomness.torch_seed(seed, purpose, *key)
     assert 0 <= value < 2**63
@@ -74,7 +75,7 @@ def test_torch_seeds_use_all_63_bits():
 
 
 @given(seeds, purposes, st.integers(0, 2**20), st.lists(indices, min_size=1, max_size=8))
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 def test_uniforms_equal_the_hash_of_each_message_alone(seed, purpose, step, messages):
     i, j = (np.array(column) for column in zip(*messages, strict=True))
     start = np.random.SeedSequence(randomness._words(seed, purpose, (step,))).generate_state(1, np.uint64)
@@ -87,7 +88,7 @@ def test_uniforms_equal_the_hash_of_each_message_alone(seed, purpose, step, mess
 
 
 @given(seeds, st.integers(0, 1000), st.randoms(use_true_random=False))
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 def test_a_message_keeps_its_number_whatever_others_there_are(seed, step, rng):
     i, j = grid(12)
     every = randomness.uniforms(seed, "link", step, i, j)
@@ -149,7 +150,7 @@ def test_how_many_indices_a_key_has_matters():
 
 
 @given(seeds, purposes, st.integers(0, 2**20), st.integers(1, 13))
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 def test_words_are_the_quarters_of_the_hash_of_their_key(seed, purpose, step, count):
     samples = [0, 7, 2**40]
     rows = randomness.words(seed, purpose, step, samples, count)
@@ -162,3 +163,11 @@ def test_words_are_the_quarters_of_the_hash_of_their_key(seed, purpose, step, co
             got = row[4 * j : 4 * j + 4].tolist()
             assert got[1:] == quarters[1:]
             assert got[0] & 0xF800 == quarters[0] & 0xF800
+
+
+@pytest.mark.parametrize("indices", [(), (0,), (3, 0, 2**32 - 1), (2**32,), (2**40, 1)])
+def test_the_words_of_a_key_are_those_that_numpy_makes_of_its_numbers(indices):
+    purpose = hashlib.sha256(b"batch order").digest()
+    words = [7, *(int.from_bytes(purpose[k : k + 4], "little") for k in (0, 4)), len(indices), *indices]
+    expected = np.random.Generator(np.random.PCG64(np.random.SeedSequence(words))).random(4)
+    np.testing.assert_array_equal(randomness.generator(7, "batch order", *indices).random(4), expected)

@@ -41,8 +41,8 @@ def refusal(**values: object) -> InputError:
     [
         ({"every": "0"}, "every 0: must be 'epoch', or at least 1"),
         ({"every": "x"}, "every x: must be 'epoch', or a valid integer"),
-        ({"kind": "small"}, "kind small: no such kind (did you mean Small?); there are: big, Small"),
-        ({"kind": "z"}, "kind z: no such kind; there are: big, Small"),
+        ({"kind": "small"}, "kind small: no such kind (did you mean Small?); choose one of: big, Small"),
+        ({"kind": "z"}, "kind z: no such kind; choose one of: big, Small"),
         ({"low": "-1"}, "low -1: must be at least 0"),
         ({"low": "10"}, "low 10: must be at most 9"),
         ({"high": "0"}, "high 0: must be above 0"),

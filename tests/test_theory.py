@@ -86,7 +86,7 @@ def test_rows_of_every_strategy_that_needs_no_models_sum_to_one():
 
 def test_a_source_is_a_node():
     topology = make("chain:n=6")
-    with pytest.raises(InputError, match="source 6: is no node"):
+    with pytest.raises(InputError, match="source 6: is not a node"):
         propagation(of_strategy(topology, strategy_named("unweighted", None)), [6], 6, 1)
     with pytest.raises(InputError, match="strategies mean: no such strategy"):
         strategy_named("mean", None)

@@ -1,4 +1,4 @@
-"""distributed_ml: decentralized learning experiments on a graph of nodes.
+"""distributed_ml: decentralized learning experiments on graphs of nodes.
 
 Importing `dml` imports nothing heavy; each part is imported where it is used.
 """

@@ -1,7 +1,8 @@
-"""What models train on: the only module that names a vendor."""
+"""Accelerators, on which models train. This is the only module that names a vendor."""
 
 import importlib
 import os
+import platform
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -15,27 +16,31 @@ if TYPE_CHECKING:
     from dml.population import Population
 
 CARDS = ("cuda", "xpu")
-"""Accelerators with a memory of their own: NVIDIA's (and AMD's, which torch calls the same), Intel's."""
+"""Accelerators with their own memory: NVIDIA's (and AMD's, under the same name in torch) and Intel's."""
 
 REPEATS = {"cpu": "always", "cuda": "enforced", "xpu": "where possible"}
-"""How far a run on each type gives the same bits again, as :func:`prepare` sets torch; it is recorded.
+"""Whether a repeated run gives the same bits on each type, after :func:`prepare`; result files record it.
 
-torch refuses an operation that it has no repeatable form of, on NVIDIA's cards; no model or engine here needs
-one (``tests/test_accelerators.py``). A mere warning would not do there: under it the backward pass of fused
-attention stays as it is. On Intel's, where the list of such operations is another, it warns.
+On NVIDIA's cards torch refuses operations without a deterministic form; no model or engine here needs one
+(``tests/test_accelerators.py``). A warning would not be enough, because torch then keeps the ordinary
+backward pass of fused attention. On Intel's cards, which have a different list of such operations, torch
+warns.
 """
 
 IPEX = "intel_extension_for_pytorch"
 
+_BF16 = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+"""Functions of torch.cpu that tell whether an x86 processor has instructions for products in bfloat16."""
+
 
 def choose(name: str) -> torch.device:
-    """The accelerator of a name: ``auto`` takes an NVIDIA (or AMD) card, then an Intel one, then the CPU.
+    """The accelerator with a name; ``auto`` prefers an NVIDIA (or AMD) card, then an Intel one, then the CPU.
 
-    Which of a host's accelerators a worker sees is set from outside (CUDA_VISIBLE_DEVICES, ZE_AFFINITY_MASK),
-    so the first visible one is the right one.
+    The environment (CUDA_VISIBLE_DEVICES, ZE_AFFINITY_MASK) decides which of a host's accelerators a worker
+    sees, so the first visible one is the right one.
 
     Raises:
-        InputError: no such accelerator here.
+        InputError: there is no such accelerator on this machine.
     """
     if name == "auto":
         return torch.device(
@@ -47,7 +52,7 @@ def choose(name: str) -> torch.device:
     full = f"{name}:0" if name in CARDS else name
     if full not in here:
         raise InputError(
-            "accelerator", name, f"there is none of that name here; there are: auto, {', '.join(here)}"
+            "accelerator", name, f"is not on this machine; choose one of: auto, {', '.join(here)}"
         )
     return torch.device(full)
 
@@ -61,26 +66,26 @@ def describe(device: torch.device) -> str:
 def prepare(device: torch.device, deterministic: bool = True) -> str:
     """Sets torch for an accelerator, before anything is computed on it.
 
-    The same bits in every run; and products of fp32 numbers in fp32, not TF32, which keeps 10 bits of each.
-    The CPU needs nothing: with the same threads it does both.
+    Every run then gives the same bits, and products of fp32 numbers are computed in fp32 instead of TF32,
+    which keeps only 10 bits of each. On the CPU both hold without settings, for the same number of threads.
 
     Args:
-        device: what the models train on.
-        deterministic: whether operations must give the same bits each time; only a benchmark says no.
+        device: the accelerator.
+        deterministic: whether operations must give the same bits each time; False only in benchmarks.
 
     Returns:
-        How far runs repeat, a value of :data:`REPEATS`, or ``not``.
+        Whether runs repeat: a value of :data:`REPEATS`, or ``not``.
     """
     if device.type not in CARDS:
         return REPEATS["cpu"]
-    # cuBLAS reads it when it starts: with workspaces of other sizes its sums may come in any order.
+    # cuBLAS reads this when it starts. With other sizes of workspaces, its sums may be in any order.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(deterministic, warn_only=device.type == "xpu")
-    # Every new tensor would be filled with NaN first, so that whoever reads what he has not written sees it.
+    # Otherwise torch would fill every new tensor with NaN, to reveal reads of uninitialised memory.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = False
     if hasattr(torch.backends, "fp32_precision"):
-        # For all libraries at once, since torch 2.9; the older switches must not be touched beside it.
+        # Since torch 2.9 this sets all libraries at once; the older switches must not be used along with it.
         torch.backends.fp32_precision = "ieee"
     else:
         torch.backends.cuda.matmul.allow_tf32 = False
@@ -88,10 +93,22 @@ def prepare(device: torch.device, deterministic: bool = True) -> str:
     return REPEATS[device.type] if deterministic else "not"
 
 
-def free_memory(device: torch.device) -> int | None:
-    """Bytes of the accelerator's own memory that can still be taken; None of the CPU, which has none.
+def emulates_bf16(device: torch.device) -> bool:
+    """Whether products in bfloat16 are slower than in fp32, since the processor has no instructions for them.
 
-    What torch has kept of tensors that are gone, as those of an earlier experiment, counts as free.
+    Only x86 processors are known to lack them; other CPUs and cards are taken to have them.
+    """
+    if device.type != "cpu" or platform.machine() not in ("x86_64", "AMD64"):
+        return False
+    # Both are private to torch (checked with 2.13); without them nothing is known.
+    known = [getattr(torch.cpu, name, None) for name in _BF16]
+    return all(known) and not any(has() for has in known if has is not None)
+
+
+def free_memory(device: torch.device) -> int | None:
+    """Free bytes of the accelerator's own memory; None for the CPU, which has none.
+
+    Memory that torch caches from deleted tensors, such as those of an earlier experiment, counts as free.
     """
     card = _card(device)
     if card is None:
@@ -99,16 +116,16 @@ def free_memory(device: torch.device) -> int | None:
     try:
         free = int(card.mem_get_info(device)[0])
     except RuntimeError:
-        # Some drivers of Intel's do not tell.
+        # Some of Intel's drivers do not report the free memory.
         return int(card.get_device_properties(device).total_memory) - int(card.memory_allocated(device))
     return free + int(card.memory_reserved(device)) - int(card.memory_allocated(device))
 
 
 def send(array: NDArray[Any], device: torch.device) -> Tensor:
-    """An array as a tensor on the accelerator, without waiting for what that still computes.
+    """Copies an array to a tensor on the accelerator, without waiting for the work that it still has to do.
 
-    Only memory that the system cannot move is copied so; a copy of any other waits until all work is done,
-    and then nothing can be lined up behind it meanwhile.
+    Such a copy needs pinned memory. From any other memory it would wait until all earlier work is done, and
+    no further work could be queued meanwhile.
     """
     tensor = torch.from_numpy(array)
     if device.type in CARDS:
@@ -117,10 +134,10 @@ def send(array: NDArray[Any], device: torch.device) -> Tensor:
 
 
 def extension(device: torch.device) -> ModuleType:
-    """Intel's extension for PyTorch, which its maker ended with version 2.8.
+    """The module of Intel's extension for PyTorch, which Intel discontinued after version 2.8.
 
     Raises:
-        InputError: it is not installed, does not fit this torch, or is not for this accelerator.
+        InputError: it is not installed, does not fit this torch, or does not support this accelerator.
     """
     if device.type not in ("cpu", "xpu"):
         raise InputError("ipex", True, f"is for Intel's accelerators and CPUs, and this run is on {device}")
@@ -129,42 +146,40 @@ def extension(device: torch.device) -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name != IPEX:
             raise
-        right = f"needs the package {IPEX}, which is not installed; without --ipex torch itself is used"
+        right = f"needs the package {IPEX}, which is not installed; leave it out to use torch itself"
         raise InputError("ipex", True, right) from None
     except (ImportError, OSError, AttributeError) as error:
-        # That of a version for another torch ends in the last of them, by a mistake of its own.
-        right = f"{IPEX} does not load beside torch {torch.__version__} ({error}); its versions must be equal"
+        # A version for another torch raises AttributeError, because of a bug in the extension.
+        right = f"{IPEX} does not load with torch {torch.__version__} ({error}); their versions must match"
         raise InputError("ipex", True, right) from None
 
 
 def extend(ipex: ModuleType, population: "Population") -> None:
-    """Hands the models to the extension, with everything off that would move or copy their parameters.
+    """Prepares the models with the extension, without options that would move or copy their parameters.
 
-    Those are views into one matrix, and must stay it. What remains are the extension's own kernels, which it
-    registers when it is imported.
+    The parameters must remain views into one matrix. The benefit that remains is from the extension's own
+    kernels, which it registers when it is imported.
 
     Args:
-        ipex: what :func:`extension` gave.
+        ipex: the module from :func:`extension`.
         population: the models, on their accelerator.
 
     Raises:
-        InputError: it has moved them all the same.
+        InputError: the extension has moved the parameters in spite of this.
     """
-    # Else the weights of convolutions are copied into another order, whatever the options say.
+    # Otherwise it copies the weights of convolutions into another layout, whatever the options are.
     ipex.disable_auto_channels_last()
     for module in population.modules:
-        # It takes a model in training mode only together with an optimiser of torch.optim.
+        # It accepts a model in training mode only together with an optimiser of torch.optim.
         if ipex.optimize(module.eval(), level="O0", inplace=True) is not module:
-            raise InputError(
-                "ipex", True, f"version {ipex.__version__} gives copies of the models; leave it out"
-            )
+            raise InputError("ipex", True, f"version {ipex.__version__} copies the models; leave it out")
     try:
         population.check_views()
     except RuntimeError:
-        right = f"version {ipex.__version__} takes the models' parameters out of their matrix; leave it out"
+        right = f"version {ipex.__version__} moves the models' parameters; leave it out"
         raise InputError("ipex", True, right) from None
 
 
 def _card(device: torch.device) -> Any:
-    """torch's module for a card, torch.cuda or torch.xpu, which have the same functions; None for the CPU."""
+    """The module of a card: torch.cuda or torch.xpu, which have the same functions; None for the CPU."""
     return getattr(torch, device.type) if device.type in CARDS else None

@@ -76,6 +76,11 @@ def assemble(plan: Plan, engine_before: str | None) -> Parts:
     dataset = load_dataset(config.data, seed)
     data, local = build_node_data(dataset, plan.topology, config.data, seed)
     device = accelerators.choose(config.run.accelerator)
+    if config.training.precision == "bf16" and accelerators.emulates_bf16(device):
+        _log.warning(
+            f"{plan.result.name}: this CPU has no bfloat16 instructions, "
+            "so --precision bf16 is several times slower than fp32"
+        )
     ipex = accelerators.extension(device) if config.run.ipex else None
     classes = plan.dataset.classes
     shape, settings = dataset.train_x.shape[1:], config.training.model_options.model_dump()
@@ -180,7 +185,7 @@ def _failures(plan: Plan) -> list[dict[str, Any]]:
 
 
 def _told(plan: Plan, failure: Failure) -> dict[str, Any]:
-    facts = _facts(plan, plan.topology.part(failure.remaining)[0])
+    facts = _facts(plan, plan.topology.subgraph(failure.remaining)[0])
     tree = {"tree": facts["tree"]} if "tree" in facts else {}
     return {"round": failure.round, "nodes": list(failure.failed), **tree}
 

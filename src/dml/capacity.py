@@ -1,4 +1,4 @@
-"""Whether there is room for an experiment: memory for the population, on a card and the host; disk."""
+"""Checks that there is room for an experiment: memory on the card and the host, and space on the disk."""
 
 import math
 import shutil
@@ -14,7 +14,7 @@ from dml.models.cost import size_of
 from dml.plan import Plan
 
 
-def population(size: int, plan: Plan) -> int:
+def population_bytes(size: int, plan: Plan) -> int:
     """Bytes of all nodes' models.
 
     Args:
@@ -24,8 +24,8 @@ def population(size: int, plan: Plan) -> int:
     return 4 * size * plan.topology.n
 
 
-def held(size: int, plan: Plan) -> int:
-    """Bytes of all nodes' models with what is kept beside: moments, a start, the algorithm's memory.
+def training_bytes(size: int, plan: Plan) -> int:
+    """Bytes of all nodes' models, their optimisers' moments, the round's start and the algorithm's memory.
 
     Args:
         size: numbers in one model.
@@ -33,22 +33,22 @@ def held(size: int, plan: Plan) -> int:
     """
     training = plan.config.training
     start = 1 if training.train and training.prox_coeff else 0
-    return (1 + start + _moments(plan)) * population(size, plan) + _remembered(size, plan)
+    return (1 + start + _moments(plan)) * population_bytes(size, plan) + _remembered(size, plan)
 
 
-def checkpoint(size: int, plan: Plan) -> int:
-    """Bytes of a checkpoint, at most.
+def checkpoint_bytes(size: int, plan: Plan) -> int:
+    """The largest size of a checkpoint in bytes.
 
     Args:
         size: numbers in one model.
         plan: the experiment.
     """
     kept = _moments(plan) if plan.config.training.keep_optimizer else 0
-    return (1 + kept) * population(size, plan) + _remembered(size, plan)
+    return (1 + kept) * population_bytes(size, plan) + _remembered(size, plan)
 
 
 def _moments(plan: Plan) -> int:
-    """Matrices of the size of all models that the local optimiser holds."""
+    """The number of matrices, each of the size of all models, that the local optimiser holds."""
     training = plan.config.training
     if not training.train:
         return 0
@@ -56,48 +56,48 @@ def _moments(plan: Plan) -> int:
 
 
 def _remembered(size: int, plan: Plan) -> int:
-    """Bytes of what the algorithm remembers."""
+    """Bytes of the algorithm's memory."""
     config, topology = plan.config, plan.topology
     lossy = config.algorithm.drop_probability > 0 or bool((topology.weights < 1).any())
-    # Where nodes fail, the models of the others are copied, and the algorithm's momentum for all.
+    # If nodes fail, the models of the others are copied, and so is the algorithm's momentum.
     left = 2 * topology.n if config.algorithm.failing_nodes else 0
     return 4 * size * (left + config.algorithm.described.memory(topology.n, topology.m, lossy))
 
 
-def data(plan: Plan) -> int:
-    """Bytes of the training and test data, as models read them."""
+def data_bytes(plan: Plan) -> int:
+    """Bytes of the training and test data, in the form that models read."""
     spec = plan.dataset
-    # Tokens are kept as bytes, images as float32; a sample has a label and a number, int64.
+    # Tokens are kept as bytes and images as float32; each sample also has a label and a number, int64.
     a_sample = math.prod(spec.shape) * (1 if spec.task == NEXT_TOKEN else 4) + 16
     return sum(spec.sizes) * a_sample
 
 
 def check(build: Callable[[], torch.nn.Module], plan: Plan, device: torch.device) -> int:
-    """Refuses what cannot fit, before anything is allocated.
+    """Refuses an experiment that does not fit, before anything is allocated.
 
     Args:
         build: makes one model.
         plan: the experiment.
-        device: what it trains on. A card with a memory of its own holds models, optimisers and data there,
-            and the host a copy of the models for the checkpoint.
+        device: the accelerator. A card holds models, optimisers and data in its own memory, and the host
+            holds a copy of the models for the checkpoint.
 
     Returns:
-        Numbers in one model.
+        The count of numbers in one model.
 
     Raises:
-        InputError: the population, with its optimisers' state, does not fit into the free memory, or
-            its checkpoint does not fit onto the disk.
+        InputError: the population with its optimisers' state does not fit into the free memory, or its
+            checkpoint does not fit onto the disk.
     """
     with torch.device("meta"):
         model = build()
     size = size_of(model)
     on_card = accelerators.free_memory(device)
     if on_card is None:
-        needs = [(held(size, plan), psutil.virtual_memory().available, "memory")]
+        needs = [(training_bytes(size, plan), psutil.virtual_memory().available, "memory")]
     else:
         needs = [
-            (held(size, plan) + data(plan), on_card, f"memory on {device}"),
-            (population(size, plan), psutil.virtual_memory().available, "the host's memory"),
+            (training_bytes(size, plan) + data_bytes(plan), on_card, f"memory on {device}"),
+            (population_bytes(size, plan), psutil.virtual_memory().available, "the host's memory"),
         ]
     for needed, free, where in needs:
         if needed > free:
@@ -105,11 +105,11 @@ def check(build: Callable[[], torch.nn.Module], plan: Plan, device: torch.device
             raise InputError(
                 "model", plan.config.training.model, f"{plan.topology.n} nodes need {need}; {left}"
             )
-    written, disk = checkpoint(size, plan), shutil.disk_usage(plan.result.parent).free
+    written, disk = checkpoint_bytes(size, plan), shutil.disk_usage(plan.result.parent).free
     if written > disk:
         raise InputError(
             "out_dir",
             plan.config.run.out_dir,
-            f"the checkpoint takes {written / 2**30:.1f} GiB, and the disk has {disk / 2**30:.1f} free",
+            f"the checkpoint takes {written / 2**30:.1f} GiB, and the disk has {disk / 2**30:.1f} GiB free",
         )
     return size

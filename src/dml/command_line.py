@@ -1,7 +1,7 @@
-"""The command line, generated from the fields of a configuration, and how every script ends.
+"""The command line, generated from the fields of a configuration, and the exit of every script.
 
-argparse reads the words. Whether a value is right is pydantic's to say, so every value reaches it as text,
-and every refusal has one form: the flag, the value, and what would be right.
+argparse only splits the words. pydantic gets every value as text and checks it, so all errors have the same
+form: the flag, the value, and what would be right.
 """
 
 import argparse
@@ -31,13 +31,13 @@ from dml.section import Section
 from dml.validation import input_error
 
 PUBLISHED = {"--non_random_data_placement": "--no_random_data_placement"}
-"""Published names of switches, and ours."""
+"""The published names of switches, and our names for them."""
 
 _VALUE = "\0"
-"""Put before a value that begins with a dash, which argparse may take for a flag (as it does -1e-3)."""
+"""Goes before a value that begins with a dash, which argparse might take for a flag (as it does -1e-3)."""
 
 _RIGHT = {"expected one argument": "needs a value", "expected at least one argument": "name at least one"}
-"""What is wrong with a flag, in argparse's words and in ours."""
+"""argparse's messages about a flag, and our words for them."""
 
 S = TypeVar("S", bound=Section)
 
@@ -50,17 +50,17 @@ def parse(
     description: str,
     defaults: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """The values that were given, by the name of their flag, as text, tuples of text, and switches.
+    """Parses a command line into values by the name of their flag: text, tuples of text, and bools.
 
     Args:
         fields: (heading in the help, flag, pydantic's field) in the order of the help.
         argv: the words after the program's name.
         prog: the program's name.
-        description: what ``--help`` says first.
-        defaults: text that the help shows as a flag's default instead of the field's own.
+        description: the first lines of ``--help``.
+        defaults: text that the help shows as a flag's default, instead of the field's own default.
 
     Raises:
-        InputError: a word that is no flag, a flag without its value, or a positional field without a word.
+        InputError: a word is not a flag, a flag has no value, or a positional field has no word.
         SystemExit: after ``--help``.
     """
     fields = list(fields)
@@ -89,10 +89,10 @@ def parse_section(
     description: str,
     defaults: Mapping[str, str] | None = None,
 ) -> S:
-    """The section that a command line describes; the arguments are those of :func:`parse`.
+    """Parses a command line into a section; the other arguments are those of :func:`parse`.
 
     Raises:
-        InputError: a word that is no flag, or a value that cannot be right.
+        InputError: a word is not a flag, or a value is wrong.
         SystemExit: after ``--help``.
     """
     fields = [("", flag, info) for flag, info in section.flags()]
@@ -104,14 +104,14 @@ def parse_section(
 
 
 def guard(main: Callable[[], int], go_on: str = "") -> NoReturn:
-    """Runs a script's main and exits; whatever ends it is told in one message, without a traceback.
+    """Runs a script's main and exits; expected errors end it with one message, without a traceback.
 
     The exit code is that of ``main``; 2 after a user's mistake; 1 after a damaged file or one that cannot be
     written; 75 after lost workers; 130 after Ctrl-C.
 
     Args:
         main: returns the exit code.
-        go_on: what the user can do after an interruption, as the end of a message.
+        go_on: how the user can continue after an interruption, as the end of a message.
     """
     messages.to_stderr()
     try:
@@ -128,7 +128,7 @@ def guard(main: Callable[[], int], go_on: str = "") -> NoReturn:
     except KeyboardInterrupt:
         code = _tell("interrupted" + (f": {go_on}" if go_on else ""), EXIT_AT_ONCE)
     except BrokenPipeError:
-        # The reader of our output has gone (`| head`): nothing is left to say, and nobody to say it to.
+        # Nobody reads our output any more (`| head`), so end quietly.
         sys.stderr.close()
         code = 0
     sys.exit(code)
@@ -187,7 +187,7 @@ def _parser(
 
 
 def _default(info: FieldInfo) -> str:
-    """How the help shows a field's own default; nothing where there is none, or none to tell."""
+    """The text of the help for a field's own default; empty if it has no fixed default."""
     if info.is_required() or info.default_factory_takes_validated_data:
         return ""
     default = info.get_default(call_default_factory=True)
@@ -199,7 +199,7 @@ def _is_list(info: FieldInfo) -> bool:
 
 
 def _metavar(annotation: Any) -> str:
-    """How the help names a value of this type."""
+    """The text of the help for a value of this type."""
     if get_origin(annotation) is Annotated:
         annotation = get_args(annotation)[0]
     names = {int: "INT", float: "FLOAT", str: "TEXT"}
@@ -214,7 +214,7 @@ def _metavar(annotation: Any) -> str:
 
 
 def _normal(word: str) -> str:
-    """A word as argparse is to see it: ``--batch-size=3`` is ``--batch_size=3``."""
+    """A word in the form for argparse: ``--batch-size=3`` becomes ``--batch_size=3``."""
     if word.startswith("--"):
         flag, equals, value = word[2:].partition("=")
         flag = "--" + flag.replace("-", "_")
@@ -223,7 +223,7 @@ def _normal(word: str) -> str:
 
 
 def _text(value: Any) -> Any:
-    """A value as it was typed."""
+    """A value as it was typed, without the mark of :func:`_normal`."""
     if isinstance(value, list):
         return tuple(map(_text, value))
     return value.removeprefix(_VALUE) if isinstance(value, str) else value
@@ -231,7 +231,7 @@ def _text(value: Any) -> Any:
 
 def _unknown(word: str, flags: Sequence[str]) -> InputError:
     if not word.startswith("--"):
-        return ArgumentError(word, None, "belongs to no flag; --help lists them")
+        return ArgumentError(word, None, "does not belong to a flag; --help lists the flags")
     word = word.partition("=")[0]
     meant = suggestion(word, [f"--{flag}" for flag in flags])
     return InputError(word.removeprefix("--"), None, f"there is no such flag{meant}; --help lists them")

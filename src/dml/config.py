@@ -1,8 +1,7 @@
-"""The one definition of an experiment: sections of fields, flat by name everywhere a user meets them.
+"""The single definition of an experiment: sections of fields, which users see as one flat set of flags.
 
-:func:`make` turns flags into an :class:`ExperimentConfig`: defaults that depend on the data set, the
-optimiser or the algorithm are filled in, and a field that nothing reads in this experiment is refused if it
-was given.
+:func:`make` turns flags into an :class:`ExperimentConfig`: it fills in defaults that depend on the data set,
+the optimiser or the algorithm, and refuses a given field that nothing in this experiment reads.
 """
 
 import os
@@ -30,20 +29,22 @@ from dml.training.engines import ENGINES
 from dml.validation import input_error
 
 MAX_THREADS = 4 * (os.cpu_count() or 1)
-"""More threads than that only wait for one another."""
+"""The largest number of threads; more would only wait for one another."""
 
 
 class RunConfig(Section):
-    """How long, who takes part, how measured, and where the results go."""
+    """The length of an experiment, participation, measurements, and where it runs and writes."""
 
     rounds: int = Field(10, ge=1, le=MAX_COUNT, description="communication rounds")
-    seed: int = Field(0, ge=0, lt=2**32, description="seed of every random number")
+    seed: int = Field(0, ge=0, lt=2**32, description="seed of all random numbers")
     participation: float = Field(1.0, gt=0, le=1, description="share of the nodes that take part in a round")
     eval_every: Annotated[
         Literal["epoch"] | Annotated[int, Field(ge=1, le=MAX_COUNT)],
         says("must be epoch, or a number of rounds of at least 1"),
     ] = Field(
-        "epoch", description="measure after each local epoch, or K: after the last epoch of every K-th round"
+        "epoch",
+        description="measure the models after each local epoch (epoch), or after the last epoch of every "
+        "K-th round (a number K)",
     )
     out_dir: UserPath = Field(Path("results/single"), description="folder of the results")
     checkpoint_every: int = Field(10, ge=1, le=MAX_COUNT, description="rounds between checkpoints")
@@ -55,12 +56,12 @@ class RunConfig(Section):
         None,
         ge=1,
         le=MAX_THREADS,
-        description="torch threads (default: 1 below a million parameters, else all cores)",
+        description="torch threads (default: 1 below a million parameters, otherwise all cores)",
     )
     engine: Literal["auto", "loop", "batched"] = Field(
         "auto",
-        description="train nodes one after another (loop) or all at once (batched), which is equal but for "
-        "rounding; auto takes the faster one, and stays with the engine of a file's last rounds",
+        description="train nodes one after another (loop) or all at once (batched), with the same numbers "
+        "but for rounding; auto takes the faster one, but stays with the engine of a file's last rounds",
     )
     accelerator: str = Field("auto", description="what the models train on: auto, cpu, cuda:0, xpu:0, ...")
     ipex: bool = Field(
@@ -69,11 +70,11 @@ class RunConfig(Section):
 
 
 NUMBERS = {"seed", "eval_every", "participation"}
-"""The fields of :class:`RunConfig` that change numbers; more rounds only make them more."""
+"""The fields of :class:`RunConfig` that change numbers; more rounds only add to them."""
 
 
 class ExperimentConfig(Section):
-    """One experiment, complete: everything that decides its numbers, and where they go."""
+    """The complete configuration of one experiment."""
 
     topology: TopologyConfig
     data: DataConfig
@@ -83,7 +84,7 @@ class ExperimentConfig(Section):
     run: RunConfig
 
     def flat(self) -> dict[str, Any]:
-        """All fields by flag name, JSON-able: the form that files and tasks carry."""
+        """All fields by flag name, as JSON values: the form in files and tasks."""
         values: dict[str, Any] = {}
         for name in SECTIONS:
             values |= getattr(self, name).flat()
@@ -98,8 +99,8 @@ class ExperimentConfig(Section):
         fields |= self.strategy.reads() if described.strategies else set()
         return fields - described.unread
 
-    def decides(self) -> dict[str, Any]:
-        """What the experiment's id is made of, but for its graph: the fields it reads, and their values."""
+    def id_fields(self) -> dict[str, Any]:
+        """The fields that the experiment reads and their values: the content of its id, without the graph."""
         flat = self.flat()
         return {f: flat[f] for f in sorted(self.reads()) if f not in LATER or flat[f] != LATER[f]}
 
@@ -116,14 +117,14 @@ class ExperimentConfig(Section):
         if algorithm.described.strategies:
             parts[f"strategy {self.strategy.aggregation_strategy}"] = self.strategy.described.version
         if training.train:
-            # The engines that may train it: which one does depends on the accelerator, and on earlier rounds.
+            # The accelerator and earlier rounds decide which of these engines trains it.
             engines = ["loop"] if self.obstacle() else list(ENGINES)
             parts |= {f"engine {name}": ENGINES[name].version for name in engines}
         return parts
 
     @property
     def complete(self) -> bool:
-        """Whether a strategy has all nodes exchange models, whatever the edges."""
+        """Whether a strategy makes all nodes exchange models, whatever the edges are."""
         return self.algorithm.described.strategies and self.strategy.described.complete
 
     @property
@@ -132,7 +133,7 @@ class ExperimentConfig(Section):
         return self.complete or self.algorithm.described.all_to_all
 
     def obstacle(self) -> str | None:
-        """What keeps the nodes from training at once, in words; None if they can."""
+        """The reason why the nodes cannot train at once, in words; None if they can."""
         return obstacle(self.training, self.data.augment)
 
 
@@ -143,25 +144,25 @@ SECTIONS: dict[str, type[Section]] = {
 """The sections by name, in the order of the help."""
 
 NOT_NUMBERS = set(RunConfig.model_fields) - NUMBERS | {"data_dir"}
-"""Fields that never change an experiment's numbers: every experiment reads them."""
+"""Fields that never change an experiment's numbers; every experiment reads them."""
 
 LEAST_LR = 1e-30
-"""Algorithms divide by the learning rate, in fp32."""
+"""The smallest positive learning rate, because algorithms divide by it in fp32."""
 
 LATER: dict[str, Any] = {}
-"""Fields that were added after version 0.1.0, with the value that gives the numbers from before: while a
-field holds it, it stays out of an experiment's id, so that old ids and files stay good."""
+"""Fields that were added after version 0.1.0, with the value that reproduces the earlier numbers. A field
+with this value is left out of an experiment's id, so that old ids and files stay valid."""
 
 
 def fields() -> Iterator[tuple[str, str, FieldInfo]]:
-    """Every flag as (section, flag, pydantic's description of its field), in the order of the help."""
+    """All flags as (section, flag, pydantic's field), in the order of the help."""
     for name, section in SECTIONS.items():
         for flag, info in section.flags():
             yield name, flag, info
 
 
 def shown_defaults() -> dict[str, str]:
-    """The default of every flag, as the help prints it."""
+    """The default of every flag, in the words of the help."""
     return {flag: _shown_default(flag, info) for _, flag, info in fields()}
 
 
@@ -184,7 +185,7 @@ def _shown_default(flag: str, info: FieldInfo) -> str:
 
 
 def _by_algorithm(flag: str, default: str) -> str:
-    """The default of a flag, and those of the algorithms that have another one."""
+    """The default of a flag, with those of algorithms that differ."""
     own = {name: entry.defaults[flag] for name, entry in ALGORITHMS.items() if flag in entry.defaults}
     others = [name for name in ALGORITHMS if name not in own]
     if own and len(set(own.values())) == 1 and len(others) < len(own):
@@ -199,11 +200,11 @@ def make(given: Mapping[str, Any], *, drop_unread: bool = False) -> ExperimentCo
 
     Args:
         given: values by flag name, only those that were given.
-        drop_unread: leave fields that nothing reads at their default, as a sweep does, whose flags are meant
-            for those of its experiments that read them.
+        drop_unread: whether to ignore flags that nothing reads, instead of refusing them. A sweep does, as
+            its flags are meant for those of its experiments that read them.
 
     Raises:
-        InputError: an unknown flag, a value that cannot be right, or a flag that nothing reads.
+        InputError: a flag is unknown or not read, or a value is wrong.
     """
     flags = dict(given)
     preset = DATASET_ALIASES.get(str(flags.get("dataset")), {})
@@ -226,14 +227,14 @@ def make(given: Mapping[str, Any], *, drop_unread: bool = False) -> ExperimentCo
 
 
 def _of(values: Mapping[str, Any], flags: Mapping[str, Any]) -> ExperimentConfig:
-    """The sections of some values; options of parts that are not chosen are left out.
+    """The configuration with these values; options of parts that are not chosen are left out.
 
     Args:
-        values: by flag name.
-        flags: those that the user gave.
+        values: values by flag name.
+        flags: the flags that the user gave.
 
     Raises:
-        InputError: an unknown flag, or a value that cannot be right.
+        InputError: a flag is unknown, or a value is wrong.
     """
     own = {name: dict(section.flags()) for name, section in SECTIONS.items()}
     for flag in values:
@@ -253,13 +254,13 @@ def _section(section: type[Section], values: Mapping[str, Any], flags: Mapping[s
     except ValidationError as error:
         fault = input_error(error, section.flags())
         if fault.field == "nesterov" and "nesterov" not in flags:
-            # It is the algorithm's own default, and not what the user has to change.
+            # Nesterov is the algorithm's default here, so it is the momentum that the user has to change.
             fault = InputError("momentum", flags["momentum"], f"must be above 0 for {flags['algorithm']}")
         raise fault from None
 
 
 def _remedy(flag: str, flags: Mapping[str, Any]) -> str:
-    """What to do with a flag that nothing reads, and what the flag is."""
+    """What to do with a flag that nothing reads, with the flag's description."""
     about = next(info.description for _, name, info in fields() if name == flag)
     for section in SECTIONS.values():
         for choice in section.choices().values():
@@ -278,10 +279,10 @@ def _remedy(flag: str, flags: Mapping[str, Any]) -> str:
 
 
 def label_of(flat: Mapping[str, Any]) -> str:
-    """What names an experiment's algorithm in files, tables and pictures: its strategy, or the algorithm.
+    """The name of an experiment's strategy or algorithm in files, tables and pictures.
 
     Args:
-        flat: its fields by flag name.
+        flat: the experiment's fields by flag name.
     """
     algorithm, strategy = str(flat["algorithm"]), str(flat["aggregation_strategy"])
     if algorithm == DEFAULT:
@@ -292,7 +293,7 @@ def label_of(flat: Mapping[str, Any]) -> str:
 
 
 def from_flat(flat: Mapping[str, Any]) -> ExperimentConfig:
-    """The complete configuration that :meth:`ExperimentConfig.flat` gave."""
+    """The configuration from which :meth:`ExperimentConfig.flat` made these fields."""
     return _of(flat, flat)
 
 

@@ -1,4 +1,4 @@
-"""What graphs let algorithms do, as the command line prints it."""
+"""The command line that describes graphs: how algorithms would run on them."""
 
 import json
 import textwrap
@@ -15,14 +15,14 @@ from dml.section import Section
 from dml.topology import read, trees
 
 DESCRIPTION = (
-    "What graphs let algorithms do: how fast they mix, the delays of relays, which algorithms run; and where "
+    "Describes graphs: how fast they mix, how late relays are on them, which algorithms run, and where "
     "knowledge spreads, without training."
 )
 WIDTH = 80
 
 
 class DescribeConfig(Section):
-    """Which graphs are described, and for which algorithms and strategies."""
+    """The graphs to describe, and the options of algorithms and strategies."""
 
     graphs: Annotated[tuple[str, ...], Positional("FILE|GENERATOR")] = Field(
         description="files, or generators such as barabasi_albert:n=33,m=2"
@@ -35,7 +35,7 @@ class DescribeConfig(Section):
         "auto", description="the tree over which RelaySGD runs: " + ", ".join(trees.CHOICES)
     )
     tree_root: int | None = Field(None, ge=0, le=MAX_COUNT, description="root of --tree bfs")
-    overlap: bool = Field(False, description="relays take the messages of the round before")
+    overlap: bool = Field(False, description="let relayed sums travel while the next round is computed")
     decay: tuple[float, ...] = Field(
         (0.0, 0.5, 0.9, 0.99), description="g of the effective number of neighbours"
     )
@@ -48,7 +48,9 @@ class DescribeConfig(Section):
     softmax_coeff: float | None = Field(
         None, description="s of the softmax of these strategies; without it scores are divided by their sum"
     )
-    rounds: int = Field(10, ge=1, le=MAX_COUNT, description="rounds for which they are followed")
+    rounds: int = Field(
+        10, ge=1, le=MAX_COUNT, description="the number of rounds for which they are followed"
+    )
     seed: int = Field(
         0, ge=0, lt=2**32, description="seed of generators that name none, and of random trees and strategies"
     )
@@ -84,7 +86,7 @@ def facts(config: DescribeConfig) -> list[dict[str, Any]]:
     ``forecast`` holds the shares of :func:`dml.theory.propagation` by strategy, if nodes are followed.
 
     Raises:
-        InputError: a graph, an edge weight, a node or a strategy that cannot be right.
+        InputError: a graph, an edge weight, a node or a strategy is wrong.
     """
     from dml import theory
 
@@ -122,7 +124,7 @@ def _text(entry: dict[str, Any]) -> str:
 
 
 def _graph_lines(entry: dict[str, Any]) -> dict[str, str]:
-    """The numbers of one graph, as text by their names. No line ends at a non-breaking space, \\xa0."""
+    """The numbers of one graph as text, by name. Lines are not broken at non-breaking spaces, \\xa0."""
     floor = entry["dpsgd_floor"]
     neighbours = [
         f"{number:.3g} (g = {g})".replace(" ", "\xa0") for g, number in entry["effective_neighbours"].items()

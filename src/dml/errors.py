@@ -1,23 +1,23 @@
-"""How work is refused or ends: a wrong input, a file that cannot be read or written, lost workers."""
+"""The errors of the library: wrong input, files that cannot be read or written, lost workers."""
 
 EXIT_FAILED, EXIT_WRONG_CALL, EXIT_AGAIN, EXIT_AT_ONCE = 1, 2, 75, 130
 """The exit codes besides 0, which says that all is done: something failed or cannot go on; a wrong call; the
 call was interrupted, or ran out of time or workers, and the same command goes on; a second Ctrl-C."""
 
 LONGEST = 200
-"""The number of characters of a value that a message repeats: enough to recognise it."""
+"""The number of characters of a value that a message shows, which is enough to recognise it."""
 
 
 class InputError(ValueError):
-    """A value that the user gave and that cannot be right.
+    """A wrong value from the user.
 
-    The message names the field as Python knows it (``rounds 0: must be at least 1``); the command line puts
-    the dashes before it.
+    The message begins with the name of the field in Python (``rounds 0: must be at least 1``); the command
+    line adds the dashes.
 
     Args:
         field: the name of the field.
-        value: what was given; None if nothing was, a bool for a switch.
-        right: what would be right, as the rest of one sentence.
+        value: the value that was given; None if there was none, a bool for a switch.
+        right: what is wrong or would be right, as the rest of the message.
     """
 
     def __init__(self, field: str, value: object, right: str) -> None:
@@ -33,30 +33,30 @@ class InputError(ValueError):
 
 
 class ArgumentError(InputError):
-    """The same for a word of the command line that has no flag, such as the name of a file."""
+    """A wrong word of the command line that has no flag, such as the name of a file."""
 
 
 class UnwritableFileError(RuntimeError):
-    """A file that cannot be written: a full disk, a quota, a folder that no longer exists."""
+    """A file cannot be written, because of a full disk, a quota, or a folder that no longer exists."""
 
 
 class DamagedFileError(RuntimeError):
-    """A result or checkpoint file that cannot be read; it is named and left where it is."""
+    """A result or checkpoint file cannot be read. The message names the file, which is not changed."""
 
 
 class LostWorkersError(RuntimeError):
-    """No worker of a sweep is left, and none will come."""
+    """All workers of a sweep are lost, and no others will start."""
 
 
 class LostInterchangeError(LostWorkersError):
     """The process through which Parsl hands out tasks has ended.
 
-    Parsl does not notice, and waits for it for ever, also when it closes: this process must end without
-    closing it (``os._exit``). The workers end by themselves when they see that it has gone.
+    Parsl does not notice, and would wait for it forever, even on closing. So this process must end without
+    closing Parsl (``os._exit``). The workers notice its end, and end by themselves.
     """
 
 
 def first_line(error: Exception) -> str:
-    """The first line of an error, after its type unless it is one of the library's own."""
+    """The first line of an error's message, after the error's type unless it is one of this library."""
     line = (str(error).splitlines() or [""])[0]
     return line if type(error).__module__.startswith("dml.") else f"{type(error).__name__}: {line}"

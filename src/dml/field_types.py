@@ -1,4 +1,4 @@
-"""Types of fields that many sections share, and marks on fields."""
+"""Types and markers of fields that many sections share."""
 
 import difflib
 import os
@@ -11,11 +11,11 @@ from pydantic import AfterValidator, ValidationError, ValidatorFunctionWrapHandl
 from pydantic.fields import FieldInfo
 
 MAX_COUNT = 2**31 - 1
-"""The largest count: what a 32-bit integer holds."""
+"""The largest count: the largest 32-bit integer."""
 
 
 def _expand(path: Path) -> Path:
-    # Not Path.expanduser, which fails where a container has no home folder.
+    # Path.expanduser would fail in a container without a home folder.
     return Path(os.path.expanduser(path))
 
 
@@ -31,14 +31,14 @@ def one_of(table: Collection[str], what: str) -> AfterValidator:
 
     def check(name: str) -> str:
         if name not in table:
-            raise ValueError(f"no such {what}{suggestion(name, table)}; there are: {', '.join(table)}")
+            raise ValueError(f"no such {what}{suggestion(name, table)}; choose one of: {', '.join(table)}")
         return name
 
     return AfterValidator(check)
 
 
 def says(right: str) -> WrapValidator:
-    """Refuses in these words whatever the type itself refuses: for unions, whose own words are many."""
+    """Replaces the message of the field's type by these words; useful for unions, whose messages are long."""
 
     def check(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
         try:
@@ -50,7 +50,7 @@ def says(right: str) -> WrapValidator:
 
 
 UserPath = Annotated[Path, AfterValidator(_expand)]
-"""A path as a user types it, in which ~ stands for the home folder also where no shell saw it."""
+"""A path as a user types it; ~ stands for the home folder, even if no shell has expanded it."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Positional:
     """Marks a field whose words have no flag on the command line: ``Annotated[UserPath, Positional("DIR")]``.
 
     Args:
-        name: what the help and the errors call it.
+        name: the name of the field in the help and in errors.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Files that are never seen half written: they are written beside their place and then renamed."""
+"""Writes files so that nobody sees half of one: each is written under another name and then renamed."""
 
 import contextlib
 import os
@@ -12,21 +12,21 @@ from dml.errors import InputError
 
 @contextmanager
 def beside(path: Path, *, one_writer: bool = False, sync: bool = False) -> Iterator[Path]:
-    """A path next to ``path`` to write to, which replaces ``path`` at once when the block ends.
+    """A temporary path beside ``path`` to write to; when the block ends, it replaces ``path`` at once.
 
-    If the block fails, the file beside is removed, and what was at ``path`` is still there.
+    If the block fails, the temporary file is removed, and an old file at ``path`` is not changed.
 
     Args:
-        path: the file to replace.
-        one_writer: nobody else writes this file at the same time (the writer holds a lock). The file beside
-            then has one fixed name, so that what a killed process left there is overwritten by the next one.
-        sync: wait until the file and its name are on the disk.
+        path: the file to write.
+        one_writer: whether nobody else writes this file at the same time (the writer holds a lock). The
+            temporary name is then always the same, so that the next writer overwrites what a killed one left.
+        sync: whether to wait until the file and its name are on the disk.
 
     Raises:
-        OSError: the file cannot be renamed, or not be brought onto the disk.
+        OSError: the file cannot be renamed or flushed to the disk.
     """
     writer = "" if one_writer else f".{socket.gethostname()}-{os.getpid()}"
-    # With the ending of the file, as some libraries go by it.
+    # Keep the ending, by which some libraries choose the format.
     temporary = path.with_name(f".{path.stem}{writer}.tmp{path.suffix}")
     try:
         yield temporary
@@ -49,10 +49,10 @@ def _bring_to_disk(path: Path) -> None:
 
 
 def check_writable(folder: Path, field: str = "out_dir") -> None:
-    """Refuses a folder that cannot be written, or cannot be made; nothing is made.
+    """Refuses a folder that cannot be written or created. It creates nothing.
 
     Args:
-        folder: it may not be there yet.
+        folder: the folder, which need not exist.
         field: the name of the flag that gave it.
 
     Raises:

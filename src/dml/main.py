@@ -1,4 +1,4 @@
-"""One experiment, as the command line runs it."""
+"""The command line that runs one experiment."""
 
 import sys
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from dml.errors import EXIT_AGAIN, EXIT_FAILED
 from dml.messages import count
 from dml.plan import Plan, make_plan
 
-DESCRIPTION = "One decentralized learning experiment: a model on every node of a graph, one HDF5 file."
+DESCRIPTION = "Runs one experiment: trains a model on every node of a graph, and writes one HDF5 file."
 
 
 def main(argv: Sequence[str]) -> int:
@@ -33,14 +33,14 @@ def main(argv: Sequence[str]) -> int:
     check_fetched([planned.config.data.dataset], planned.config.data.data_dir)
     _announce(planned)
 
-    # Only now what takes seconds to import: everything that can be refused without it has been.
+    # Imported here, because it takes seconds, and most wrong calls have been refused by now.
     from dml.experiment import Stopped
     from dml.results.lock import LockedError
 
     try:
         return _run(planned)
     except Stopped as stopped:
-        print(f"{stopped}; the same command goes on from there", file=sys.stderr)
+        print(f"{stopped}; run the same command to continue", file=sys.stderr)
         return EXIT_AGAIN
     except LockedError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -48,7 +48,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _announce(planned: Plan) -> None:
-    """Says what will run."""
+    """Prints a line about the experiment that will run."""
     chosen, topology = planned.config, planned.topology
     print(
         f"{topology.source}: {count(topology.n, 'node')}, {count(topology.m, 'edge')}; "
@@ -85,20 +85,20 @@ def _run(planned: Plan) -> int:
     result = load(path)
     if before > rounds:
         print(
-            f"the file holds {count(before, 'round')} already, and {rounds} were asked for: nothing was run",
+            f"the file already has {count(before, 'round')}, and {rounds} were asked for: nothing was run",
             file=sys.stderr,
         )
     elif before == rounds:
-        print("all rounds were there already: nothing was run", file=sys.stderr)
+        print("the file already has all rounds: nothing was run", file=sys.stderr)
     if result.attributes["status"] == Status.DIVERGED:
-        print("warning: a node's training loss is not finite any more; try a smaller --lr", file=sys.stderr)
+        print("warning: a node's training loss is no longer finite; try a smaller --lr", file=sys.stderr)
     print(run_text(result))
     print(f"\n{_as_typed(path)}")
     return 0
 
 
 def _as_typed(path: Path) -> str:
-    """A path as a user would type it: relative, if it lies below the working directory."""
+    """A path as a user would type it: relative, if it is below the working directory."""
     try:
         return str(path.relative_to(Path.cwd()))
     except ValueError:

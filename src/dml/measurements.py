@@ -1,4 +1,4 @@
-"""When an experiment is measured, and what ends it: the grid of its rows, and divergence."""
+"""Decides when an experiment is measured, and ends it if it diverges."""
 
 from dataclasses import replace
 
@@ -11,7 +11,7 @@ from dml.training.evaluate import Evaluator, Scores
 
 
 class Diverged(Exception):
-    """A node's training loss is no longer finite; the last row shows it."""
+    """The training loss of a node is no longer finite; the last row shows it."""
 
 
 class Measurements:
@@ -19,18 +19,18 @@ class Measurements:
 
     Args:
         plan: the experiment.
-        execution: what moves the models.
-        evaluate: measures them.
-        record: gets the rows.
+        execution: the execution, which moves the models.
+        evaluate: measures the models.
+        record: the record that gets the rows.
     """
 
     def __init__(self, plan: Plan, execution: Execution, evaluate: Evaluator, record: Record) -> None:
         self._plan, self._execution, self._evaluate, self.record = plan, execution, evaluate, record
 
     def of_round(self, number: int) -> Measure:
-        """What an execution calls in a round whenever the models may be measured.
+        """The function that an execution calls in a round whenever the models may be measured.
 
-        The call raises :class:`Diverged` if the training loss of a node is not finite.
+        It raises :class:`Diverged` if the training loss of a node is not finite.
         """
         every, last_epoch = self._plan.measured_every, max(0, self._plan.epochs - 1)
         due = every is None or (number + 1) % every == 0 or number + 1 == self._plan.config.run.rounds
@@ -46,14 +46,14 @@ class Measurements:
         return measure
 
     def final(self) -> None:
-        """The row after the last aggregation."""
+        """Adds the row after the last aggregation."""
         n = self._plan.topology.n
         loss, accuracy = np.full((2, n), np.nan, np.float32)
         nothing = LocalTraining(FINAL, loss, accuracy, np.zeros(n, bool), updates=0)
         self.record.add(self._plan.config.run.rounds - 1, nothing, self._scores())
 
     def _scores(self) -> Scores:
-        """The models as they are now, with what the execution says about its last round."""
+        """The scores of the current models, with the execution's measurements of its last round."""
         rows = self._execution.node_rows()
         assert rows is not None, "all executions so far have a model per node"
         scores = self._evaluate(rows, self._execution.singles())

@@ -1,7 +1,7 @@
-"""What the library tells a person while it works: through the logger ``dml``, and nowhere else.
+"""Messages to the user. While it works, the library sends them only through the logger ``dml``.
 
-A module says ``logging.getLogger(__name__).info("...")``. A script calls :func:`to_stderr` once; without it,
-in somebody's own program, Python's own rule holds: warnings appear on stderr, the rest does not.
+A module calls ``logging.getLogger(__name__).info("...")``. A script calls :func:`to_stderr` once. In a
+program that does not, Python's own rule holds: warnings appear on stderr, and other messages do not.
 """
 
 import contextlib
@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Iterator
 
 _above_bar: list[Callable[[str], None]] = []
-"""What prints a line above the progress bar that is on the terminal now, if there is one."""
+"""The function that prints a line above the current progress bar, if there is a bar."""
 
 
 class _Stderr(logging.Handler):
@@ -18,7 +18,7 @@ class _Stderr(logging.Handler):
         line = record.getMessage()
         if record.levelno >= logging.WARNING:
             line = f"{record.levelname.lower()}: {line}"
-        # A reader of our messages that has gone (`2>&1 | head`) must not end the work.
+        # If nobody reads our messages any more (`2>&1 | head`), the work must go on.
         with contextlib.suppress(OSError, ValueError):
             if _above_bar:
                 _above_bar[-1](line)
@@ -27,7 +27,7 @@ class _Stderr(logging.Handler):
 
 
 def to_stderr() -> None:
-    """Shows everything that the library tells, on stderr; called again it changes nothing."""
+    """Shows all messages of the library on stderr. Further calls have no effect."""
     logger = logging.getLogger("dml")
     logger.setLevel(logging.INFO)
     logger.propagate = False
@@ -37,7 +37,7 @@ def to_stderr() -> None:
 
 @contextlib.contextmanager
 def above(say: Callable[[str], None]) -> Iterator[None]:
-    """While this is entered, ``say`` prints the messages: a progress bar, above itself."""
+    """Within the block, ``say`` prints the messages, as a progress bar does above itself."""
     _above_bar.append(say)
     try:
         yield
@@ -46,6 +46,6 @@ def above(say: Callable[[str], None]) -> Iterator[None]:
 
 
 def count(number: int, noun: str) -> str:
-    """A number of things, as text: ``1 topology``, ``3 topologies``."""
+    """A number of things as text: ``1 topology``, ``3 topologies``."""
     plural = noun[:-1] + "ies" if noun.endswith("y") else noun + "s"
     return f"{number} {noun if number == 1 else plural}"

@@ -1,4 +1,4 @@
-"""What an experiment will be, known before torch is imported: its graph, OOD nodes, id and file."""
+"""The plan of an experiment, made before torch is imported: its graph, OOD nodes, id and file."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,14 +17,14 @@ from dml.topology import Topology, read
 
 @dataclass(frozen=True)
 class Plan:
-    """One experiment, resolved.
+    """One experiment with everything that follows from its configuration.
 
     Args:
-        config: with the OOD nodes by number.
+        config: the configuration, with the numbers of the OOD nodes filled in.
         topology: the graph.
-        dataset: what is known of the data set.
-        identity: id and name.
-        result: path of the result file.
+        dataset: the description of the data set.
+        identity: the id and the name.
+        result: the path of the result file.
     """
 
     config: ExperimentConfig
@@ -35,19 +35,19 @@ class Plan:
 
     @property
     def epochs(self) -> int:
-        """How often a round can be measured: after each local epoch, or its steps; 0 without training."""
+        """Measurements that a round can have: one per epoch, one with local steps, none without training."""
         training = self.config.training
         return (1 if training.local_steps else training.epochs) if training.train else 0
 
     @property
     def measured_every(self) -> int | None:
-        """Rounds between measurements, or None for a measurement after every epoch."""
+        """The number of rounds between measurements; None for a measurement after every epoch."""
         every = self.config.run.eval_every
         return None if every == "epoch" else every
 
     @property
     def points(self) -> int:
-        """Measurements over all rounds, the one after the last aggregation not counted."""
+        """The number of measurements over all rounds, without the one after the last aggregation."""
         every, rounds = self.measured_every, self.config.run.rounds
         return rounds * max(1, self.epochs) if every is None else -(-rounds // every)
 
@@ -55,19 +55,20 @@ class Plan:
 def make_plan(
     config: ExperimentConfig, topology: Topology | None = None, there: Mapping[str, Path] | None = None
 ) -> Plan:
-    """Reads the graph, describes the data set, names the OOD nodes and finds the place of the result.
+    """Reads the graph, describes the data set, chooses the OOD nodes and finds the path of the result.
 
-    A folder of images is converted here if that has not been done.
+    A folder of images is converted here if that has not been done yet.
 
     Args:
         config: the experiment.
-        topology: its graph, where it has been read already.
-        there: the files of the folder of the results (`files_by_id`), where they have been listed already.
+        topology: its graph, if it has already been read.
+        there: the result of `files_by_id` for the folder of the results, if it has already been listed.
 
     Raises:
-        InputError: the graph cannot be read or made, an OOD node is none of its nodes, the strategy
-            or algorithm does not run on it or on what failing nodes leave of it, the data set cannot be used,
-            model or OOD data do not fit it, or the folder of the results cannot be written.
+        InputError: the graph cannot be read or made; an OOD node is not in the graph; the strategy or
+            algorithm does not run on the graph, or on the remaining nodes after a failure; the data set
+            cannot be used; the model or the OOD data do not fit it; or the folder of the results cannot be
+            written.
     """
     topology = topology or read(config.topology.topology_file, seed=config.run.seed)
     if config.data.backdoor:
@@ -80,7 +81,7 @@ def make_plan(
     _check_runs(config, topology)
     for failure in FailureSchedule(topology.n, config.algorithm.failing_nodes).failures():
         try:
-            _check_runs(config, topology.part(failure.remaining)[0])
+            _check_runs(config, topology.subgraph(failure.remaining)[0])
         except InputError as error:
             right = f"the remaining nodes cannot continue: {error}"
             raise InputError("failing_nodes", failure.text, right) from None
@@ -101,11 +102,11 @@ def _check_runs(config: ExperimentConfig, topology: Topology) -> None:
 
 
 def _check_losses(config: ExperimentConfig, topology: Topology) -> None:
-    """A strategy that looks at models cannot stand in for those that did not arrive."""
+    """Refuses a loss rule that replaces lost models, if the strategy needs to look at all models."""
     strategy, rule = config.strategy.described, config.algorithm.chosen_loss_rule
     lossy = config.algorithm.drop_probability > 0 or bool((topology.weights < 1).any())
     looks = strategy.looks_at_models or strategy.reduction is not None
     if lossy and rule != "renormalise" and looks:
         name = config.strategy.aggregation_strategy
-        right = f"{name} looks at models, also at those that were lost; give renormalise"
+        right = f"{name} looks at models, and cannot look at lost ones; give renormalise"
         raise InputError("loss_rule", rule, right)

@@ -1,12 +1,12 @@
 """The population: models of one architecture as one matrix X, [rows, P].
 
-A row is a node's model, or a walk, or whatever else is trained: the parameters and float buffers of its
-module are views into it, so local training changes X in place, an aggregation is X <- C X, and a checkpoint
-is one array. Integer buffers (counters) stay with the modules. Frozen parameters, which nothing trains or
-averages, are held once for all rows.
+A row is a node's model, a walk, or anything else that is trained. The parameters and float buffers of its
+module are views into the row, so local training changes X in place, an aggregation is X <- C X, and a
+checkpoint is one array. Integer buffers (counters) stay with the modules. Frozen parameters, which are
+neither trained nor averaged, are shared by all rows.
 
 Beware: ``module.to(dtype)``, ``.double()``, ``.to(memory_format=...)`` and ``deepcopy`` silently give a
-module parameters of its own, outside X; :meth:`Population.check_views` finds that out.
+module its own parameters outside X; :meth:`Population.check_views` detects this.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,14 +21,14 @@ ALIGN = 16
 """P is padded to a multiple of this, so that every row starts on a cache line."""
 
 CHUNK_BYTES = 4 << 20
-"""Size of a chunk of columns: small beside X, and no larger than a shared cache."""
+"""Bytes of a chunk of columns: few compared to X, and no more than a shared cache."""
 
 Start = tuple[int, int]
-"""The key of a model's start: the seed of its experiment, and the number of its node there."""
+"""The key of a model's initial parameters: the seed of its experiment, and the number of its node."""
 
 
 def starts(n: int, seed: int, *, same: bool = False) -> list[Start]:
-    """The starts of n nodes of one experiment: all different, or all that of node 0."""
+    """The keys of the initial models of n nodes: all different, or all equal to that of node 0."""
     return [(seed, 0 if same else node) for node in range(n)]
 
 
@@ -36,17 +36,17 @@ class Population:
     """Models of one architecture in one matrix.
 
     Args:
-        build: makes a model from torch's global generator.
-        starts: the start of each row; equal ones give equal models.
-        device: what the models train on.
-        dtype: of X.
+        build: makes a model with torch's global generator.
+        starts: the key of each row's initial model; equal keys give equal models.
+        device: the accelerator.
+        dtype: the dtype of X.
 
     Attributes:
         X: the matrix, [rows, P]; columns from ``size`` on are padding and stay 0.
-        modules: for each row a module whose trained parameters and float buffers are views into it.
-        size: trained parameters and float buffers of one model, without the padding.
-        trained: trained parameters of one model, which are the first columns of X.
-        tensors: first column and shape of each trained parameter; tied ones once, float buffers left out.
+        modules: for each row, a module whose trained parameters and float buffers are views into it.
+        size: the count of numbers in the trained parameters and float buffers of one model.
+        trained: the count of numbers in the trained parameters of one model, the first columns of X.
+        tensors: the first column and the shape of each trained parameter; tied ones occur once.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class Population:
         first = self._start(build, starts[0])
         self._columns = _columns(first)
         self.size = sum(tensor.numel() for tensor in _held(first))
-        # The parameters stand before the buffers.
+        # The parameters come before the buffers.
         parameters = zip(self._columns, _trained(first), strict=False)
         self.tensors = [(start, shape) for (start, _, shape), _ in parameters]
         self.trained = sum(shape.numel() for _, shape in self.tensors)
@@ -68,8 +68,7 @@ class Population:
         self.X = torch.zeros(len(starts), width, device=device, dtype=dtype)
         self.modules: list[nn.Module] = []
         for row, start in enumerate(starts):
-            # Every row's module is built from its own key, even if it starts like another one, so that each
-            # has modules and integer buffers of its own.
+            # Build a module for every row, even for equal keys, so that each has its own integer buffers.
             module = self._start(build, start) if row else first
             self.modules.append(self._into_row(module.to(device), row))
 
@@ -77,8 +76,8 @@ class Population:
     def _start(build: Callable[[], nn.Module], start: Start) -> nn.Module:
         seed, node = start
         with torch.random.fork_rng(devices=[]):
-            # Models are built on the CPU. torch.manual_seed would seed every kind of accelerator too, which
-            # takes longer than a small model.
+            # Models are built on the CPU. torch.manual_seed would also seed every kind of accelerator, which
+            # takes longer than building a small model.
             torch.default_generator.manual_seed(randomness.torch_seed(seed, "initial model", node))
             return build()
 
@@ -111,13 +110,13 @@ class Population:
 
     @torch.no_grad()
     def consensus_distance(self, rows: range | None = None) -> np.ndarray:
-        """Euclidean distance of each row's parameters to their mean over these rows, float32 [rows].
+        """The Euclidean distance of each row's parameters to their mean over the rows, float32 [rows].
 
-        The root of the mean of its squares is the consensus distance of Kong et al. (2021), eq. 1. Float
-        buffers do not count.
+        Its root mean square is the consensus distance of Kong et al. (2021), eq. 1. Float buffers do not
+        count.
 
         Args:
-            rows: which; by default all.
+            rows: the rows to compare; by default all.
         """
         X = self.X if rows is None else self.X[rows.start : rows.stop]
         squares = torch.zeros(len(X), dtype=torch.float64, device=X.device)
@@ -125,13 +124,13 @@ class Population:
         chunk = max(line, CHUNK_BYTES // (X.element_size() * len(X)) // line * line)
         for start in range(0, self.trained, chunk):
             part = X[:, start : min(start + chunk, self.trained)]
-            # The sums are over many columns, where float32 would lose what a few differ by.
+            # Sum in float64: over many columns, float32 would lose small differences.
             squares += (part - part.mean(0)).square_().sum(1, dtype=torch.float64)
         distance: np.ndarray = squares.sqrt().float().cpu().numpy()
         return distance
 
     def named(self, row: Tensor) -> dict[str, Tensor]:
-        """A row like those of X as trained parameters and float buffers by name, which are views into it."""
+        """Views into a row, as the trained parameters and float buffers of a model by name."""
         module = self.modules[0]
         names = [name for name, parameter in module.named_parameters() if parameter.requires_grad]
         names += [name for name, buffer in module.named_buffers() if buffer.is_floating_point()]
@@ -141,7 +140,7 @@ class Population:
         }
 
     def buffers(self) -> list[np.ndarray]:
-        """The integer buffers of all rows, one array [rows, ...] for each buffer, for a checkpoint."""
+        """The integer buffers of all rows for a checkpoint, one array [rows, ...] per buffer."""
         stacks = zip(
             *([b for b in m.buffers() if not b.is_floating_point()] for m in self.modules), strict=True
         )
@@ -157,7 +156,7 @@ class Population:
 
 
 def _trained(module: nn.Module) -> list[Tensor]:
-    """Trained parameters in a fixed order; torch names tied ones once."""
+    """The trained parameters in a fixed order; torch lists tied ones once."""
     return [parameter for parameter in module.parameters() if parameter.requires_grad]
 
 
@@ -166,12 +165,12 @@ def _frozen(module: nn.Module) -> list[Tensor]:
 
 
 def _held(module: nn.Module) -> list[Tensor]:
-    """What a row holds: trained parameters and float buffers."""
+    """The tensors that a row holds: trained parameters and float buffers."""
     return [*_trained(module), *(b for b in module.buffers() if b.is_floating_point())]
 
 
 def _columns(module: nn.Module) -> list[tuple[int, int, torch.Size]]:
-    """Where each tensor lies in a row: first column, last column + 1, shape."""
+    """The place of each tensor in a row: first column, last column + 1, shape."""
     result, start = [], 0
     for tensor in _held(module):
         result.append((start, start + tensor.numel(), tensor.shape))

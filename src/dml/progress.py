@@ -1,4 +1,4 @@
-"""How far a long call has come, on stderr: a bar on a terminal, otherwise a line now and then."""
+"""Shows the progress of a long call on stderr: a bar on a terminal, otherwise a line now and then."""
 
 import contextlib
 import sys
@@ -18,9 +18,9 @@ class Progress:
     """The progress of work that can be counted.
 
     Args:
-        what: what is counted, in a word or two.
-        total: how much there is to do.
-        done: how much of it was done before.
+        what: the unit that is counted, in a word or two.
+        total: the number of units.
+        done: the number of units that were done before.
     """
 
     def __init__(self, what: str, total: int, done: int = 0) -> None:
@@ -44,13 +44,13 @@ class Progress:
         """Shows how much is done.
 
         Args:
-            done: how much.
-            note: a few words on what it brought.
-            total: how much there is to do, if that is more or less than was thought.
+            done: the number of units that are done.
+            note: a few words about the results.
+            total: the new number of units, if it has changed.
         """
         if total is not None:
             self._total = total
-        # A reader of our messages that has gone (`2>&1 | head`) must not end the work.
+        # If nobody reads our messages any more (`2>&1 | head`), the work must go on.
         with contextlib.suppress(OSError, ValueError):
             self._update(done, note)
 

@@ -1,4 +1,4 @@
-"""Tables of parts by name; the module that describes a part is imported when the part is first asked for."""
+"""Tables of parts by name. The module that describes a part is imported when the part is first used."""
 
 import importlib
 from collections.abc import Iterator, Mapping, MutableMapping
@@ -10,13 +10,13 @@ Part = TypeVar("Part")
 class Registry(MutableMapping[str, Part], Generic[Part]):
     """The parts of one kind, in the order in which they are listed.
 
-    A new part is one module below ``package`` and one line here. A program of your own adds a part without a
-    line: ``MODELS["mine"] = ModelSpec(...)``. These modules are read to check a command line, so they import
-    neither torch nor anything else that is slow; their functions import what they need.
+    To add a part, write a module below ``package`` and a line in the table. Your own program can add a part
+    without a line: ``MODELS["mine"] = ModelSpec(...)``. Every command line imports these modules to check its
+    arguments, so they must not import torch or anything else that is slow; their functions may.
 
     Args:
-        package: the package that holds the modules.
-        places: where each part is described, by name: ``module:CONSTANT``.
+        package: the package that contains the modules.
+        places: where each part is described: its name -> ``module:CONSTANT``.
 
     Example:
         >>> MODELS = Registry[ModelSpec]("dml.models", {"mlp": "mlp:MLP", "vit": "vit:VIT"})
@@ -44,7 +44,7 @@ class Registry(MutableMapping[str, Part], Generic[Part]):
         del self._parts[name]
 
     def __contains__(self, name: object) -> bool:
-        # Not by looking the part up, as Mapping does: that would import it.
+        # Mapping's own version looks the part up, which would import it.
         return name in self._parts
 
     def __iter__(self) -> Iterator[str]:

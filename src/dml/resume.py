@@ -1,4 +1,4 @@
-"""What there is of an experiment from earlier runs, and how a run continues from it."""
+"""Finds the results of earlier runs of an experiment, and continues from them."""
 
 import logging
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ def earlier_result(plan: Plan) -> reader.Loaded | None:
     earlier = reader.load(plan.result)
     if earlier.attributes["experiment_id"] != plan.identity.id:
         raise DamagedFileError(
-            f"{plan.result} holds experiment {earlier.attributes['experiment_id']}; it was left as it is: "
+            f"{plan.result} holds experiment {earlier.attributes['experiment_id']}; it was not changed: "
             "move it away to compute this one"
         )
     return earlier
@@ -36,13 +36,13 @@ def earlier_result(plan: Plan) -> reader.Loaded | None:
 
 @dataclass(frozen=True)
 class State:
-    """What a run continues with.
+    """The state of a run that a checkpoint replaces.
 
     Args:
         population: the models.
-        engine: trains them.
-        execution: moves them.
-        record: of a run that starts from nothing.
+        engine: the engine, which trains them.
+        execution: the execution, which moves them.
+        record: the record of a run that starts from the beginning.
     """
 
     population: Population
@@ -52,25 +52,25 @@ class State:
 
 
 def restore(plan: Plan, earlier: reader.Loaded | None, state: State) -> Record | None:
-    """Goes back to the last checkpoint; rows beyond it are computed again.
+    """Restores the last checkpoint; later rounds are computed again.
 
     Args:
         plan: the experiment.
         earlier: its result file.
-        state: changed in place.
+        state: the state, which is changed in place.
 
     Returns:
-        What was measured until then; None if there is nothing to continue from.
+        The measurements until the checkpoint; None if there is nothing to continue from.
 
     Raises:
-        DamagedFileError: the checkpoint cannot be read, or does not fit.
+        DamagedFileError: the checkpoint cannot be read, or does not fit the experiment.
     """
     path = checkpoint.path_of(plan.result)
     saved = checkpoint.read(path, plan.identity.id)
     if saved is None or earlier is None or _lacks_its_last_row(plan, saved.rounds):
         return None
     if saved.rounds > earlier.attributes["rounds_done"]:
-        raise DamagedFileError(f"{path} is ahead of its result file; it was left as it is: move it away")
+        raise DamagedFileError(f"{path} is ahead of its result file; it was not changed: move it away")
     record = earlier.record()
     record.keep(saved.rounds, plan.measured_every, saved.edge_bytes, saved.updates)
     X = state.population.X
@@ -86,13 +86,13 @@ def restore(plan: Plan, earlier: reader.Loaded | None, state: State) -> Record |
     except (KeyError, ValueError, IndexError, RuntimeError, TypeError) as error:
         why = f"it lacks {error}" if isinstance(error, KeyError) else error
         raise DamagedFileError(
-            f"{path} does not fit its experiment ({why}); it was left as it is: move it away"
+            f"{path} does not fit its experiment ({why}); it was not changed: move it away"
         ) from error
     return record
 
 
 def _lacks_its_last_row(plan: Plan, rounds: int) -> bool:
-    """Whether the last round asked for was done, in a run that was to go further, without being measured.
+    """Whether the last round asked for was done without a measurement, by a run with more rounds.
 
     It can only be measured before its aggregation, so the rounds are computed again.
     """
@@ -101,13 +101,13 @@ def _lacks_its_last_row(plan: Plan, rounds: int) -> bool:
 
 
 def difference(plan: Plan, earlier: reader.Loaded | None, record: Record) -> tuple[int, int] | None:
-    """The first (round, epoch) in which rounds that were computed again came out otherwise; warns of it."""
+    """The first (round, epoch) that gave different numbers when it was computed again; logs a warning."""
     if earlier is None or earlier.attributes["status"] == Status.DIVERGED:
         return None
     where = first_difference(earlier.record(), record)
     if where is not None:
         _log.warning(
-            f"{plan.result.name}: round {where[0]} gave other numbers than before; have library versions, "
-            "machine type, threads or engine changed? (see the file's segments)"
+            f"{plan.result.name}: round {where[0]} gave different numbers than before; have library "
+            "versions, machine type, threads or engine changed? (see the file's segments)"
         )
     return where

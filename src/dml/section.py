@@ -1,4 +1,4 @@
-"""The base of the sections that make up a configuration; each stands beside the part that owns it."""
+"""The base class of the sections of a configuration; each section is in the package of its owner."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -20,26 +20,26 @@ from dml.validation import input_error
 
 
 class HasOptions(Protocol):
-    """A part of the program with flags of its own: an algorithm, a data set, a model, ..."""
+    """A part of the program with its own flags, such as an algorithm, a data set or a model."""
 
     @property
     def options(self) -> "type[Section]":
-        """Its flags."""
+        """The section of its flags."""
 
 
 @dataclass(frozen=True)
 class ChosenBy:
-    """Marks a field that holds the options of a part which another field names.
+    """Marks a field that holds the options of a part, which another field names.
 
     ``options: Annotated[SerializeAsAny[Section], ChosenBy("model", MODELS)] = Section()``
 
-    On the command line, in files and as keyword arguments these options stand among the section's own
-    fields, by their own names. Options of parts that are not chosen are left out.
+    On the command line, in files and as keyword arguments, these options are given like the section's own
+    fields. Options of parts that are not chosen are left out.
 
     Args:
-        field: the name of the other field, which stands above this one.
+        field: the name of the other field, which must come before this one.
         parts: all parts by name.
-        find: the part of a name that need not be in the table; raises KeyError if there is none.
+        find: finds the part for a name that is not in the table; raises KeyError if there is none.
     """
 
     field: str
@@ -47,14 +47,14 @@ class ChosenBy:
     find: Callable[[str], HasOptions] | None = None
 
     def options(self, name: object) -> "type[Section]":
-        """The options of the part of a name; none at all if there is no such part."""
+        """The options of the part with a name; an empty section if there is no such part."""
         try:
             return (self.find or self.parts.__getitem__)(str(name)).options
         except KeyError:
             return Section
 
     def flags(self) -> "Mapping[str, FieldInfo]":
-        """The flags of all parts by name. If several parts have one, it is that of the first."""
+        """The flags of all parts by name. If several parts have the same flag, the first one counts."""
         return _flags_of(tuple(dict.fromkeys(part.options for part in self.parts.values())))
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
@@ -91,9 +91,9 @@ def _choices(section: "type[Section]") -> Mapping[str, ChosenBy]:
 
 
 class Section(BaseModel):
-    """Frozen fields with a description each; an unknown name, NaN or infinity is refused."""
+    """Frozen fields with descriptions. Unknown names, NaN and infinity are refused."""
 
-    # A section that this call does not use is not built: that takes some milliseconds each.
+    # Sections that this call does not use are not built, which saves some milliseconds each.
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, defer_build=True)
 
     @classmethod
@@ -130,7 +130,7 @@ class Section(BaseModel):
         return values
 
     def flat(self) -> dict[str, Any]:
-        """All values by the name of their field, fit for JSON; options stand among them."""
+        """All values by the name of their field, as JSON values, including the options of parts."""
         values = self.model_dump(mode="json")
         for name in self.choices():
             values |= values.pop(name)

@@ -22,7 +22,7 @@ def stop_on_signals(say: str = "") -> Iterator[StopRequest]:
     """Turns SIGINT (Ctrl-C) and SIGTERM into a request to stop; a second Ctrl-C interrupts at once.
 
     Args:
-        say: printed on stderr at the first Ctrl-C, so that the user knows what the program still waits for.
+        say: a text to print on stderr at the first Ctrl-C, so that the user knows why the program goes on.
     """
     request = StopRequest()
 

@@ -1,4 +1,4 @@
-"""What a graph lets algorithms do, and where knowledge goes on it, computed without training."""
+"""Properties of algorithms on a graph, and a forecast of how knowledge spreads on it, without training."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -20,25 +20,25 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
 DECAYS = (0.0, 0.5, 0.9, 0.99)
-"""g of the effective numbers of neighbours."""
+"""Values of g, the decay in the effective number of neighbours."""
 
 
 def facts(
     topology: Topology, given: Mapping[str, Any], seed: int = 0, decays: Sequence[float] = DECAYS
 ) -> dict[str, Any]:
-    """The numbers that algorithms depend on, fit for JSON. Every link is taken to work.
+    """Properties of a graph that algorithms depend on, as JSON values. All links are assumed to work.
 
     Args:
         topology: the graph.
-        given: options of algorithms by name, as ``edge_weight`` and ``tree``; the others have their defaults.
-        seed: of random trees.
-        decays: g of the effective numbers of neighbours.
+        given: options of algorithms by name, such as ``edge_weight`` and ``tree``; others have defaults.
+        seed: the seed of random trees.
+        decays: the values of g for the effective number of neighbours.
 
     Returns:
-        topology, n, m; of the averaging matrix: spectral_gap (1 - |lambda_2|), lambda_min,
-        effective_neighbours by g, dpsgd_floor (see `spectrum.dpsgd_spread`); of the tree: tree (its name),
-        kappa, max_delay in rounds, all three None if there is no tree; refused: by algorithm, why it does not
-        run, None if it does.
+        topology, n, m; for the averaging matrix: spectral_gap (1 - |lambda_2|), lambda_min,
+        effective_neighbours by g, dpsgd_floor (see `spectrum.dpsgd_spread`); for the tree: tree (its name),
+        kappa, max_delay in rounds, all None if there is no tree; refused: for each algorithm the reason why
+        it does not run on the graph, or None if it does.
 
     Raises:
         InputError: the edge weight is wrong.
@@ -65,7 +65,7 @@ def facts(
 def _of_trees(
     topology: Topology, given: Mapping[str, Any], seed: int, refused: Mapping[str, str | None]
 ) -> dict[str, Any]:
-    """The tree that relays take, if one of them runs on the graph."""
+    """The properties of the tree that the first relay algorithm uses, if one runs on the graph."""
     relays = [name for name, entry in ALGORITHMS.items() if issubclass(entry.options, TreeOptions)]
     running = next((name for name in relays if refused[name] is None), None)
     if running is None:
@@ -77,33 +77,33 @@ def _of_trees(
 
 
 Coefficients = Callable[[int], "csr_array"]
-"""C of a round, [n, n], row-stochastic."""
+"""The row-stochastic matrix C of a round, [n, n]."""
 
 
 def propagation(
     coefficients: Coefficients, sources: Iterable[int], n: int, rounds: int
 ) -> NDArray[np.float64]:
-    """How much of the sources' models each node holds, if only averaging continued: a forecast.
+    """Forecasts the share of the sources' initial models in each node's model, if nodes only average.
 
-    After t rounds it is the sum over the sources of their columns of C(t-1) ... C(1) C(0); what is trained in
-    between is left out.
+    After t rounds it is the sum over the sources of their columns of C(t-1) ... C(1) C(0). Training is
+    ignored.
 
     Args:
-        coefficients: C of each round.
+        coefficients: the matrix C of each round.
         sources: the nodes whose models are followed, such as those with OOD data.
         n: the number of nodes.
-        rounds: how far to look.
+        rounds: the number of rounds.
 
     Returns:
-        Shares in [0, 1], after 0, 1, ..., rounds, [rounds + 1, n].
+        The shares in [0, 1] after 0, 1, ..., ``rounds`` rounds, [rounds + 1, n].
 
     Raises:
-        InputError: a source that is no node.
+        InputError: a source is not a node.
     """
     share = np.zeros((rounds + 1, n))
     for source in sources:
         if not 0 <= source < n:
-            raise InputError("source", source, f"is no node; nodes are 0..{n - 1}")
+            raise InputError("source", source, f"is not a node; nodes are 0 to {n - 1}")
         share[0, source] = 1
     for t in range(rounds):
         share[t + 1] = coefficients(t) @ share[t]
@@ -113,20 +113,20 @@ def propagation(
 def of_strategy(
     topology: Topology, strategy: StrategyConfig, samples: NDArray[np.int64] | None = None, seed: int = 0
 ) -> Coefficients:
-    """The coefficients of a strategy while all links work and all nodes take part.
+    """The coefficients of a strategy if all links work and all nodes take part.
 
     Args:
         topology: the graph.
-        strategy: which coefficients.
-        samples: training samples per node, [n]; equal ones by default.
-        seed: of strategies that draw.
+        strategy: the strategy and its options.
+        samples: the number of training samples per node, [n]; by default equal for all.
+        seed: the seed of strategies that draw random numbers.
 
     Raises:
         InputError: the strategy is not defined on this graph, or looks at models.
     """
     described, name = strategy.described, strategy.aggregation_strategy
     if described.looks_at_models or described.reduction is not None:
-        raise InputError("strategies", name, "looks at the models, which a forecast has not")
+        raise InputError("strategies", name, "looks at the models, which a forecast does not have")
     described.check(topology)
     links = (all_to_all if described.complete else over_edges)(topology, 0.0, seed)
     counts = np.ones(topology.n) if samples is None else samples.astype(np.float64)
@@ -139,29 +139,29 @@ def strategy_named(name: str, softmax_coeff: float | None) -> StrategyConfig:
     """A strategy by its name.
 
     Args:
-        name: of the strategy.
+        name: the name of the strategy.
         softmax_coeff: s of the softmax over its scores; None divides by their sum. A strategy without scores
-            takes no notice.
+            ignores it.
 
     Raises:
         InputError: there is no such strategy.
     """
     if name not in STRATEGIES:
-        raise InputError("strategies", name, f"no such strategy; there are: {', '.join(STRATEGIES)}")
+        raise InputError("strategies", name, f"no such strategy; choose one of: {', '.join(STRATEGIES)}")
     softmax = {"softmax": softmax_coeff is not None or STRATEGIES[name].looks_at_models}
     coefficient = {} if softmax_coeff is None else {"softmax_coeff": softmax_coeff}
     return StrategyConfig.model_validate({"aggregation_strategy": name} | softmax | coefficient)
 
 
 class OodForecast:
-    """How much of the OOD nodes' models all nodes hold, on the mean over nodes and rounds, without training.
+    """Forecasts the OOD AUC: the mean share of the OOD nodes' models over nodes and rounds, without training.
 
-    It orders experiments as their OOD AUC does, as far as averaging alone decides how knowledge spreads.
+    It ranks experiments like their OOD AUC, as far as averaging alone decides how knowledge spreads.
 
     Args:
-        config: the experiment, its OOD nodes resolved.
-        topology: its graph.
-        samples: training samples per node, [n].
+        config: the experiment, with its OOD nodes resolved.
+        topology: the graph.
+        samples: the number of training samples per node, [n].
     """
 
     def __init__(self, config: ExperimentConfig, topology: Topology, samples: NDArray[np.int64]) -> None:
@@ -181,10 +181,10 @@ class OodForecast:
         self._means: list[float] = []
 
     def after(self, rounds: int) -> float | None:
-        """The forecast for some rounds, as a share in [0, 1].
+        """The forecast for a number of rounds, as a share in [0, 1].
 
-        None without OOD data or without rounds, or if the coefficients look at models, or if the algorithm
-        does not average by a strategy's coefficients, or if nodes fail.
+        It is None without OOD data or rounds, if nodes fail, if the algorithm does not average with a
+        strategy's coefficients, or if these depend on the models.
         """
         if self._coefficients is None or not rounds:
             return None

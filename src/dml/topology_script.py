@@ -13,22 +13,22 @@ from dml.section import Section
 
 
 class FolderConfig(Section):
-    """Where the topologies go."""
+    """The folder of the topologies."""
 
     out_dir: UserPath = Field(
-        Path("topologies"), description="folder to save them in; files that are there are never changed"
+        Path("topologies"), description="folder to save them in; existing files are never changed"
     )
 
     @field_validator("out_dir", mode="before")
     @classmethod
     def _named(cls, out_dir: object) -> object:
         if out_dir == "":
-            raise ValueError("name a folder")  # the empty path would be the working directory
+            raise ValueError("name a folder")  # The empty path would be the working directory.
         return out_dir
 
 
 class SeededConfig(FolderConfig):
-    """Where the topologies go, and with which seeds the random ones are drawn."""
+    """The folder of the topologies, and the seeds of random ones."""
 
     seeds: tuple[Annotated[int, Field(ge=0, lt=2**32)], ...] = Field(
         (), description="seeds to draw the random graphs with"
@@ -40,8 +40,8 @@ def run(table: str, about: str, seeds: tuple[int, ...] = ()) -> None:
 
     Args:
         table: a key of ``dml.topology.presets.TABLES``, or ``examples``, which are the same for every seed.
-        about: what ``--help`` says first.
-        seeds: the default of ``--seeds``; if it is empty there is no such flag.
+        about: the docstring of the script, whose first line is that of ``--help``.
+        seeds: the default of ``--seeds``; if it is empty, there is no such flag.
     """
     command_line.guard(lambda: _main(table, about, seeds, sys.argv))
 
@@ -54,7 +54,7 @@ def _main(table: str, about: str, default_seeds: tuple[int, ...], argv: Sequence
         description=about.strip().partition("\n")[0],
         defaults={"seeds": " ".join(map(str, default_seeds))},
     )
-    # Only now: networkx takes longer to import than all of the above.
+    # Imported here, because networkx takes longer to import than everything above.
     from dml.topology import folder, make, presets
 
     if isinstance(config, SeededConfig):

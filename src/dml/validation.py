@@ -1,4 +1,4 @@
-"""What pydantic refuses, in the words of the command line."""
+"""Turns pydantic's errors into errors in the words of the command line."""
 
 from collections.abc import Iterable
 
@@ -10,25 +10,26 @@ from dml.field_types import positional
 
 
 def input_error(error: ValidationError, flags: Iterable[tuple[str, FieldInfo]] = ()) -> InputError:
-    """The first fault that pydantic found, in the words of the command line.
+    """Turns the first fault that pydantic found into an error in the words of the command line.
 
     Args:
-        error: what pydantic raised.
-        flags: all fields by flag, as ``Section.flags()``, so that positional ones are named as the help does.
+        error: the error that pydantic raised.
+        flags: all fields by flag, from ``Section.flags()``; with them, errors name positional fields as the
+            help does.
     """
     faults = error.errors(include_url=False)
     first = faults[0]
     cause = first.get("ctx", {}).get("error")
     if isinstance(cause, InputError):
         return cause
-    # A field that takes values of several types has one fault per type.
+    # A field that accepts several types has one fault per type.
     same = [
         fault for fault in faults if (fault["loc"][:1], fault["input"]) == (first["loc"][:1], first["input"])
     ]
     rights = list(dict.fromkeys(_right(fault["msg"]) for fault in same))
     right = ", or ".join([rights[0], *(text.removeprefix("must be ") for text in rights[1:])])
     if not first["loc"]:
-        # A fault of several fields begins with the flag of one of them.
+        # A message about several fields begins with the flag of one of them.
         flag, _, right = right.removeprefix("--").partition(" ")
         return InputError(flag, True, right)
     flag = str(first["loc"][0])
@@ -48,7 +49,7 @@ _OURS = {
     "greater than": "above",
     "less than": "below",
 }
-"""pydantic's words, and ours for the same."""
+"""pydantic's words, and our words for the same."""
 
 
 def _right(message: str) -> str:

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Runs a sweep of experiments over Parsl workers, one HDF5 file each, and prints its table.
+"""Runs a sweep of experiments on Parsl workers: one HDF5 file each, and a table at the end.
 
 python src/experiments/bd_scheduler.py --preset quickstart
 python src/experiments/bd_scheduler.py --rounds 40 --parsl_config aurora
@@ -17,5 +17,5 @@ SITES = Path(__file__).resolve().parents[2] / "parsl_configs"
 if __name__ == "__main__":
     command_line.guard(
         lambda: main(sys.argv[1:], SITES),
-        go_on="the same command goes on with what is missing",
+        go_on="run the same command to continue with the missing experiments",
     )

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Makes one table of a folder of results: printed, summary.csv, summary.h5 and a picture.
+"""Summarises a folder of results: prints a table, and writes summary.csv, summary.h5 and a picture.
 
 python src/experiments/compile_results.py results/quickstart
 """

@@ -12,4 +12,6 @@ from dml import command_line
 from dml.main import main
 
 if __name__ == "__main__":
-    command_line.guard(lambda: main(sys.argv[1:]), go_on="the same command goes on from the last checkpoint")
+    command_line.guard(
+        lambda: main(sys.argv[1:]), go_on="run the same command to continue from the last checkpoint"
+    )

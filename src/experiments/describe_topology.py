@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""What graphs let algorithms do: mixing, delays, which algorithms run; and where knowledge spreads.
+"""Describes graphs: mixing, delays of relays, which algorithms run on them, and where knowledge spreads.
 
 python src/experiments/describe_topology.py cycle:n=16 star:n=16 topologies/my_graph.txt
 python src/experiments/describe_topology.py barabasi_albert:n=33,m=2 --source 0 --strategies degCent

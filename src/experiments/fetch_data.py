@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Fetches image data sets, once, where there is a network (a login node); runs never use one.
+"""Fetches image data sets once, on a machine with a network (a login node); runs never use a network.
 
 python src/experiments/fetch_data.py mnist cifar10
 python src/experiments/fetch_data.py mnist --source ~/Downloads/mnist    # from files that are here already

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""How many steps each algorithm needs on random quadratics, by number of nodes and heterogeneity.
+"""Prints how many steps each algorithm needs on random quadratics, by number of nodes and heterogeneity.
 
 python src/experiments/quadratics.py
 python src/experiments/quadratics.py --algorithms relaysgd@chain dpsgd@cycle --nodes 16 --zeta2 0 1 10

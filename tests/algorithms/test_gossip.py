@@ -284,7 +284,7 @@ def test_messages_arrive_with_the_edges_weight_times_what_is_not_dropped():
 def test_wrong_options_are_refused_by_name():
     X = torch.zeros(N, P)
     for name, options, message in (
-        ("gossip", {}, "algorithm gossip: no such algorithm; there are: decentralized, allreduce"),
+        ("gossip", {}, "algorithm gossip: no such algorithm; choose one of: decentralized, allreduce"),
         ("dpsgd", {"drop_probability": 1.0}, "drop_probability 1.0: must be at least 0 and below 1"),
         ("dpsgd", {"drop_probability": -0.1}, "drop_probability -0.1"),
         ("dpsgd", {"loss_rule": "x0"}, "loss_rule x0: dpsgd knows hold_last"),
@@ -294,7 +294,7 @@ def test_wrong_options_are_refused_by_name():
         ("relaysgd", {"tree_slices": "zigzag"}, "tree_slices zigzag"),
         ("quasi_global_momentum", {"momentum": 1.0}, "momentum 1.0"),
         ("one_peer_exponential", {"exchanges": 0}, "exchanges 0"),
-        ("relaysgd", {"tree": "bfs", "tree_root": 99}, "tree_root 99: is no node"),
+        ("relaysgd", {"tree": "bfs", "tree_root": 99}, "tree_root 99: is not a node"),
     ):
         with pytest.raises(InputError) as refused:
             build(name, GRAPH, X, **options)

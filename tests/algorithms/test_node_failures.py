@@ -50,7 +50,7 @@ def test_what_is_left_is_the_algorithm_started_anew_on_the_rest(name, drop):
     for t in range(ROUNDS):
         if t in (0, 3, 6):
             lives = np.setdiff1d(lives, {0: [], 3: [1, 3], 6: [2]}[t])
-            part = GRAPH.part(lives)[0]
+            part = GRAPH.subgraph(lives)[0]
             Y = x[lives].clone()
             own = build(name, part, Y, **options(name, drop))
         advance(rule, X, t, lives)
@@ -146,7 +146,7 @@ def test_missing_values_count_as_the_models_at_the_failure():
 
 def test_messages_between_those_that_are_left_are_lost_as_before():
     nodes = np.array([1, 3, 4, 6])
-    part, rows = GRAPH.part(nodes)
+    part, rows = GRAPH.subgraph(nodes)
     whole, left = links.over_edges(GRAPH, 0.5, 3), links.over_edges(part, 0.5, 3)
     for t in range(5):
         np.testing.assert_array_equal(
@@ -158,7 +158,7 @@ def test_messages_between_those_that_are_left_are_lost_as_before():
 
 def test_a_part_of_a_part_is_called_as_in_the_whole():
     weighted = GRAPH.with_weights(np.linspace(0.1, 1, GRAPH.m), "weighted")
-    part = weighted.part(np.array([1, 3, 4, 5, 6]))[0].part(np.array([0, 2, 4]))[0]
+    part = weighted.subgraph(np.array([1, 3, 4, 5, 6]))[0].subgraph(np.array([0, 2, 4]))[0]
     np.testing.assert_array_equal(part.numbers, [1, 4, 6])
     expected = nx.subgraph(weighted.graph(), [1, 4, 6])
     found = {tuple(part.numbers[e].tolist()): w for e, w in zip(part.edges, part.weights, strict=True)}
@@ -166,16 +166,18 @@ def test_a_part_of_a_part_is_called_as_in_the_whole():
 
 
 def test_trees_of_a_part_are_told_by_the_numbers_of_the_whole():
-    part = make("complete:n=6").part(np.array([1, 3, 4, 5]))[0]
+    part = make("complete:n=6").subgraph(np.array([1, 3, 4, 5]))[0]
     (tree,) = trees.choose(part, "bfs", root=4)
     assert tree.name == "the breadth-first tree from node 4"
     assert tree.parent.tolist() == [2, 2, -1, 2]
     with pytest.raises(InputError, match=r"tree_root 2: is not one of the remaining nodes"):
         trees.choose(part, "bfs", root=2)
-    parts = make("chain:n=6").part(np.array([1, 2, 4, 5]))[0]
+    parts = make("chain:n=6").subgraph(np.array([1, 2, 4, 5]))[0]
     with pytest.raises(InputError, match=r"only 2 of the 4 nodes .* connected to node 1;"):
         trees.choose(parts)
-    ring = Topology(6, [(1, 2), (2, 3), (3, 4), (4, 5), (1, 5)], np.ones(5), "ring").part(np.arange(1, 6))[0]
+    ring = Topology(6, [(1, 2), (2, 3), (3, 4), (4, 5), (1, 5)], np.ones(5), "ring").subgraph(
+        np.arange(1, 6)
+    )[0]
     assert [tree.name for tree in trees.choose(ring, "two_chains")] == [
         "the ring without the edge 1-2",
         "the ring without the edge 4-5",

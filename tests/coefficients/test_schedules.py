@@ -1,4 +1,4 @@
-"""Schedules of s (A3): closed forms equal loops that step, and torch's own scheduler."""
+"""Schedules of s: the closed forms equal loops that step, and torch's own scheduler."""
 
 import math
 import warnings
@@ -17,7 +17,7 @@ values = st.floats(-50, 50)
 
 
 @given(values, values, st.integers(1, 70), st.integers(1, 4), st.integers(1, 300))
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_cosine_annealing_equals_torchs_scheduler_stepped_after_each_round(s, eta_min, T_0, T_mult, rounds):
     optimizer = torch.optim.SGD([torch.zeros(1)], lr=1.0)
     optimizer.param_groups[0]["lr"] = s  # torch's constructor takes no negative rate

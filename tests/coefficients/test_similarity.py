@@ -59,7 +59,7 @@ def of(population, receiver, sender):
 
 
 @given(st.integers(0, 1000), st.integers(2, 6), st.sampled_from([1, 700, 1 << 22]))
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 def test_similarity_equals_a_loop_over_modules_whatever_the_chunks(seed, n, chunk):
     population = population_of(Mixed, n, seed)
     rng = np.random.default_rng(seed)

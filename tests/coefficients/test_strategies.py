@@ -1,4 +1,4 @@
-"""Coefficients (A1), held against a direct loop over neighbours."""
+"""Coefficients, compared with a direct loop over neighbours."""
 
 import math
 from functools import partial
@@ -143,7 +143,7 @@ def plain(name, topology, config, samples, seed, number, selected, population):
     st.booleans(),
     st.none() | st.floats(0.001, 0.999),
 )
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 def test_coefficients_equal_a_loop_over_neighbours(
     name, softmax, seed, n, density, failing, s, everybody, self_weight
 ):
@@ -323,7 +323,7 @@ def test_a_model_that_is_not_finite_is_the_least_alike():
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(2, 40), st.sampled_from([0.1, 0.5, 1.0]), st.booleans())
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 def test_metropolis_hastings_is_symmetric_and_keeps_the_mean_whatever_links_fail(seed, n, density, failing):
     topology = random_topology(np.random.default_rng(seed), n, density, failing)
     config = StrategyConfig(aggregation_strategy="metropolis_hastings")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scripts import run_here
 
 from dml import topology_script
 from dml.topology import folder, load, make
@@ -25,9 +26,8 @@ TABLE_SCRIPTS = {
 }
 
 
-def call(cwd, script, *arguments, python=()):
-    command = [sys.executable, *python, str(SCRIPTS / script), *arguments]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True)
+def call(cwd, script, *arguments):
+    return run_here(SCRIPTS / script, arguments, cwd)
 
 
 def test_every_script_is_tested_here():
@@ -117,7 +117,8 @@ def test_wrong_arguments_exit_2_and_write_nothing(tmp_path, arguments, message):
     ],
 )
 def test_a_wrong_flag_or_value_is_told_before_anything_heavy_is_imported(tmp_path, script, arguments):
-    done = call(tmp_path, script, *arguments, python=("-X", "importtime"))
+    command = [sys.executable, "-X", "importtime", str(SCRIPTS / script), *arguments]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 2
     assert arguments[0] in done.stderr
     assert "Traceback" not in done.stderr

@@ -23,7 +23,7 @@ def exact_largest_remainder(quotas, total):
 
 
 @given(st.lists(st.integers(0, 500), min_size=1, max_size=12).filter(any), st.integers(0, 3000))
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 def test_largest_remainder_equals_exact_fractions(quotas, total):
     result = largest_remainder(np.array(quotas, float), total)
     assert result.tolist() == exact_largest_remainder(quotas, total)
@@ -32,7 +32,7 @@ def test_largest_remainder_equals_exact_fractions(quotas, total):
 @given(
     st.lists(st.floats(0, 1), min_size=1, max_size=40).filter(lambda q: sum(q) > 1e-6), st.integers(0, 10**6)
 )
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 def test_largest_remainder_is_whole_near_the_share_and_in_order(quotas, total):
     q = np.array(quotas)
     result = largest_remainder(q, total)

@@ -145,7 +145,7 @@ def test_a_set_that_is_not_there_is_refused_before_torch_is_imported(tmp_path):
     words = [MAIN, "--dataset", "fmnist", "--data_dir", "d"]
     done = subprocess.run([sys.executable, "-c", PROBE, *words], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 2
-    assert "--dataset fmnist: is not in d; where there is a network, run: " in done.stderr
+    assert "--dataset fmnist: is not in d; on a machine with a network, run: " in done.stderr
     assert "python src/experiments/fetch_data.py fmnist --data_dir d" in done.stderr
     assert done.stdout.strip() == "False False"
 

@@ -51,7 +51,7 @@ def test_what_is_read(flags, read, unread):
 
 def test_a_name_that_is_no_data_set_is_refused_with_those_there_are():
     with pytest.raises(
-        InputError, match=r"^dataset imagenet: no such data set; there are: digits, .*_vgg, or"
+        InputError, match=r"^dataset imagenet: no such data set; choose one of: digits, .*_vgg, or"
     ):
         config.make({"dataset": "imagenet"})
 

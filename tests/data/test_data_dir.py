@@ -18,5 +18,5 @@ def test_the_command_names_the_folder_only_if_it_must(monkeypatch):
     there = "python src/experiments/fetch_data.py mnist fmnist --data_dir /other"
     assert fetch_command(["mnist", "fmnist"], Path("/other")) == there
     assert str(not_fetched(["mnist", "fmnist"], Path("/other"))) == (
-        f"dataset mnist fmnist: are not in /other; where there is a network, run: {there}"
+        f"dataset mnist fmnist: are not in /other; on a machine with a network, run: {there}"
     )

@@ -36,7 +36,7 @@ def test_of_a_sequence_each_next_token_is_asked():
 
 def test_sequences_must_say_how_they_get_the_trigger():
     tokens = np.zeros((2, 3), np.uint8)
-    with pytest.raises(ValueError, match="must say how they get the trigger"):
+    with pytest.raises(ValueError, match="needs a trigger"):
         Dataset(tokens, LABELS[:2], tokens, LABELS[:2], 2, task=NEXT_TOKEN)
 
 

@@ -118,9 +118,12 @@ def test_fetched_from_local_files_it_runs(script, tmp_path):
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["imagenet"], "error: NAME imagenet: no such data set; there are: mnist, fmnist, cifar10, cifar100"),
+        (
+            ["imagenet"],
+            "error: NAME imagenet: no such data set; choose from: mnist, fmnist, cifar10, cifar100",
+        ),
         ([], "error: NAME: name at least one (mnist"),
-        (["mnist", "fmnist", "--source", "x"], "error: --source x: is one data set; name that one alone"),
+        (["mnist", "fmnist", "--source", "x"], "error: --source x: holds one data set, so give one name"),
     ],
     ids=str,
 )

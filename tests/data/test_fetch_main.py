@@ -23,9 +23,9 @@ def test_what_comes_with_the_project_is_not_fetched(script, tmp_path):
         ([], "NAME: name at least one (mnist, fmnist, cifar10, cifar100)"),
         (
             ["mnist", "imagenet"],
-            "NAME imagenet: no such data set; there are: mnist, fmnist, cifar10, cifar100",
+            "NAME imagenet: no such data set; choose from: mnist, fmnist, cifar10, cifar100",
         ),
-        (["mnist", "fmnist", "--source", "x"], "--source x: is one data set; name that one alone"),
+        (["mnist", "fmnist", "--source", "x"], "--source x: holds one data set, so give one name"),
     ],
 )
 def test_wrong_input_is_refused_by_name(script, words, message):

@@ -22,7 +22,7 @@ DIGITS = DatasetSpec((1, 8, 8), 10, (1437, 360))
         ({"dataset": "tiny_mem", "ood_kind": "rotated"}, "decoder", DatasetSpec((20,), 5, (9, 9), tokens=14),
          "ood_kind rotated: needs images; for tiny_mem only trigger is possible"),
         ({"ood_kind": "rotated"}, "mlp", DatasetSpec((3, 8, 9), 10, (9, 9)),
-         "ood_kind rotated: needs square images, and those of digits are not"),
+         "ood_kind rotated: needs square images, and those of digits are not square"),
         ({"ood_kind": "heldout_class", "ood_class": 10}, "mlp", DIGITS,
          "ood_class 10: digits has the classes 0 to 9"),
     ],

@@ -137,10 +137,10 @@ def test_damaged_converted_files_are_named(tmp_path):
         load_dataset(made, 0)
 
 
-def test_nothing_but_our_own_line_is_shown_while_a_folder_is_converted(script, tmp_path):
+def test_nothing_but_our_own_line_is_shown_while_a_folder_is_converted(process, tmp_path):
     parquet_folder(tmp_path / "s", side=8)
     flags = ["--dataset", "./s", "--data_dir", "d", "--topology_file", "chain:n=2", "--model", "mlp"]
-    done = script("decentralized_main.py", *flags, "--rounds", 1, "--epochs", 1)
+    done = process("decentralized_main.py", *flags, "--rounds", 1, "--epochs", 1)
     assert done.returncode == 0, done.stderr
     assert done.stderr.splitlines()[0].startswith("./s: converting its images, once, into ")
     assert done.stderr.splitlines()[1].startswith("chain:n=2: 2 nodes, 1 edge; ./s, unweighted")

@@ -79,16 +79,14 @@ def test_a_writing_that_fails_leaves_nothing_and_changes_nothing(tmp_path, monke
 
 
 def test_a_full_size_set_loads_in_under_a_second(tmp_path):
+    """Of a core's own time, whatever else the machine does."""
     x = np.zeros((60_000, 1, 28, 28), np.uint8)
     y = np.arange(60_000) % 10
     write_images(tmp_path / "set", Images(x, y, x[:10_000], y[:10_000], tuple("0123456789")), "zeros")
-    seconds = []
-    for _ in range(3):  # The machine may be busy with something else.
-        started = time.perf_counter()
-        data = kept(tmp_path / "set").load()
-        assert data.train(np.arange(60_000)).shape == (60_000, 1, 28, 28)
-        seconds.append(time.perf_counter() - started)
-    assert min(seconds) < 1
+    started = time.process_time()
+    data = kept(tmp_path / "set").load()
+    assert data.train(np.arange(60_000)).shape == (60_000, 1, 28, 28)
+    assert time.process_time() - started < 1
 
 
 @pytest.mark.parametrize("damage", ["truncate", "meta", "half meta", "format", "label", "missing"])

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from dml.data.config import DataConfig
 from dml.data.dataset import Dataset
-from dml.data.ood import cut_test_set, place, spread_over_labels
+from dml.data.ood import cut_test_set, make_node_data, spread_over_labels
 from dml.errors import InputError
 
 
@@ -53,14 +53,14 @@ def quota(counts, k):
     st.booleans(),
     st.integers(1, 6),
 )
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 def test_the_right_samples_carry_the_trigger(seed, samples, share, many_to_one, labels):
     rng = np.random.default_rng(seed)
     data = dataset(rng, samples + 40, 10, labels)
     order = rng.permutation(samples + 40)
     parts = [np.sort(p) for p in np.split(order, [20, 20 + samples])]
     config = DataConfig(backdoor=True, backdoor_proportion=float(share), many_to_one=many_to_one)
-    nodes = place(data, parts, config, (1,), seed)
+    nodes = make_node_data(data, parts, config, (1,), seed)
 
     k = min(max(1, math.ceil(Fraction(share) * samples)), samples - 1)
     assert nodes.ood_samples.tolist() == [0, k, 0]
@@ -96,7 +96,7 @@ def test_a_share_that_is_a_whole_number_is_not_rounded_up(share, samples, k):
     # In floating point 0.55 x 20 is above 11, and 0.07 x 100 above 7.
     data = dataset(np.random.default_rng(0), samples, 10, 5)
     config = DataConfig(backdoor=True, backdoor_proportion=share)
-    assert place(data, [np.arange(samples)], config, (0,), 0).ood_samples.tolist() == [k]
+    assert make_node_data(data, [np.arange(samples)], config, (0,), 0).ood_samples.tolist() == [k]
 
 
 def test_ties_between_classes_go_to_the_lower_index():
@@ -121,7 +121,7 @@ def test_a_nodes_trigger_is_keyed_by_seed_and_node():
     config = DataConfig(backdoor=True, backdoor_proportion=0.3)
 
     def triggered(ood, seed):
-        nodes = place(data, parts, config, ood, seed)
+        nodes = make_node_data(data, parts, config, ood, seed)
         return [set(identity(x[len(x) - k :])) for x, k in zip(nodes.x, nodes.ood_samples, strict=True)]
 
     alone, beside = triggered((1,), 0), triggered((0, 1, 2), 0)
@@ -138,8 +138,8 @@ def test_an_ood_node_with_one_sample_is_refused_and_named():
     parts = [np.arange(10), np.array([10])]
     config = DataConfig(backdoor=True)
     with pytest.raises(InputError, match=r"backdoor_node_idx 1: has one training sample"):
-        place(data, parts, config, (1,), 0)
-    assert place(data, parts, config, (0,), 0).ood_samples.tolist() == [1, 0]
+        make_node_data(data, parts, config, (1,), 0)
+    assert make_node_data(data, parts, config, (0,), 0).ood_samples.tolist() == [1, 0]
 
 
 @given(
@@ -149,7 +149,7 @@ def test_an_ood_node_with_one_sample_is_refused_and_named():
     st.booleans(),
     st.sampled_from([8, 28]),
 )
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_the_ood_test_set_and_the_clean_one_share_no_image(seed, size, share, many_to_one, side):
     rng = np.random.default_rng(seed)
     data = dataset(rng, 4, size, 5, side)
@@ -192,8 +192,8 @@ def test_a_trigger_at_a_random_place_is_keyed_by_its_sample():
             found[float(image[1, 5, 5]), float(image[2, 9, 9])] = (int(r), int(c))
         return found
 
-    whole = place(data, [np.arange(300)], flags, (0,), 7)
-    half = place(data, [np.arange(150), np.arange(150, 300)], flags, (1,), 7)
+    whole = make_node_data(data, [np.arange(300)], flags, (0,), 7)
+    half = make_node_data(data, [np.arange(150), np.arange(150, 300)], flags, (1,), 7)
     first = corners(whole.x[0][-270:])
     second = corners(half.x[1][-135:])
     both = set(first) & set(second)
@@ -205,14 +205,14 @@ def test_a_trigger_at_a_random_place_is_keyed_by_its_sample():
     assert len(set(map(tuple, places.tolist()))) > 80
     # Test images have places of their own.
     assert corners(cut_test_set(data, flags, 7).ood_x) != first
-    other = corners(place(data, [np.arange(300)], flags, (0,), 8).x[0][-270:])
+    other = corners(make_node_data(data, [np.arange(300)], flags, (0,), 8).x[0][-270:])
     assert any(first[image] != other[image] for image in set(first) & set(other))
 
 
 def test_rotated_images_keep_their_labels():
     data = dataset(np.random.default_rng(0), 40, 30, 5)
     flags = DataConfig(backdoor=True, ood_kind="rotated", backdoor_proportion=0.25)
-    nodes = place(data, [np.arange(20), np.arange(20, 40)], flags, (1,), 0)
+    nodes = make_node_data(data, [np.arange(20), np.arange(20, 40)], flags, (1,), 0)
     assert nodes.ood_samples.tolist() == [0, 5]
     for x, y in zip(nodes.x[1][-5:], nodes.y[1][-5:], strict=True):
         # The last pixel, which says who it is, has gone to the top right: a quarter turn to the left.
@@ -245,6 +245,6 @@ def test_images_too_small_for_the_patch_are_refused(random_bd):
     with pytest.raises(InputError, match=r"dataset digits: .* 1 x 1 .* 2 x 2"):
         cut_test_set(data, config, 0)
     with pytest.raises(InputError, match=r"dataset digits: .* 1 x 1 .* 2 x 2"):
-        place(data, [np.arange(15), np.arange(15, 30)], config, (0,), 0)
+        make_node_data(data, [np.arange(15), np.arange(15, 30)], config, (0,), 0)
     small = dataset(np.random.default_rng(0), 30, 10, 2, side=2)
     assert len(cut_test_set(small, config, 0).ood_y) == 1

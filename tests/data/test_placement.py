@@ -8,7 +8,7 @@ from dml import config, experiment, results
 from dml.data.config import DataConfig
 from dml.data.dataset import NEXT_TOKEN, Dataset
 from dml.data.partitions.budgets import budgets
-from dml.data.placement import by_labels, by_size, placement_scores, share_out
+from dml.data.placement import assign_samples, by_labels, by_size, placement_scores
 from dml.errors import InputError
 from dml.plan import make_plan
 from dml.topology import Topology, make
@@ -65,8 +65,10 @@ def test_any_centrality_places_the_parts(metric, offset):
 
 def test_only_a_placement_by_size_moves_the_parts():
     data, topology = dataset(), make("star:n=5")
-    drawn = share_out(data, topology, DataConfig(sample_alpha=1), (), 0)
-    placed_by_size = share_out(data, topology, DataConfig(sample_alpha=1, random_data_placement=False), (), 0)
+    drawn = assign_samples(data, topology, DataConfig(sample_alpha=1), (), 0)
+    placed_by_size = assign_samples(
+        data, topology, DataConfig(sample_alpha=1, random_data_placement=False), (), 0
+    )
     assert [len(part) for part in drawn] != [len(part) for part in placed_by_size]
     assert sorted(part.tolist() for part in drawn) == sorted(part.tolist() for part in placed_by_size)
     assert placed_by_size[0].size == max(part.size for part in drawn)
@@ -81,7 +83,7 @@ def dataset(train=200, labels=5):
 def test_a_held_out_class_is_on_the_ood_nodes_alone():
     data, topology = dataset(), make("cycle:n=6")
     flags = DataConfig(ood_kind="heldout_class", ood_class=3)
-    parts = share_out(data, topology, flags, (1, 4), 0)
+    parts = assign_samples(data, topology, flags, (1, 4), 0)
     everywhere = np.sort(np.concatenate(parts))
     assert np.array_equal(everywhere, np.arange(200))
     has = [int((data.train_y[part] == 3).sum()) for part in parts]
@@ -89,7 +91,7 @@ def test_a_held_out_class_is_on_the_ood_nodes_alone():
     assert sorted(has) == [0, 0, 0, 0, total // 2, total - total // 2]
     assert has[1] + has[4] == total
     # Without OOD nodes, the control, nobody has it; the other samples lie where they lay.
-    control = share_out(data, topology, flags, (), 0)
+    control = assign_samples(data, topology, flags, (), 0)
     assert sum(map(len, control)) == 200 - total
     for with_it, without in zip(parts, control, strict=True):
         assert np.array_equal(with_it[data.train_y[with_it] != 3], without)
@@ -99,23 +101,23 @@ def test_every_node_gets_what_it_needs_at_least():
     shares = np.array([0.96, 0.01, 0.02, 0.01])
     assert budgets(shares, 100, 3).tolist() == [91, 3, 3, 3]
     assert budgets(shares, 12, 3).tolist() == [3, 3, 3, 3]
-    parts = share_out(dataset(20), make("cycle:n=6"), DataConfig(sample_alpha=0.1), (), 0, least=3)
+    parts = assign_samples(dataset(20), make("cycle:n=6"), DataConfig(sample_alpha=0.1), (), 0, least=3)
     assert min(map(len, parts)) == 3
     with pytest.raises(InputError, match="6 nodes for 17 training samples, and each needs 3"):
-        share_out(dataset(17), make("cycle:n=6"), DataConfig(), (), 0, least=3)
+        assign_samples(dataset(17), make("cycle:n=6"), DataConfig(), (), 0, least=3)
 
 
 @pytest.mark.parametrize("kind", ["trigger", "heldout_class"])
 def test_equal_amounts(kind):
     data, topology = dataset(201), make("cycle:n=6")
     flags = DataConfig(partition="equal", label_alpha=0.1, ood_kind=kind, ood_class=3)
-    parts = share_out(data, topology, flags, (), 0)
+    parts = assign_samples(data, topology, flags, (), 0)
     clean = np.flatnonzero(data.train_y != 3) if kind == "heldout_class" else np.arange(201)
     assert np.array_equal(np.sort(np.concatenate(parts)), clean)
     assert np.ptp([len(part) for part in parts]) <= 1
     # The amounts that the other partition draws play no part.
     other = flags.model_copy(update={"sample_alpha": 0.1})
-    assert all(map(np.array_equal, parts, share_out(data, topology, other, (), 0)))
+    assert all(map(np.array_equal, parts, assign_samples(data, topology, other, (), 0)))
 
 
 def unlike(topology, counts):
@@ -130,7 +132,7 @@ def test_labels_are_placed_clustered_or_mixed(name, way):
     data, topology, found = dataset(2000, 10), make(name), {}
     for placement in ("drawn", "clustered", "mixed"):
         flags = DataConfig(partition=way, label_alpha=0.1, label_placement=placement)
-        seeds = [share_out(data, topology, flags, (), seed) for seed in range(5)]
+        seeds = [assign_samples(data, topology, flags, (), seed) for seed in range(5)]
         found[placement] = np.mean(
             [
                 unlike(topology, np.array([np.bincount(data.train_y[p], minlength=10) for p in parts]))
@@ -138,7 +140,7 @@ def test_labels_are_placed_clustered_or_mixed(name, way):
             ]
         )
         # The same parts, elsewhere.
-        drawn = share_out(data, topology, flags.model_copy(update={"label_placement": "drawn"}), (), 0)
+        drawn = assign_samples(data, topology, flags.model_copy(update={"label_placement": "drawn"}), (), 0)
         assert sorted(p.tolist() for p in drawn) == sorted(p.tolist() for p in seeds[0])
     assert found["clustered"] < 0.95 * found["drawn"]
     assert found["mixed"] > 1.02 * found["drawn"]
@@ -158,7 +160,7 @@ def test_labels_are_placed_by_hand():
     ("flags", "says"),
     [
         ({"partition": "equal", "sample_alpha": 3}, "sample_alpha 3: nothing in this experiment reads it"),
-        ({"partition": "even"}, "partition even: no such partition; there are: budgets, equal"),
+        ({"partition": "even"}, "partition even: no such partition; choose one of: budgets, equal"),
         (
             {"partition": "equal", "random_data_placement": False},
             "no_random_data_placement: puts the largest part .* those of partition equal are all of one size",
@@ -186,8 +188,8 @@ def test_what_cannot_be_right_is_refused(flags, says):
 
 
 def test_an_experiment_of_equal_amounts_has_an_id_of_its_own_and_runs(small):
-    drawn = config.make({}).decides()
-    new = config.make({"partition": "equal", "label_placement": "clustered"}).decides()
+    drawn = config.make({}).id_fields()
+    new = config.make({"partition": "equal", "label_placement": "clustered"}).id_fields()
     assert new == {k: v for k, v in drawn.items() if k != "sample_alpha"} | {
         "partition": "equal", "label_placement": "clustered"
     }  # fmt: skip
@@ -203,7 +205,7 @@ def test_sequences_of_tokens_are_dealt_out_in_equal_amounts_too():
     x, y = rng.integers(14, size=(100, 8)).astype(np.uint8), np.arange(100) % 5
     data = Dataset(x, y, x, y, 5, task=NEXT_TOKEN, trigger=lambda x: (np.ones(len(x), bool), x))
     flags = DataConfig(dataset="tiny_mem", partition="equal", label_alpha=0.01)
-    parts = share_out(data, make("cycle:n=5"), flags, (), 0)
+    parts = assign_samples(data, make("cycle:n=5"), flags, (), 0)
     assert [len(part) for part in parts] == [20] * 5
     assert np.mean([len(np.unique(y[part])) for part in parts]) < 3
 

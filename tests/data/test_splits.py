@@ -44,7 +44,7 @@ def plain(counts, shares):
 
 
 @given(st.lists(st.integers(0, 30), min_size=1, max_size=6), st.sampled_from(SHARES))
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 def test_how_many_go_where(counts, shares):
     if sum(counts) < len(shares):
         counts = [*counts, 3]

@@ -64,7 +64,7 @@ def test_it_is_the_product_whatever_the_sizes(
     st.sampled_from([1, 16 * 8 * 7, 1 << 20]),
     st.sampled_from([0, 10**9]),
 )
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 def test_it_is_the_product_of_any_coefficients(given, seed, n, density, idle, chunk_bytes, least_products):
     rng = np.random.default_rng(seed)
     X = torch.from_numpy(rng.normal(size=(n, 80)))

@@ -22,7 +22,7 @@ def test_only_a_list_has_groups() -> None:
     ("affinity", "each", "words"),
     [
         ("list:0:1:2", 1, "must have a group of cores for each of 2 accelerators or 2 workers, not 3"),
-        ("list:0:1", 2, "2 workers cannot share a group of so few cores"),
+        ("list:0:1", 2, "a group has too few cores for 2 workers"),
         ("list:0-:1", 1, "must be list:a-b"),
     ],
 )

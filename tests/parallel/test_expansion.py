@@ -5,6 +5,7 @@ import pytest
 from dml.errors import InputError
 from dml.parallel import expansion
 from dml.parallel.flags import separated
+from dml.parallel.presets.sweeps import SWEEPS
 
 
 def _plans(*, flags: dict | None = None, **own):
@@ -16,6 +17,7 @@ def test_the_default_is_the_papers_matrix_on_digits():
     plans = _plans()
     # 3 seeds x 12 topologies x (5 strategies x 4 OOD nodes + FL once)
     assert len(plans) == 756
+    assert SWEEPS["digits"].about.endswith("756 experiments")
     assert len({plan.identity.id for plan in plans}) == 756
     assert len({plan.result for plan in plans}) == 756
     for plan in plans:
@@ -32,6 +34,7 @@ def test_the_default_is_the_papers_matrix_on_digits():
 def test_the_paper_is_its_matrix_on_its_own_data_sets():
     plans = _plans(preset="paper")
     assert len(plans) == 3780
+    assert SWEEPS["paper"].about.endswith("3,780 experiments")
     by_dataset = {p.config.data.dataset: p.config for p in plans}
     assert set(by_dataset) == {"mnist", "fmnist", "tiny_mem", "cifar10", "cifar100"}
     # arXiv 2505.11760: 5 epochs, batch 64, alphas 1000; SGD 0.01, Adam 0.001 for TinyMem and 1e-4 for CIFAR.

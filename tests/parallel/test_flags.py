@@ -23,7 +23,7 @@ def test_the_schedulers_flags_and_those_of_the_experiments_are_told_apart():
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--dataset", "digits"], "dataset: a sweep varies it: it is set by --datasets"),
+        (["--dataset", "digits"], "dataset: a sweep varies it; it is set by --datasets"),
         (["--no_backdoor"], "backdoor: a sweep varies it"),
         (["--topology-file=x"], "topology_file: a sweep varies it"),
         (["--seedz", "1"], r"seedz: there is no such flag \(did you mean --seeds\?\)"),

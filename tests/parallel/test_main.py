@@ -11,6 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 from scripts import SCRIPTS, Script
+from sweeps import run_sweep_here
 
 from dml import results
 
@@ -45,12 +46,12 @@ def _alive(processes: list[psutil.Process]) -> bool:
     return any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in processes)
 
 
-def test_one_worker_four_workers_or_killed_and_called_again_the_numbers_are_the_same(
+def test_in_one_process_in_four_workers_or_killed_and_called_again_the_numbers_are_the_same(
     script: Script, tmp_path: Path
 ):
     """kill -9 of the scheduler in the middle of a sweep loses nothing, and leaves no process behind."""
-    one = script("bd_scheduler.py", *QUICK, "--workers", 1, "--out_dir", "one")
-    assert one.returncode == 0, one.stderr
+    first = run_sweep_here(tmp_path / "one", *QUICK)
+    assert len(first) == 18
 
     command = [sys.executable, str(SCRIPTS / "bd_scheduler.py"), *QUICK, "--out_dir", "four"]
     command += ["--workers", "4"]
@@ -74,8 +75,7 @@ def test_one_worker_four_workers_or_killed_and_called_again_the_numbers_are_the_
         assert time.monotonic() - died < 30, "processes of the killed scheduler are still there"
         time.sleep(0.2)
 
-    first, second = _files(tmp_path / "one"), _files(tmp_path / "four")
-    assert len(first) == 18
+    second = _files(tmp_path / "four")
     assert first.keys() == second.keys()
     for name, path in first.items():
         assert results.differences(path, second[name]) == [], name
@@ -90,13 +90,13 @@ def test_one_worker_four_workers_or_killed_and_called_again_the_numbers_are_the_
     assert third.stdout == again.stdout
 
 
-def test_a_damaged_file_fails_one_experiment_and_the_others_go_on(script: Script, tmp_path: Path):
-    short = (*QUICK, "--strategies", "unweighted", "--out_dir", "out")
-    assert script("bd_scheduler.py", *short).returncode == 0
-    broken, gone, whole = sorted(_files(tmp_path / "out").values())
+def test_a_damaged_file_fails_one_experiment_and_the_others_go_on(process: Script, tmp_path: Path):
+    words = (*QUICK, "--strategies", "unweighted")
+    broken, gone, whole = sorted(run_sweep_here(tmp_path / "out", *words).values())
+    sweep = (*words, "--workers", "1", "--out_dir", "out")
     broken.write_bytes(b"damaged")
     gone.unlink()
-    called = script("bd_scheduler.py", *short)
+    called = process("bd_scheduler.py", *sweep)
     assert called.returncode == 1
     assert broken.name in called.stderr
     assert "Traceback" not in called.stderr
@@ -106,7 +106,7 @@ def test_a_damaged_file_fails_one_experiment_and_the_others_go_on(script: Script
     assert failed["tries"] == 1
     assert "cannot be read" in failed["why"]
     broken.unlink()
-    assert script("bd_scheduler.py", *short).returncode == 0
+    assert process("bd_scheduler.py", *sweep).returncode == 0
     assert json.loads((tmp_path / "out" / "sweep.json").read_text())["failed"] == {}
     assert whole.exists()
 
@@ -136,7 +136,7 @@ def test_ctrl_c_ends_the_sweep_and_all_that_it_started(tmp_path: Path):
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 75
-    assert "the same command goes on" in err
+    assert "run the same command to continue" in err
     assert "Traceback" not in err
     _, alive = psutil.wait_procs(family, timeout=10)
     assert alive == []
@@ -193,10 +193,10 @@ def test_a_lost_interchange_ends_the_sweep_and_the_next_call_goes_on(script: Scr
     _kill_one(tmp_path / "out", process.pid, "HTEX interchange")
     _, err = process.communicate(timeout=60)
     assert process.returncode == 75
-    assert "the same command goes on" in err
+    assert "run the same command to continue" in err
     assert "Traceback" not in err
     assert not (tmp_path / "out" / "sweep.json").exists()
-    again = script("bd_scheduler.py", *QUICK, "--limit", 8, "--out_dir", "out")
+    again = process("bd_scheduler.py", *QUICK, "--limit", 8, "--out_dir", "out")
     assert again.returncode == 0, again.stderr
     assert len(_files(tmp_path / "out")) == 8
 
@@ -219,7 +219,7 @@ def test_sigterm_as_at_the_end_of_a_job_ends_the_sweep_cleanly(tmp_path: Path):
     process.terminate()
     _, err = process.communicate(timeout=60)
     assert process.returncode == 75
-    assert "the same command goes on" in err
+    assert "run the same command to continue" in err
     assert not list(tmp_path.rglob("heartbeat"))
 
 

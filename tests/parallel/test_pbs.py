@@ -141,11 +141,11 @@ def test_a_clusters_workers_start_through_its_launcher_and_see_their_accelerator
         ({"affinity": "list:1-8:9-16"}, "site_options", "12 accelerators or 12 workers, not 2"),
         ({"affinity": "list:1-8:x"}, "site_options", "must be list:a-b,c-d:... or one of none"),
         ({"affinity": "tight"}, "site_options", "must be list:a-b,c-d:... or one of none"),
-        ({"workers_per_accelerator": "9"}, "site_options", "so few cores"),
+        ({"workers_per_accelerator": "9"}, "site_options", "too few cores"),
         ({"workers_per_accelerator": "0"}, "site_options", "whole number of at least 1"),
         ({"workers_per_accelerator": "two"}, "site_options", "whole number of at least 1"),
         ({"hierarchy": "flat"}, "site_options", "must be COMPOSITE or FLAT"),
-        ({"address": "", "interface": "no0"}, "parsl_config", "no network interface no0 .*there are: lo"),
+        ({"address": "", "interface": "no0"}, "parsl_config", "no network interface no0 .*interfaces: lo"),
         ({"tiles": "3"}, "site_options", "aurora takes: workers_per_accelerator, interface, address"),
     ],
 )

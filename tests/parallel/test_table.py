@@ -164,7 +164,7 @@ def test_flags_of_the_command_line_take_the_place_of_keys(tmp_path):
         ("lr: !!timestamp foo", "is not a YAML file"),
         ("aggregation_strategy: degCent\nscheduler: no", "no such schedule"),
         ("train_test_val: [0.8, 0.2]", "[[0.8, 0.2]]"),
-        ("limit: 3", "give --limit besides --sweep"),
+        ("limit: 3", "give --limit in addition"),
         ("lr: {a: 1}", "needs a value"),
         ("lr: 0.1\nlr: 0.2", "lr: is given twice"),
         (f"{OOD}\nood_rank: 1\nbackdoor_node_idx: 3", "excludes backdoor_node_idx"),
@@ -174,7 +174,7 @@ def test_flags_of_the_command_line_take_the_place_of_keys(tmp_path):
         ("ood_rank: 1", "no experiment of this sweep reads it"),
         ("softmax_coeff: [1, 2]", "no experiment of this sweep reads it"),
         ("rounds: [10, 20]", "one value and not a list"),
-        ("out_dir: here", "give --out_dir besides"),
+        ("out_dir: here", "give --out_dir in addition"),
         ("lr: [0.1, -1]", "lr -1"),
         ("lr: fast", "lr fast"),
         ("1: 2", "no such key"),
@@ -236,11 +236,11 @@ def test_a_file_may_leave_the_data_set_to_the_command_line(tmp_path):
     assert plan.config.training.model_options.n_layer == 1
 
 
-def test_a_sweep_from_a_file_runs(script: Script, tmp_path: Path):
+def test_a_sweep_from_a_file_runs(process: Script, script: Script, tmp_path: Path):
     (tmp_path / "mine.yaml").write_text(
         f"{GRAPH}\n{OOD}\nrounds: 2\nepochs: 1\nsoftmax: true\naggregation_strategy: [unweighted, degCent]"
     )
-    called = script("bd_scheduler.py", "--sweep", "mine.yaml", "--workers", 2)
+    called = process("bd_scheduler.py", "--sweep", "mine.yaml", "--workers", 2)
     assert called.returncode == 0, called.stderr
     assert "degCent" in called.stdout
     assert len(list((tmp_path / "results" / "mine").glob("digits*.h5"))) == 2

@@ -4,7 +4,6 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,7 +11,7 @@ import pytest
 from dml import config, results
 from dml.config import ExperimentConfig
 from dml.parallel import worker
-from dml.parallel.owner import Owner
+from dml.parallel.owner import Owner, OwnerWatch
 from dml.parallel.worker import Answer, run_task, spec
 from dml.plan import make_plan
 from dml.results.lock import locked
@@ -77,12 +76,12 @@ def test_an_owner_that_is_lost_stops_a_task_before_it_begins_and_in_its_course(
     small: Small, owner: Owner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made, looks = small(rounds=100), iter([False] * 3 + [True] * 100)
-    monkeypatch.setattr(worker, "_watch", lambda owner: SimpleNamespace(lost=lambda: next(looks)))
+    monkeypatch.setattr(OwnerWatch, "lost", lambda watch: next(looks))
     assert answer(made, owner).status == worker.TaskStatus.STOPPED
     held = results.load(make_plan(made).result).attributes["rounds_done"]
     assert 1 < held < 100
-    monkeypatch.setattr(worker, "_watch", lambda owner: SimpleNamespace(lost=lambda: False))
+    monkeypatch.setattr(OwnerWatch, "lost", lambda watch: False)
     assert answer(small(rounds=1), owner) == Answer(Status.RUNNING), "it holds more rounds than that"
-    monkeypatch.setattr(worker, "_watch", lambda owner: SimpleNamespace(lost=lambda: True))
-    assert answer(small(seed=1), owner) == Answer(worker.TaskStatus.STOPPED, "the scheduler has gone")
+    monkeypatch.setattr(OwnerWatch, "lost", lambda watch: True)
+    assert answer(small(seed=1), owner) == Answer(worker.TaskStatus.STOPPED, "the scheduler has ended")
     assert not make_plan(small(seed=1)).result.exists()

@@ -27,7 +27,7 @@ def test_candidates_run_on_a_site_if_one_or_several_workers_are_named(values, th
     [
         ({"zeta2": ("0.1", "-1")}, "zeta2 -1.0: must be at least 0"),
         ({"nodes": ("0",)}, "n 0: must be at least 1"),
-        ({"nodes": ("1",)}, "zeta2 0.01: must be 0, because a single node has no other"),
+        ({"nodes": ("1",)}, "zeta2 0.01: must be 0, because a single node cannot differ"),
         ({"d": "1"}, "mu 0.25: must be L = 1.0, because one dimension has one curvature"),
         ({"mu": "2"}, "mu 2.0: the least curvature must be above 0 and at most L = 1.0"),
         ({"algorithms": ("relaysgd",)}, "algorithms relaysgd: name its graph too, as in relaysgd@chain"),
@@ -37,7 +37,7 @@ def test_candidates_run_on_a_site_if_one_or_several_workers_are_named(values, th
         ({"max_steps": "9"}, "max_steps 9: must be at least 10"),
         ({"tune": "slowest"}, "tune slowest: must be 'fastest' or 'plateau'"),
         ({"json": 3}, "json 3: "),
-        ({"site_options": ("a=1",)}, "site_options a=1: are those of a site"),
+        ({"site_options": ("a=1",)}, "site_options a=1: needs a site"),
     ],
 )
 def test_what_cannot_be_right_is_refused(values, message):

@@ -25,14 +25,14 @@ def test_the_table_says_who_converged(script, tmp_path):
 
 
 @pytest.mark.slow
-def test_two_workers_give_the_table_of_one(script, tmp_path):
+def test_two_workers_give_the_table_of_one(process, tmp_path):
     words = ("--algorithms", "allreduce@complete", "dpsgd@cycle", "--nodes", 5, "--zeta2", 0.1, 10)
     words += ("--max_steps", 60, "--r0", 1, "--cache", tmp_path / "known.json", "--json")
-    two = script("quadratics.py", *words, tmp_path / "two.json", "--workers", 2)
+    two = process("quadratics.py", *words, tmp_path / "two.json", "--workers", 2)
     assert two.returncode == 0, two.stderr
     known = (tmp_path / "known.json").read_text()
     (tmp_path / "known.json").unlink()
-    one = script("quadratics.py", *words, tmp_path / "one.json")
+    one = process("quadratics.py", *words, tmp_path / "one.json")
     assert (tmp_path / "two.json").read_bytes() == (tmp_path / "one.json").read_bytes()
     assert two.stdout.splitlines()[:-1] == one.stdout.splitlines()[:-1]
     assert json.loads(known) == json.loads((tmp_path / "known.json").read_text())
@@ -49,7 +49,7 @@ def test_two_workers_give_the_table_of_one(script, tmp_path):
         (["--algorithms", "sgd@chain"], "--algorithm sgd: no such algorithm"),
         (["--nodes"], "--nodes: name at least one"),
         (["--workers", "0"], "--workers 0: must be at least 1"),
-        (["--site_options", "a=1"], "--site_options a=1: are those of a site"),
+        (["--site_options", "a=1"], "--site_options a=1: needs a site"),
         (["--parsl_config", "nowhere"], "--parsl_config nowhere: the sites here are"),
         (["--cache", "no/where.json"], "--cache no/where.json: is in a folder that does not exist"),
         (["--cache", "."], "--cache .: is a folder; give a file"),

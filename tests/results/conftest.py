@@ -105,7 +105,7 @@ def made_up(tmp_path: Path) -> Callable[..., Path]:
                     "numbers_version": "{}",
                     "experiment_id": path.stem,
                     "config": json.dumps(made.flat()),
-                    "reads": json.dumps(sorted(made.decides())),
+                    "reads": json.dumps(sorted(made.id_fields())),
                     "status": status,
                     "rounds_done": made.run.rounds if rounds_done is None else rounds_done,
                     "graph_id": f"{topology} {seed}",

@@ -8,7 +8,7 @@ def test_it_prints_the_table_and_names_what_it_leaves_out(script, made_up, tmp_p
     called = script("compile_results.py", tmp_path)
     assert called.returncode == 1
     (message,) = called.stderr.splitlines()
-    assert message == f"error: {tmp_path}/x.h5 is not there: it was removed, or is a link to nothing"
+    assert message == f"error: {tmp_path}/x.h5 does not exist: it was removed, or is a dangling link"
     *_, legend, worst_nodes, paths = called.stdout.rstrip("\n").split("\n\n")
     assert legend.startswith("AUC: sum over all measurements")
     assert "accuracy of the worst node in %" in worst_nodes

@@ -32,7 +32,7 @@ def test_training_values_are_those_of_the_last_row_that_has_any(tiny, diverged, 
 
 @pytest.mark.parametrize(
     ("metric", "number", "words"),
-    [("loss", None, "there are: train_loss"), ("ood_acc", 2, "has rounds 0 to 1")],
+    [("loss", None, "choose one of: train_loss"), ("ood_acc", 2, "has rounds 0 to 1")],
 )
 def test_a_metric_or_round_that_was_not_measured_is_refused(tiny, metric, number, words):
     with pytest.raises(InputError, match=re.escape(words)):

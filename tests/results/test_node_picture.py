@@ -157,7 +157,7 @@ def test_files_that_cannot_be_drawn_are_named(tiny, tmp_path):
     out = tmp_path / "a.png"
     with pytest.raises(DamagedFileError, match=r"bad\.h5"):
         draw_nodes([tiny, tmp_path / "bad.h5"], "ood_acc", None, out)
-    with pytest.raises(ArgumentError, match=r"FILE .*gone\.h5: is no longer there"):
+    with pytest.raises(ArgumentError, match=r"FILE .*gone\.h5: no longer exists"):
         draw_nodes([tmp_path / "gone.h5"], "ood_acc", None, out)
     assert not out.exists()
     out.mkdir()

@@ -189,11 +189,11 @@ def test_a_config_without_fields_is_named(copy, config):
     _refused_and_left(copy)
 
 
-def test_a_file_made_beside_is_gone_when_it_cannot_replace(tmp_path):
-    (tmp_path / "a.csv").mkdir()
-    with pytest.raises(IsADirectoryError), files.beside(tmp_path / "a.csv") as made:
-        made.write_text("a")
-    assert [p.name for p in tmp_path.iterdir()] == ["a.csv"]
+def test_what_was_written_is_removed_if_it_cannot_replace_the_file(tmp_path):
+    (tmp_path / "a.h5").mkdir()
+    with pytest.raises(UnwritableFileError):
+        files.write(tmp_path / "a.h5", lambda file: None)
+    assert [p.name for p in tmp_path.iterdir()] == ["a.h5"]
 
 
 def test_a_file_that_is_not_there_is_not_damaged(tmp_path):

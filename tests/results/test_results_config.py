@@ -52,7 +52,7 @@ def test_the_table_of_a_sweep_is_no_result(tmp_path):
 
 @pytest.mark.parametrize(
     ("out", "right"),
-    [("a.txt", "must end with .png, .pdf, .svg"), ("no/a.png", "is in a folder that is not there")],
+    [("a.txt", "must end with .png, .pdf, .svg"), ("no/a.png", "is in a folder that does not exist")],
 )
 def test_a_picture_that_cannot_be_made_is_refused(tmp_path, monkeypatch, out, right):
     monkeypatch.chdir(tmp_path)

@@ -1,4 +1,4 @@
-"""What a result file holds (section 5 of the design), and how it is read without torch."""
+"""A result file holds the datasets and attributes of results/README.md, and is read without torch."""
 
 import json
 import subprocess

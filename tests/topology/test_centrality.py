@@ -36,7 +36,7 @@ def by_definition(name, graph):
 
 @pytest.mark.parametrize("name", CENTRALITIES)
 @given(st.integers(0, 2**32 - 1), st.integers(2, 16), st.sampled_from([0.0, 0.2, 0.5, 1.0]))
-@settings(deadline=None, max_examples=12)
+@settings(max_examples=12)
 def test_scores_are_networkxs(name, seed, n, density):
     graph = nx.gnp_random_graph(n, density, seed=seed)
     if name in ON_CONNECTED:

@@ -26,7 +26,7 @@ def weighted(draw):
 @given(weighted())
 @settings(max_examples=150)
 def test_saving_keeps_every_bit(tmp_path_factory, t):
-    """A9: a link probability of 0.3, or any other, survives saving and loading."""
+    """A link probability of 0.3, or any other, is the same number after saving and loading."""
     path = tmp_path_factory.mktemp("saved") / "t.txt"
     again = load(save(t, path))
     assert again.n == t.n
@@ -79,7 +79,7 @@ REFUSED = {
     "0 -0.1\n-0.1 0\n": r"entry \[0, 1\] is -0.1",
     "0 nan\nnan 0\n": r"entry \[0, 1\] is nan",
     "0 inf\ninf 0\n": r"entry \[0, 1\] is inf",
-    "0 x\nx 0\n": r"entry \[0, 1\] is x, which is no number",
+    "0 x\nx 0\n": r"entry \[0, 1\] is x, which is not a number",
     "0,1\n1,0\n": "not square",
     "0 1\n1 0.5\n": r"entry \[1, 1\] is 0.5, a link of node 1 to itself",
     "a\0b": "is not text",

@@ -1,4 +1,4 @@
-"""Evaluation (A7), held against scikit-learn on the same logits."""
+"""Evaluation, compared with scikit-learn on the same logits."""
 
 import functools
 

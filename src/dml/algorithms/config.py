@@ -37,7 +37,7 @@ class AlgorithmConfig(Section):
     """Which algorithm, and over which messages."""
 
     algorithm: Annotated[str, one_of(ALGORITHMS, "algorithm")] = Field(
-        DEFAULT, description="what makes the next models: " + ", ".join(ALGORITHMS)
+        DEFAULT, description="the algorithm that makes the next models: " + ", ".join(ALGORITHMS)
     )
     options: Annotated[SerializeAsAny[Options], ChosenBy("algorithm", ALGORITHMS)] = Options()
     drop_probability: float = Field(
@@ -50,7 +50,7 @@ class AlgorithmConfig(Section):
     )
     failing_nodes: tuple[str, ...] = Field(
         (),
-        description="nodes that fail for good, as NODE@ROUND: from the start of that round on, from 0",
+        description="nodes that fail for good, as NODE@ROUND: at the start of that round, counted from 0",
     )
 
     @field_validator("failing_nodes", mode="before")

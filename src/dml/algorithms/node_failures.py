@@ -126,7 +126,7 @@ class RemainingNodes(Rule):
         import torch
 
         nodes = np.flatnonzero(alive)
-        part, self._edges = self._topology.part(nodes)
+        part, self._edges = self._topology.subgraph(nodes)
         self._alive, self._rows = alive, torch.from_numpy(nodes).to(self._X.device)
         # What the rule before it has remembered may be as large as all models.
         del self._rule, self._part

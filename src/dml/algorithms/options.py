@@ -52,9 +52,9 @@ class TreeOptions(Options):
         None, ge=0, le=MAX_COUNT, description="root of --tree bfs (default: the node of highest degree)"
     )
     tree_slices: Literal["strided", "contiguous"] = Field(
-        "strided", description="how several trees share the numbers of a model"
+        "strided", description="how several trees divide the numbers of a model among them"
     )
-    overlap: bool = Field(False, description="relayed sums travel while the next round is computed")
+    overlap: bool = Field(False, description="let relayed sums travel while the next round is computed")
     lr_correction: Annotated[
         Literal["auto", "off"] | Annotated[float, Field(gt=0)],
         says("must be auto, off, or a number above 0"),

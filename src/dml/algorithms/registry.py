@@ -44,7 +44,7 @@ def find(name: str) -> Algorithm:
         InputError: there is none.
     """
     if name not in ALGORITHMS:
-        raise InputError("algorithm", name, f"no such algorithm; there are: {', '.join(ALGORITHMS)}")
+        raise InputError("algorithm", name, f"no such algorithm; choose one of: {', '.join(ALGORITHMS)}")
     return ALGORITHMS[name]
 
 

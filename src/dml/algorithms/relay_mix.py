@@ -76,15 +76,15 @@ class RelayMix(RelayRule):
         import torch
 
         for piece in self._relays.round(t):
-            s, x = X[:, piece.columns], self._start.x[:, piece.columns]
-            s.sub_(x, alpha=1 - self._c)
+            h, x = X[:, piece.columns], self._start.x[:, piece.columns]
+            s = torch.sub(h, x, alpha=1 - self._c, out=piece.space)
             missing, scale = None, self._c
             if self._rule == "half_step":
                 missing, scale = s, 1.0
             elif self._rule != "counts":
                 missing = x if self._x0 is None else self._x0[:, piece.columns]
-            mean = piece.mean(s, missing, scale)
-            s.copy_(torch.add(mean, x, alpha=1 - self._c, out=x))
+            mean = piece.mean(missing, scale)
+            h.copy_(torch.add(mean, x, alpha=1 - self._c, out=x))
         self._start.current = True
 
     def memory(self) -> dict[str, "Tensor"]:

@@ -57,7 +57,8 @@ class RelaySGD(RelayRule):
             missing = h if self._rule == "half_step" else None
             if (kept := self._x0 if self._x is None else self._x) is not None:
                 missing = kept[:, piece.columns]
-            piece.mean(h, missing)
+            piece.space.copy_(h)
+            h.copy_(piece.mean(missing))
 
     def memory(self) -> dict[str, "Tensor"]:
         """The messages, and x(0) if missing values count as it."""

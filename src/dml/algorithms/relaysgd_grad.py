@@ -53,11 +53,12 @@ class RelaySGDGrad(RelayRule):
 
     def after(self, X: "Tensor", t: int, lr: float) -> None:
         """X <- x + RelaySum(h - x) / n."""
+        import torch
+
         for piece in self._relays.round(t):
-            u, x = X[:, piece.columns], self._start.x[:, piece.columns]
-            u.sub_(x)
-            x.add_(piece.total(u))
-            u.copy_(x)
+            h, x = X[:, piece.columns], self._start.x[:, piece.columns]
+            torch.sub(h, x, out=piece.space)
+            h.copy_(x.add_(piece.total()))
         self._start.current = True
 
     def memory(self) -> dict[str, "Tensor"]:

@@ -11,10 +11,10 @@ from dml.section import ChosenBy, Section
 
 
 class StrategyConfig(Section):
-    """Which coefficients an aggregation uses."""
+    """The strategy that gives the coefficients of an aggregation."""
 
     aggregation_strategy: Annotated[str, one_of(STRATEGIES, "strategy")] = Field(
-        "unweighted", description="coefficients of the aggregation: " + ", ".join(STRATEGIES)
+        "unweighted", description="the coefficients of the aggregation: " + ", ".join(STRATEGIES)
     )
     options: Annotated[SerializeAsAny[StrategyOptions], ChosenBy("aggregation_strategy", STRATEGIES)] = (
         StrategyOptions()
@@ -23,12 +23,13 @@ class StrategyConfig(Section):
         None,
         gt=0,
         lt=1,
-        description="weight of a node's own model, the others' scaled to the rest (default: the strategy's)",
+        description="weight of a node's own model; the other weights are scaled to the rest (default: that "
+        "of the strategy)",
     )
 
     @property
     def described(self) -> Strategy:
-        """What the strategy says about itself."""
+        """The description of the strategy."""
         return STRATEGIES[self.aggregation_strategy]
 
     def reads(self) -> set[str]:

@@ -1,4 +1,4 @@
-"""The coefficients of an aggregation strategy from round to round, as an average takes them."""
+"""The coefficients of an aggregation strategy in each round, as the averaging of models needs them."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -18,18 +18,20 @@ if TYPE_CHECKING:
 
 
 class StrategyCoefficients:
-    """C of each round, [n, n], row-stochastic.
+    """The row-stochastic matrix C of each round, [n, n].
 
     Args:
         topology: the graph.
-        links: over which models go.
-        strategy: which coefficients.
-        headers: scalars that come with the models, by name, [n] each; ``samples`` at least.
+        links: the links over which models are sent.
+        strategy: the strategy and its options.
+        headers: scalars that are sent with the models, by name, each [n]; at least ``samples``.
         seed: the experiment's seed.
 
     Attributes:
-        taking_part: the nodes that listen in this round, [n]; the rows of the others are rows of I.
-        similarity: how alike the models of pairs of nodes are now; None if nobody may look at models.
+        taking_part: whether each node takes part in this round, [n]; the rows of C of all others are those of
+            the identity.
+        similarity: computes how alike the current models of pairs of nodes are; None if strategies cannot
+            see the models.
     """
 
     def __init__(
@@ -46,17 +48,17 @@ class StrategyCoefficients:
         self.similarity: Similarity | None = None
         own = np.arange(topology.n)
         receiver, sender = np.concatenate([links.receiver, own]), np.concatenate([links.sender, own])
-        # By receiver, and then by sender, each node's own model included.
+        # Sort by receiver and then by sender; each node also receives its own model.
         self._order = np.lexsort((sender, receiver))
         self._receiver, self._sender = receiver[self._order], sender[self._order]
         self._steady: csr_array | None = None
 
     def __call__(self, t: int, arrived: NDArray[np.bool_]) -> "csr_array":
-        """C of a round over the links whose messages arrive; the same object as long as nothing changes.
+        """The matrix C of a round, over the links whose messages arrive. An unchanged C is the same object.
 
         Args:
             t: the round.
-            arrived: on which links messages arrive, [k].
+            arrived: whether the message of each link arrives, [k].
         """
         steady = self._config.steady and arrived.all() and self.taking_part.all()
         if steady and self._steady is not None:

@@ -1,4 +1,4 @@
-"""Options that several strategies share; each strategy takes one of these, or extends it, or has its own."""
+"""Options that strategies share. A strategy uses one of these classes, extends one, or has its own."""
 
 from typing import Annotated
 
@@ -15,34 +15,36 @@ class StrategyOptions(Section):
 
     @property
     def steady(self) -> bool:
-        """Whether they mean the same in every round."""
+        """Whether the options have the same effect in every round."""
         return True
 
 
 class ScoreOptions(StrategyOptions):
-    """How coefficients follow from the scores of nodes: in proportion, or by the softmax of s times them."""
+    """How scores become coefficients: in proportion to them, or by the softmax of s times them."""
 
     softmax: bool = Field(
         False,
-        description="coefficients are the softmax of the scores; otherwise scores over their sum (always on "
-        "for strategies by similarity)",
+        description="take the softmax of the scores; otherwise divide the scores by their sum (always on for "
+        "strategies by similarity)",
     )
     softmax_coeff: float = Field(10.0, description="s in softmax(s x score); read with --softmax")
     scheduler: Annotated[str, one_of(SCHEDULES, "schedule")] | None = Field(
         None,
-        description="how s changes from round to round: " + ", ".join(SCHEDULES) + " (default: it stays)",
+        description="how s changes from round to round: "
+        + ", ".join(SCHEDULES)
+        + " (default: it does not change)",
     )
     gamma: float = Field(0.95, gt=0, le=1, description="factor on s per round under exp")
     eta_min: float = Field(
-        1.0, description="what s never gets below in size under exp, and what it anneals to under CA"
+        1.0, description="lower bound of the size of s under exp, and the value to which s anneals under CA"
     )
     T_0: int = Field(
-        66, ge=1, description="rounds until the first restart of CA, or between changes of sign under osc"
+        66, ge=1, description="rounds until the first restart of CA, or between two changes of sign under osc"
     )
     T_mult: int = Field(1, ge=1, description="factor on the rounds between restarts of CA, at each restart")
 
     def reads(self) -> set[str]:
-        """The options that change the numbers: s only with the softmax, and what its schedule needs."""
+        """The options that change the numbers: s and its schedule count only with the softmax."""
         fields = {"softmax"}
         if self.softmax:
             fields |= {"softmax_coeff", "scheduler"}
@@ -51,11 +53,11 @@ class ScoreOptions(StrategyOptions):
 
     @property
     def steady(self) -> bool:
-        """Whether s stays the same."""
+        """Whether s is the same in every round."""
         return not (self.softmax and self.scheduler)
 
     def s(self, number: int) -> float | None:
-        """s of a round, or None to divide by the sum of the scores."""
+        """The value of s in a round; None if the scores are divided by their sum."""
         if not self.softmax or self.scheduler is None:
             return self.softmax_coeff if self.softmax else None
         schedule = SCHEDULES[self.scheduler]
@@ -64,13 +66,13 @@ class ScoreOptions(StrategyOptions):
 
 
 class SimilarityOptions(ScoreOptions):
-    """The same for a strategy that gives s a sign, and so always takes the softmax."""
+    """The options of a strategy that chooses the sign of s, and so always uses the softmax."""
 
     softmax: bool = Field(True, description=ScoreOptions.model_fields["softmax"].description)
 
     @model_validator(mode="after")
     def _has_softmax(self) -> "SimilarityOptions":
         if not self.softmax:
-            right = "must be on, because a strategy by similarity gives a sign to its s"
+            right = "must be on, because a strategy by similarity chooses the sign of s"
             raise InputError("softmax", self.softmax, right)
         return self

@@ -1,13 +1,13 @@
-"""How alike two nodes' models are: the measure of the ``_sim`` strategies (arXiv 2505.11760, their code).
+"""The similarity of two nodes' models that the ``_sim`` strategies use (code of arXiv 2505.11760).
 
-For a parameter tensor w of shape [R, K, ..] the cosines are along its second dimension, one for each place
-(r, ..) of the others: of a matrix's rows, of a convolution over its input channels. A vector is a column,
-[R, 1], and so its cosines are products of signs; a number is [1, 1]. Then
+For a parameter tensor w of shape [R, K, ...], cosines are taken along the second dimension, one for each
+place (r, ...) in the other dimensions: one per row of a matrix, or over the input channels of a convolution.
+A vector counts as a column [R, 1], so its cosines are products of signs; a number counts as [1, 1]. Then
 
-    similarity(i, j) = mean over tensors of the mean over places of cos(w_i[r, :, ..], w_j[r, :, ..])
+    similarity(i, j) = mean over tensors of the mean over places of cos(w_i[r, :, ...], w_j[r, :, ...])
 
-The cosine of a vector of zeros with anything is 0. With u = w / |w| along K, the mean over a tensor's places
-is the dot product of u_i and u_j, all entries as one vector, divided by the number of places.
+The cosine of a vector of zeros with any vector is 0. With u = w / |w| along K, the mean over a tensor's
+places is the dot product of u_i and u_j, flattened, divided by the number of places.
 """
 
 import math
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 CHUNK_BYTES = 4 << 20
-"""Size of what is normalised or multiplied at once: small beside X, and no larger than a shared cache."""
+"""Bytes that are normalised or multiplied at once: few compared to X, and no more than a shared cache."""
 
 
 @torch.no_grad()
@@ -32,16 +32,16 @@ def cosine_similarity(
     """The similarity of each pair of models, in double precision.
 
     Args:
-        models: some columns of all models, [rows, columns].
-        tensors: first column and shape of each parameter tensor, as ``Population.tensors``.
+        models: returns the given columns of all models, [rows, columns].
+        tensors: the first column and the shape of each parameter tensor, as in ``Population.tensors``.
         first: the row of one model of each pair, [k].
-        second: the row of the other, [k].
+        second: the row of the other model, [k].
 
     Returns:
         Values in [-1, 1], [k]; NaN if a model is not finite.
     """
     n, device = models(slice(0, 1)).shape[0], models(slice(0, 1)).device
-    # Similarity has no direction: a pair that comes both ways is computed once.
+    # Similarity is symmetric, so a pair that occurs in both orders is computed once.
     pairs, back = np.unique(np.minimum(first, second) * n + np.maximum(first, second), return_inverse=True)
     i, j = (torch.from_numpy(rows).to(device) for rows in np.divmod(pairs, n))
     result = torch.zeros(len(pairs), dtype=torch.float64, device=device)

@@ -1,14 +1,14 @@
 """Aggregation strategies: each returns the row-stochastic matrix C of one aggregation.
 
-C_ij is the weight of node j's model in node i's new one, over the neighbourhood N(i), which is i
-itself and the neighbours whose links work in this round. A score c_j of every node becomes
+C_ij is the weight of node j's model in node i's new one, for j in the neighbourhood N(i): node i itself and
+the neighbours whose links work in this round. Most strategies give each node a score c_j, which becomes
 
-    C_ij = exp(s c_j) / sum_k exp(s c_k)     with --softmax, s = --softmax_coeff
-    C_ij = c_j / sum_k c_k                   without
+    C_ij = exp(s c_j) / sum_k exp(s c_k)     with --softmax, where s = --softmax_coeff
+    C_ij = c_j / sum_k c_k                   without it
 
-with k over N(i) (arXiv 2505.11760, section 3). A row whose scores sum to nothing is uniform. The ``_sim``
-strategies give s a sign of its own in each row i, by the neighbour whose model is least like that of i.
-A new strategy is one function and one line of ``STRATEGIES``.
+with k over N(i) (arXiv 2505.11760, section 3). A row whose scores sum to 0 is uniform. The ``_sim``
+strategies choose the sign of s for each row i by the neighbour whose model is least similar to that of i.
+To add a strategy, write a function and a line of ``STRATEGIES``.
 """
 
 from collections.abc import Callable, Mapping
@@ -32,26 +32,26 @@ if TYPE_CHECKING:
 
 
 Similarity = Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.float64]]
-"""How alike the models of pairs of nodes are: receivers [k] and senders [k] to values [k]."""
+"""The similarity of the models of pairs of nodes: (receivers [k], senders [k]) -> values [k]."""
 
 EQUALLY_ALIKE = 1e-12
-"""Similarities that differ by no more are a tie: less than this is rounding, and may differ by machine."""
+"""Similarities that differ by at most this are a tie, because rounding differs between machines."""
 
 
 @dataclass(frozen=True)
 class Context:
-    """What a strategy may look at in one round.
+    """Everything that a strategy may use in one round.
 
     Args:
         topology: the graph.
         indptr: row i's neighbourhood is ``indices[indptr[i]:indptr[i + 1]]``, [n + 1].
-        indices: the working neighbourhoods, each with the node itself, ascending.
-        round: counted from 0.
-        headers: scalars that come with the nodes' models, by name, [n] each: ``samples``, the number of
-            training samples, and more.
-        options: the strategy's own.
+        indices: the nodes of each neighbourhood in this round, ascending, including the node itself.
+        round: the number of the round, counted from 0.
+        headers: scalars that are sent with the nodes' models, by name, each [n]; among them ``samples``, the
+            number of training samples.
+        options: the strategy's own options.
         seed: the experiment's seed.
-        similarity: of models as they are now; computed when it is called.
+        similarity: computes the similarity of the current models.
     """
 
     topology: "Topology"
@@ -65,7 +65,7 @@ class Context:
 
 
 def _s(ctx: Context) -> float | None:
-    """s of the softmax over scores in this round, or None to divide by their sum."""
+    """The s of the softmax over scores in this round; None to divide the scores by their sum."""
     assert isinstance(ctx.options, ScoreOptions)
     return ctx.options.s(ctx.round)
 
@@ -73,12 +73,12 @@ def _s(ctx: Context) -> float | None:
 def by_score(
     ctx: Context, scores: NDArray[np.float64], softmax: float | NDArray[np.float64] | None
 ) -> "csr_array":
-    """Coefficients from one score a node; every neighbourhood holds at least its own node.
+    """The coefficients that follow from one score per node.
 
     Args:
-        ctx: the round.
-        scores: c, [n].
-        softmax: s, for all rows or one a row, [n]; None to divide by the sum.
+        ctx: the round; every neighbourhood includes at least its own node.
+        scores: the scores c, [n].
+        softmax: s for all rows, or one value per row, [n]; None to divide by the sum.
     """
     from scipy.sparse import csr_array
 
@@ -96,17 +96,17 @@ def by_score(
 
 
 def unweighted(ctx: Context) -> "csr_array":
-    """C_ij = 1/|N(i)|; on the complete graph the mean over all nodes."""
+    """C_ij = 1/|N(i)|; on the complete graph this is the mean over all nodes."""
     return by_score(ctx, np.ones(ctx.topology.n), None)
 
 
 def weighted(ctx: Context) -> "csr_array":
-    """C_ij in proportion to the training samples of node j."""
+    """C_ij is proportional to the number of training samples of node j."""
     return by_score(ctx, ctx.headers["samples"], None)
 
 
 def random(ctx: Context) -> "csr_array":
-    """Scores uniform in [0, 1), drawn anew every round."""
+    """Scores are uniform in [0, 1), drawn again in every round."""
     scores = randomness.generator(ctx.seed, "random scores", ctx.round).random(ctx.topology.n)
     return by_score(ctx, scores, _s(ctx))
 
@@ -117,7 +117,7 @@ def degree_centrality(ctx: Context) -> "csr_array":
 
 
 def betweenness_centrality(ctx: Context) -> "csr_array":
-    """Scores are the betweenness centrality, normalised, end points counted."""
+    """Scores are the normalised betweenness centrality, end points included."""
     return by_score(ctx, ctx.topology.betweenness, _s(ctx))
 
 
@@ -127,12 +127,12 @@ def by_centrality(ctx: Context, name: str) -> "csr_array":
 
 
 def by_score_and_similarity(ctx: Context, scores: NDArray[np.float64]) -> "csr_array":
-    """The softmax of scores with a sign of s for each row.
+    """The softmax of scores, in which each row has its own sign of s.
 
-        k(i) = argmin over j in N(i), j != i, of similarity(i, j)        the lower index of several
+        k(i) = argmin over j in N(i), j != i, of similarity(i, j)        the lower index if there are several
         s_i = -|s| if c_k(i) < c_i else +|s|
 
-    So a node turns to its less central neighbours where one of those has learned something else.
+    So a node turns to its less central neighbours if the least similar model belongs to one of them.
     """
     s = _s(ctx)
     assert s is not None, "the options refuse it"
@@ -142,7 +142,7 @@ def by_score_and_similarity(ctx: Context, scores: NDArray[np.float64]) -> "csr_a
     other = receiver != ctx.indices
     alike = np.full(len(receiver), np.inf)
     alike[other] = ctx.similarity(receiver[other], ctx.indices[other])
-    # A model that is no longer finite is like no other.
+    # A model that is not finite is similar to no other.
     alike[np.isnan(alike)] = -np.inf
     least = np.repeat(np.minimum.reduceat(alike, starts), sizes) + EQUALLY_ALIKE
     place = np.where(alike <= least, np.arange(len(alike)), len(alike))
@@ -151,20 +151,20 @@ def by_score_and_similarity(ctx: Context, scores: NDArray[np.float64]) -> "csr_a
 
 
 def degree_similarity(ctx: Context) -> "csr_array":
-    """Scores are the degree centrality, with the sign of s by similarity."""
+    """Scores are the degree centrality; the sign of s follows from similarity."""
     return by_score_and_similarity(ctx, ctx.topology.degree / (ctx.topology.n - 1))
 
 
 def betweenness_similarity(ctx: Context) -> "csr_array":
-    """Scores are the betweenness centrality, with the sign of s by similarity."""
+    """Scores are the betweenness centrality; the sign of s follows from similarity."""
     return by_score_and_similarity(ctx, ctx.topology.betweenness)
 
 
 def metropolis_hastings(ctx: Context) -> "csr_array":
-    """W_ij = 1/(1 + max(d_i, d_j)) for neighbours, W_ii = the rest of the row: Metropolis-Hastings weights.
+    """Metropolis-Hastings weights: W_ij = 1/(1 + max(d_i, d_j)) for neighbours, W_ii = 1 - sum_j W_ij.
 
-    Symmetric and doubly stochastic, so it keeps the mean of all models (Xiao, Boyd, Lall 2005). For that a
-    link counts, in the degrees d as in W, only in a round in which it works in both directions.
+    W is symmetric and doubly stochastic, so it keeps the mean of all models (Xiao, Boyd, Lall 2005). To keep
+    it so, W and the degrees d ignore a link in a round in which it does not work in both directions.
     """
     from scipy.sparse import csr_array
 
@@ -176,9 +176,13 @@ def metropolis_hastings(ctx: Context) -> "csr_array":
 
 
 def with_self_weight(C: "csr_array", w: float) -> "csr_array":
-    """C_ii = w, and the rest of each row scaled to 1 - w; every row stores its own node's entry.
+    """The matrix C with C_ii = w, and with the other entries of each row scaled to the sum 1 - w.
 
-    A rest that sums to nothing is uniform over the neighbours; a row of its own node alone stays as it is.
+    If the other entries sum to 0, they become uniform. The row of a node without neighbours does not change.
+
+    Args:
+        C: the coefficients; every row must store its diagonal entry.
+        w: the weight of each node's own model.
     """
     from scipy.sparse import csr_array
 
@@ -202,33 +206,33 @@ def identity(ctx: Context) -> "csr_array":
 
 
 def shrink(ctx: Context) -> "csr_array":
-    """C_ii = 1/|N(i)|, all else 0: each model shrinks. A debugging aid; rows do not sum to 1."""
+    """C_ii = 1/|N(i)| and all else 0, so each model shrinks. It is a debugging aid; rows do not sum to 1."""
     C = identity(ctx)
     C.data /= np.diff(ctx.indptr)
     return C
 
 
 Reduction = Callable[["Tensor", NDArray[np.int64]], "Tensor"]
-"""What nodes make of the vectors of their neighbourhoods, for nodes that have equally many: (vectors [g, d,
-columns] by ascending node, the place of the node's own vector [g]) -> new vectors [g, columns]. It sees some
-columns at a time, so it must work column by column, as a median does."""
+"""Reduces the vectors of neighbourhoods to new vectors, for g nodes whose neighbourhoods have d nodes each:
+(vectors [g, d, columns] by ascending node, the place of the node's own vector [g]) -> new vectors
+[g, columns]. It gets some columns at a time, so it must work column by column, as a median does."""
 
 
 @dataclass(frozen=True)
 class Strategy:
-    """One strategy of the registry, which is one of two kinds: coefficients, or a reduction.
+    """One strategy of the registry. It has either coefficients or a reduction.
 
     Args:
         coefficients: makes the matrix C of one round.
-        reduction: makes a node's new model out of those of its neighbourhood.
+        reduction: makes a node's new model from those of its neighbourhood.
         options: its own flags.
-        complete: it replaces the graph by the complete graph (the FL baseline).
-        exchanges: nodes use each other's models, so models are sent.
-        looks_at_models: its coefficients depend on the models.
-        steady: its scores are the same in every round.
-        needs_betweenness: it computes the betweenness of all nodes.
-        check: raises InputError if it is not defined on a graph.
-        version: raised when a change moves its numbers; part of the id of the experiments that use it.
+        complete: whether it replaces the graph by the complete graph (the FL baseline).
+        exchanges: whether nodes use each other's models, so that models are sent.
+        looks_at_models: whether its coefficients depend on the models.
+        steady: whether its scores are the same in every round.
+        needs_betweenness: whether it computes the betweenness of all nodes.
+        check: raises InputError if the strategy is not defined on a graph.
+        version: raised when a change alters its numbers; part of the experiment's id if above 1.
     """
 
     coefficients: Callable[[Context], "csr_array"] | None = None

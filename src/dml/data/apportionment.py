@@ -1,4 +1,4 @@
-"""Whole numbers in proportion to shares."""
+"""Apportionment: whole numbers with a given sum, in proportion to shares."""
 
 import numpy as np
 from numpy.typing import NDArray

@@ -4,8 +4,8 @@ from typing import Any
 
 from dml.data.config import DataConfig
 from dml.data.dataset import Dataset
-from dml.data.ood import NodeData, place
-from dml.data.placement import share_out
+from dml.data.ood import NodeData, make_node_data
+from dml.data.placement import assign_samples
 from dml.data.splits import split
 from dml.topology import Topology
 
@@ -32,7 +32,7 @@ def build_node_data(
     """
     ood_nodes = (config.backdoor_node_idx or ()) if config.backdoor else ()
     shares = config.train_test_val or (1.0,)
-    parts = share_out(dataset, topology, config, ood_nodes, seed, least=len(shares))
+    parts = assign_samples(dataset, topology, config, ood_nodes, seed, least=len(shares))
     local: LocalSets = {}
     if config.train_test_val:
         cut = split(parts, dataset.train_y, dataset.labels, shares, seed)
@@ -41,4 +41,4 @@ def build_node_data(
             f"local_{name}_acc": [dataset.ask(dataset.train(s), dataset.train_y[s]) for s in samples]
             for name, samples in cut.items()
         }
-    return place(dataset, parts, config, ood_nodes, seed), local
+    return make_node_data(dataset, parts, config, ood_nodes, seed), local

@@ -1,6 +1,6 @@
 """The data sets by name, and those that are still to be fetched.
 
-A data set is one file in ``dml/data/sources`` and one line here. A folder of images is a data set as well;
+To add one, write a file in ``dml/data/sources`` and a line here. A folder of images is a data set as well;
 its name is its path (:mod:`dml.data.folder`).
 """
 
@@ -41,7 +41,7 @@ DATASET_ALIASES: dict[str, Mapping[str, object]] = {
 
 
 def find_source(name: str) -> DataSource[Section]:
-    """The data set of a name, or the folder of that path; whether the folder is there is not looked at."""
+    """The data set of that name or, if there is none, the folder of that path, which need not exist."""
     return DATASETS[name] if name in DATASETS else folder_source(name)
 
 
@@ -64,7 +64,7 @@ def datasets_to_fetch(names: Iterable[str], data_dir: Path) -> list[str]:
     """The data sets that have to be fetched before they can be used, each once.
 
     Args:
-        names: of data sets.
+        names: names of data sets.
         data_dir: the folder of the data sets.
     """
     fetched = [name for name in dict.fromkeys(names) if find_source(name).hub]
@@ -75,11 +75,11 @@ def check_fetched(names: Iterable[str], data_dir: Path) -> None:
     """Refuses data sets that have not been fetched, with the command that fetches them.
 
     Args:
-        names: of data sets.
+        names: names of data sets.
         data_dir: the folder of the data sets.
 
     Raises:
-        InputError: at least one has not.
+        InputError: at least one has not been fetched.
     """
     missing = datasets_to_fetch(names, data_dir)
     if missing:

@@ -25,7 +25,7 @@ class DataConfig(Section):
         Section()
     )
     data_dir: UserPath = Field(
-        default_factory=default_data_dir, description="folder of the data sets, or $DML_DATA"
+        default_factory=default_data_dir, description="folder of the data sets; $DML_DATA sets its default"
     )
     partition: Annotated[str, one_of(PARTITIONS, "partition")] = Field(
         "budgets",
@@ -38,7 +38,9 @@ class DataConfig(Section):
         description="cut each node's data by label into these shares: training and test, or training, "
         "validation and test (the last is the test share)",
     )
-    backdoor: bool = Field(False, description="put OOD data (by default backdoored) on --backdoor_node_idx")
+    backdoor: bool = Field(
+        False, description="put OOD data on the nodes --backdoor_node_idx; --ood_kind says which"
+    )
     backdoor_node_idx: tuple[int, ...] | None = Field(
         None, description="nodes that hold OOD data, counted from 0 (default: the node of highest degree)"
     )
@@ -71,7 +73,8 @@ class DataConfig(Section):
         "neighbours' labels are alike (clustered) or unlike (mixed)",
     )
     many_to_one: bool = Field(
-        True, description="label triggered data 0; otherwise (label + 1) mod the number of labels"
+        True,
+        description="label triggered data 0; otherwise with their label + 1, modulo the number of labels",
     )
     ood_test_proportion: float = Field(
         0.1, gt=0, lt=1, description="share of the test data that becomes the OOD test set"
@@ -82,7 +85,8 @@ class DataConfig(Section):
     )
     shuffle: bool = Field(
         True,
-        description="a new batch order every epoch; otherwise the published fixed order, triggered data last",
+        description="use a new batch order in every epoch; otherwise the published fixed order, with "
+        "triggered data last",
     )
 
     @field_validator("dataset")
@@ -90,7 +94,7 @@ class DataConfig(Section):
     def _is_known(cls, name: str) -> str:
         if not is_dataset(name):
             there = ", ".join(dataset_names())
-            raise ValueError(f"no such data set; there are: {there}, or name a folder")
+            raise ValueError(f"no such data set; choose one of: {there}, or give a folder")
         return name
 
     @field_validator("train_test_val")

@@ -8,7 +8,7 @@ from dml.errors import InputError
 
 
 def default_data_dir() -> Path:
-    """Where data sets are kept unless the user says otherwise."""
+    """The folder in which data sets are kept unless the user names another."""
     return Path(os.path.expanduser(os.environ.get("DML_DATA") or "~/.cache/distributed_ml"))
 
 
@@ -27,4 +27,6 @@ def not_fetched(names: Sequence[str], data_dir: Path) -> InputError:
     """The error about data sets that are not in the folder, with the command that fetches them."""
     verb = "is" if len(names) == 1 else "are"
     command = fetch_command(names, data_dir)
-    return InputError("dataset", names, f"{verb} not in {data_dir}; where there is a network, run: {command}")
+    return InputError(
+        "dataset", names, f"{verb} not in {data_dir}; on a machine with a network, run: {command}"
+    )

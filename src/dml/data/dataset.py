@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 CLASSIFICATION, NEXT_TOKEN = "classification", "next token"
-"""What a model is asked about a sample: its label, or at every position the token that follows."""
+"""The task of a model: the label of a sample, or the next token at every position."""
 
 Scale = tuple[tuple[float, ...], tuple[float, ...]]
-"""Mean and standard deviation, of each channel or one for all."""
+"""Means and standard deviations: one per channel, or one for all channels."""
 
 Trigger = Callable[[NDArray[Any]], tuple[NDArray[np.bool_], NDArray[Any]]]
 
@@ -21,7 +21,7 @@ class DatasetSpec:
     """A data set as it is known before it is loaded.
 
     Args:
-        shape: of one input: (channels, height, width) of an image, (length,) of a sequence of tokens.
+        shape: the shape of one input: (channels, height, width) of an image, (length,) of a token sequence.
         labels: the number of kinds of samples, by which they are dealt out to the nodes.
         sizes: the numbers of training and test samples.
         tokens: the number of different tokens, if the model predicts the next one; 0 for images.
@@ -36,12 +36,12 @@ class DatasetSpec:
 
     @property
     def task(self) -> str:
-        """What a model is asked about a sample."""
+        """The task of a model: ``CLASSIFICATION`` or ``NEXT_TOKEN``."""
         return NEXT_TOKEN if self.tokens else CLASSIFICATION
 
     @property
     def classes(self) -> int:
-        """The number of answers that a model chooses from: its outputs."""
+        """The number of answers that a model chooses from, which is the width of its output."""
         return self.tokens or self.labels
 
 
@@ -54,13 +54,14 @@ class Dataset:
             [N, channels, height, width]; sequences of tokens as uint8, [N, T].
         train_y, test_y: int64 labels, [N].
         labels: the number of labels L; they are 0 to L - 1.
-        task: what a model is asked about a sample.
+        task: the task of a model: ``CLASSIFICATION`` or ``NEXT_TOKEN``.
         scale: turns pixels in [0, 1] into inputs; None if the images are inputs already.
-        trigger: how sequences of tokens get the trigger: (sequences [k, T]) -> which of them can carry it,
-            [k], and only these, with it. None for images, which get a patch (:mod:`dml.data.trigger`).
+        trigger: adds the trigger to sequences of tokens: (sequences [k, T]) -> (which of them can carry it,
+            [k]; these sequences with the trigger). None for images, which get a patch
+            (:mod:`dml.data.trigger`).
 
     Raises:
-        ValueError: there are sequences of tokens, and no trigger.
+        ValueError: the samples are sequences of tokens, and there is no trigger.
     """
 
     train_x: NDArray[Any]
@@ -74,7 +75,7 @@ class Dataset:
 
     def __post_init__(self) -> None:
         if self.task == NEXT_TOKEN and self.trigger is None:
-            raise ValueError("a data set of sequences of tokens must say how they get the trigger")
+            raise ValueError("a data set of sequences of tokens needs a trigger")
 
     def train(self, samples: NDArray[np.int64]) -> NDArray[Any]:
         """Some of the training inputs: images as float32, [k, channels, height, width], or tokens, [k, T]."""
@@ -85,20 +86,21 @@ class Dataset:
         return self._inputs(self.test_x[samples])
 
     def ask(self, inputs: NDArray[Any], labels: NDArray[np.int64]) -> tuple[NDArray[Any], NDArray[Any]]:
-        """What a model sees and what it should answer.
+        """The inputs that a model sees and the answers that it should give.
 
         Args:
             inputs: [k, ...].
             labels: [k].
 
         Returns:
-            Inputs and labels as they are; of tokens the first T - 1 and the last T - 1, [k, T - 1] both.
+            For images, inputs and labels unchanged; for sequences, the first T - 1 tokens and the last T - 1
+            tokens, both [k, T - 1].
         """
         return (inputs[:, :-1], inputs[:, 1:]) if self.task == NEXT_TOKEN else (inputs, labels)
 
     @property
     def black(self) -> NDArray[np.float32]:
-        """A pixel of value 0 as an input, [channels]."""
+        """The input that a pixel of value 0 becomes, [channels]."""
         pixel = np.zeros((1, self.train_x.shape[1], 1, 1), self.train_x.dtype)
         result: NDArray[np.float32] = self._inputs(pixel)[0, :, 0, 0]
         return result

@@ -1,4 +1,4 @@
-"""From encoded images, as files hold them, to arrays of pixels."""
+"""Decodes images from files into arrays of pixels."""
 
 import io
 import logging
@@ -17,7 +17,7 @@ from dml.errors import InputError
 
 @dataclass(frozen=True)
 class Origin:
-    """What the user gave that led to the files, for the errors about them.
+    """The field that led to the files, as the user gave it; errors about the files name it.
 
     Args:
         field: the name of the field.
@@ -30,13 +30,13 @@ class Origin:
     kind: type[InputError] = InputError
 
     def error(self, right: str) -> InputError:
-        """The error that names field and value and says what is wrong."""
+        """An error that names the field and its value, and says what is wrong."""
         return self.kind(self.field, self.value, right)
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keeps warnings and log messages of the libraries that read files from appearing beside ours."""
+    """Hides the warnings and log messages of the libraries that read files."""
     loggers = [logging.getLogger(name) for name in ("PIL", "datasets", "fsspec", "huggingface_hub")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
@@ -58,10 +58,10 @@ def decode_images(
     Grey images have one channel, all others three.
 
     Args:
-        encoded: for each image, what errors call it, and its bytes.
-        count: how many there are, at least one.
+        encoded: for each image, its name in errors and its bytes.
+        count: the number of images, at least one.
         shape: the shape that they must have; None for that of the first one.
-        origin: what led to them.
+        origin: the field that led to them.
 
     Raises:
         InputError: an image is damaged, too large, or of another shape.
@@ -109,7 +109,7 @@ def _decode(where: str, data: bytes, origin: Origin) -> NDArray[np.uint8]:
 
 @contextmanager
 def _silent_libtiff(data: bytes) -> Iterator[None]:
-    """Keeps libtiff from writing about a damaged TIFF image to stderr, which it does past Python."""
+    """Hides what libtiff says about a damaged TIFF image; it bypasses Python to write to stderr."""
     if data[:4] not in (b"II*\0", b"MM\0*"):
         yield
         return

@@ -1,6 +1,6 @@
-"""Gets the image data sets that are not part of distributed_ml, from the network or from a local copy.
+"""Fetches the image data sets that are not part of distributed_ml, from the network or from a local copy.
 
-Runs never call this; ``src/experiments/fetch_data.py`` does.
+Only ``src/experiments/fetch_data.py`` calls this; runs never do.
 """
 
 from pathlib import Path
@@ -19,17 +19,17 @@ class NoNetworkError(RuntimeError):
 
 
 def fetch_dataset(name: str, data_dir: Path, local: Path | None = None) -> Images:
-    """Gets a data set and keeps it in ``data_dir``; one that is there is replaced.
+    """Fetches a data set and keeps it in ``data_dir``, where it replaces an earlier copy.
 
     Args:
         name: a data set of the hub.
         data_dir: the folder of the data sets.
-        local: a copy on this machine, to be used instead of the network.
+        local: a copy on this machine that is used instead of the network.
 
     Raises:
         NoNetworkError: the hub cannot be reached, or does not have the data set.
-        InputError: the local copy is not there, is another data set, or is damaged; or the folder cannot be
-            written.
+        InputError: the local copy does not exist, is another data set, or is damaged; or the folder cannot
+            be written.
     """
     images = from_hub(name) if local is None else from_local(name, local)
     try:
@@ -61,7 +61,7 @@ def from_local(name: str, local: Path) -> Images:
     """A data set from a local copy: a folder of parquet or arrow files or of images, or the hub's cache.
 
     Raises:
-        InputError: the copy is not there, is another data set, or is damaged.
+        InputError: the copy does not exist, is another data set, or is damaged.
     """
     path = local.expanduser().absolute()
     origin = Origin("source", path)
@@ -72,7 +72,7 @@ def from_local(name: str, local: Path) -> Images:
 
 
 def _inside_cache(path: Path, hub: HubImages) -> Path:
-    """The folder of a data set inside a cache of many, each in a folder of its name; otherwise the path."""
+    """The folder of a data set within a cache of the hub; the path itself if it is not such a cache."""
     owner, repository = hub.id.split("/")
     for inside in (f"datasets--{owner}--{repository}", f"{owner}___{repository}"):
         cached = [p for p in (path / inside, *path.glob(f"*/{inside}")) if p.is_dir()]
@@ -83,7 +83,11 @@ def _inside_cache(path: Path, hub: HubImages) -> Path:
 
 
 def _fitting(name: str, images: Images, origin: Origin) -> Images:
-    """The images, with a name for each label; another data set is refused."""
+    """The images, with a name for each label.
+
+    Raises:
+        InputError: they are another data set.
+    """
     hub, shape = _hub(name), images.train_x.shape[1:]
     if shape != hub.shape or len(images.classes) > hub.labels:
         found, wanted = (" x ".join(map(str, s)) for s in (shape, hub.shape))

@@ -1,4 +1,4 @@
-"""Fetching image data sets, as the command line does it."""
+"""The command line that fetches image data sets."""
 
 import sys
 from collections.abc import Sequence
@@ -15,24 +15,23 @@ from dml.errors import ArgumentError, InputError
 from dml.field_types import Positional, UserPath
 from dml.section import Section
 
-DESCRIPTION = (
-    "Fetches image data sets where there is a network, and keeps them for runs, which never use one."
-)
+DESCRIPTION = "Fetches image data sets over the network and keeps them for runs, which never use a network."
 
 KEPT = [name for name, source in DATASETS.items() if source.hub]
-"""The data sets that are fetched; all others come with the project."""
+"""The data sets that must be fetched; all others come with the project."""
 
 
 class FetchConfig(Section):
-    """Which data sets are fetched, and from where."""
+    """The data sets to fetch, and their source."""
 
     names: Annotated[tuple[str, ...], Positional("NAME")] = Field(description=", ".join(KEPT))
     data_dir: UserPath = Field(
-        default_factory=default_data_dir, description="folder of the data sets, or $DML_DATA"
+        default_factory=default_data_dir, description="folder of the data sets; $DML_DATA sets its default"
     )
     source: UserPath | None = Field(
         None,
-        description="a local copy instead of the network: parquet files, a folder of images, the hub's cache",
+        description="a local copy instead of the network: parquet files, a folder of images, or the hub's "
+        "cache",
     )
 
     @field_validator("names")
@@ -42,7 +41,7 @@ class FetchConfig(Section):
         found = tuple(str(DATASET_ALIASES.get(name, {}).get("dataset", name)) for name in names)
         for name in found:
             if name not in DATASETS:
-                raise ArgumentError("NAME", name, "no such data set; there are: " + ", ".join(KEPT))
+                raise ArgumentError("NAME", name, "no such data set; choose from: " + ", ".join(KEPT))
         return found
 
 
@@ -53,12 +52,12 @@ def main(argv: Sequence[str]) -> int:
         argv: the words after the program's name.
 
     Returns:
-        The exit code: 1 if there is no network.
+        The exit code: 0, or 1 if the network could not be used.
     """
     config = command_line.parse_section(FetchConfig, argv, prog="fetch_data.py", description=DESCRIPTION)
     data_dir, source = config.data_dir, config.source
     if source is not None and len(config.names) > 1:
-        raise InputError("source", source, "is one data set; name that one alone")
+        raise InputError("source", source, "holds one data set, so give one name")
     from dml.data.fetch import NoNetworkError, fetch_dataset
 
     for name in config.names:
@@ -66,7 +65,7 @@ def main(argv: Sequence[str]) -> int:
             print(f"{name} comes with distributed_ml", file=sys.stderr)
             continue
         if source is None and not datasets_to_fetch([name], data_dir):
-            # Loading refuses damaged files.
+            # This raises an error if the files are damaged.
             load_dataset(DataConfig(dataset=name, data_dir=data_dir), seed=0)
             print(f"{name} is there already", file=sys.stderr)
         else:

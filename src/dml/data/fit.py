@@ -1,4 +1,4 @@
-"""Whether OOD data and model fit the data set; this can be told once the data set is described."""
+"""Checks whether the kind of OOD data and the model fit the data set, given its description."""
 
 from dml.data.config import DataConfig
 from dml.data.dataset import NEXT_TOKEN, DatasetSpec
@@ -15,7 +15,7 @@ def check_fit(config: DataConfig, model: str, dataset: DatasetSpec) -> None:
         dataset: the description of the data set.
 
     Raises:
-        InputError: naming ``ood_kind``, ``ood_class`` or ``model``.
+        InputError: they do not fit; the error names ``ood_kind``, ``ood_class`` or ``model``.
     """
     _check_ood(config, dataset)
     spec = MODELS[model]
@@ -31,6 +31,6 @@ def _check_ood(config: DataConfig, dataset: DatasetSpec) -> None:
     if dataset.task == NEXT_TOKEN and kind != "trigger":
         raise InputError("ood_kind", kind, f"needs images; for {name} only trigger is possible")
     if kind == "rotated" and (len(dataset.shape) != 3 or dataset.shape[1] != dataset.shape[2]):
-        raise InputError("ood_kind", kind, f"needs square images, and those of {name} are not")
+        raise InputError("ood_kind", kind, f"needs square images, and those of {name} are not square")
     if kind == "heldout_class" and config.ood_class >= dataset.labels:
         raise InputError("ood_class", config.ood_class, f"{name} has the classes 0 to {dataset.labels - 1}")

@@ -1,6 +1,6 @@
-"""A folder of images as a data set. It is converted once, into ``<data_dir>/folders/<its name>-<digest>/``.
+"""Folders of images as data sets. Each is converted once, into ``<data_dir>/folders/<its name>-<digest>/``.
 
-The digest is of the names, sizes and times of its files: a folder that has changed is converted again.
+The digest covers the names, sizes and times of the files: a folder that has changed is converted again.
 """
 
 import hashlib
@@ -19,16 +19,16 @@ from dml.section import Section
 _log = logging.getLogger(__name__)
 
 Stamp = tuple[str, int, int]
-"""Path below the folder, size and time of modification of a file."""
+"""A file's path below the folder, its size, and its time of modification."""
 
 _UNIT: Scale = ((0.0,), (1.0,))
 
 
 def folder_source(name: str) -> DataSource[Section]:
-    """A folder of images as a data set.
+    """The data source of a folder of images.
 
-    Its ``describe`` and ``load`` convert the folder if that has not been done, and raise InputError if the
-    folder cannot be used or the converted form cannot be written.
+    Its ``describe`` and ``load`` convert the folder if that has not been done yet, and raise InputError if
+    the folder cannot be used or the converted form cannot be written.
 
     Args:
         name: the path of the folder, as the user gave it.
@@ -58,7 +58,7 @@ def _converted(name: str, data_dir: Path) -> KeptImages:
 
 
 def _state(path: Path, name: str) -> tuple[Stamp, ...]:
-    """The stamps of all that lies near the top of a folder: cheap, and different when it has changed."""
+    """The stamps of everything near the top of a folder: a cheap way to notice a change."""
     if not path.is_dir():
         if path.exists():
             raise InputError("dataset", name, "is a file; give the folder that holds it")
@@ -71,7 +71,7 @@ def _state(path: Path, name: str) -> tuple[Stamp, ...]:
 
 def _stamp(path: Path, root: Path, name: str) -> Stamp:
     try:
-        # A dangling link is stamped itself: it does harm only in the place of an image.
+        # A dangling link gets a stamp of its own: it is an error only if an image should be there.
         found = path.stat() if path.exists() else path.lstat()
     except OSError as error:
         raise _unreadable(name, path, error) from None
@@ -80,13 +80,13 @@ def _stamp(path: Path, root: Path, name: str) -> Stamp:
 
 @lru_cache(maxsize=16)
 def _convert(path: Path, name: str, data_dir: Path, state: tuple[Stamp, ...]) -> Path:
-    """Where the converted form of a folder in this state is kept; it is made if it is not there."""
+    """The folder of the converted form of a folder in this state, which is made if it does not exist."""
     files = [p for p in path.rglob("*") if p.is_file() and not p.name.startswith(".")]
     digest = hashlib.sha256(json.dumps([str(path), sorted(_stamp(p, path, name) for p in files)]).encode())
     target = data_dir / "folders" / f"{path.name}-{digest.hexdigest()[:12]}"
     if is_kept(target):
         return target
-    # PIL and the reader of tables are only needed here.
+    # PIL and the reader of tables are needed only here.
     from dml.data.decode import Origin
     from dml.data.image_files import read_image_folder
 

@@ -19,15 +19,15 @@ def read_image_folder(
 
     Args:
         path: the folder.
-        origin: what named it.
-        hub: the columns, if they are known.
-        scratch: folder for intermediate files.
+        origin: the field that names the folder.
+        hub: the data set on the hub, which tells the columns, if it is known.
+        scratch: a folder for intermediate files.
 
     Raises:
         InputError: there are no such files, they are damaged, or they hold no images with integer labels.
         OSError: a folder cannot be listed.
     """
-    # A folder of parquet files may have a picture beside them; folders of classes have no parquet files.
+    # Tables first: a folder of tables may also hold pictures, but folders of classes hold no tables.
     for ending in ("parquet", "arrow"):
         files = [p for p in path.rglob(f"*.{ending}") if not p.name.startswith(".")]
         splits = {s: _files_of_split(files, path, s) for s in SPLITS}
@@ -63,10 +63,10 @@ def _check_both(splits: dict[str, list[Path]], path: Path, pattern: str, origin:
 
 
 def _read_class_folders(folders: dict[str, list[Path]], origin: Origin) -> Images:
-    """One folder per class; the labels number the names of the folders in their order."""
+    """Images from one folder per class; the labels number the folders' names in sorted order."""
     classes = sorted({p.name for paths in folders.values() for p in paths})
     if len(classes) < 2:
-        raise origin.error("all labels are the same; there must be two classes or more")
+        raise origin.error("all labels are the same; at least two classes are needed")
     index = {c: k for k, c in enumerate(classes)}
     x, y = {}, {}
     shape: tuple[int, ...] | None = None

@@ -1,7 +1,7 @@
 """Tables of images: parquet and arrow files, with a column of encoded images and one of labels.
 
-Hugging Face ``datasets`` reads the tables; the images in them are decoded here, so that a damaged one can be
-named. The library takes a second to import, so this is done when it is used.
+Hugging Face ``datasets`` reads the tables; the images in them are decoded here, so that errors can name a
+damaged one. The library takes a second to import, so it is imported only where it is used.
 """
 
 import os
@@ -33,18 +33,18 @@ def read_tables(
     hub: HubImages | None,
     scratch: Path | None,
 ) -> Images:
-    """The images and labels of files.
+    """The images and labels in files of tables.
 
     Args:
         splits: the files of ``train`` and ``test``.
         ending: parquet or arrow.
         path: the folder that holds them.
-        origin: what named it.
-        hub: the columns, if they are known.
-        scratch: folder for intermediate files.
+        origin: the field that names the folder.
+        hub: the data set on the hub, which tells the columns, if it is known.
+        scratch: a folder for intermediate files.
 
     Raises:
-        InputError: they are damaged, or hold no images with integer labels.
+        InputError: the files are damaged, or hold no images with integer labels.
     """
     library = datasets_library(offline=True)
     with tempfile.TemporaryDirectory(prefix=".convert-", dir=scratch) as cache, quiet():
@@ -58,7 +58,7 @@ def read_tables(
                         [library.Dataset.from_file(str(p)) for p in files]
                     )
             except Exception as error:
-                # The errors of pyarrow, which datasets wraps in some of its own.
+                # datasets wraps some errors of pyarrow; the cause says more.
                 why = (str(error.__cause__ or error).splitlines() or [type(error).__name__])[0]
                 damaged = ", ".join(p.name for p in files)
                 raise origin.error(f"{damaged} in {path} cannot be read ({why})") from None
@@ -71,9 +71,9 @@ def images_of_tables(
     """The images and labels of two tables.
 
     Args:
-        tables: of the splits ``train`` and ``test``, each with a column of images and one of labels.
-        origin: what led to them.
-        hub: the columns, if they are known.
+        tables: the splits ``train`` and ``test``, each with a column of images and one of labels.
+        origin: the field that led to them.
+        hub: the data set on the hub, which tells the columns, if it is known.
 
     Raises:
         InputError: they hold no images with integer labels, or an image is damaged.
@@ -92,7 +92,7 @@ def images_of_tables(
         x[split] = decode_images(_encoded(table, image_column, split, origin), len(table), shape, origin)
         shape = x[split].shape[1:]
     count = len(names) if names else max(int(y[split].max()) for split in SPLITS) + 1
-    # Before any name is made up: a label may be a number of any size.
+    # Check before making up names: a label may be any number, so there could be billions of them.
     _check_labels(y, count, bool(names), origin)
     classes = tuple(map(str, names or range(count)))
     return Images(x["train"], y["train"], x["test"], y["test"], classes)
@@ -102,7 +102,7 @@ def datasets_library(*, offline: bool) -> Any:
     """The ``datasets`` package.
 
     Args:
-        offline: keep it from using the network and from showing progress bars.
+        offline: keeps it from using the network and from showing progress bars.
 
     Raises:
         InputError: it is not installed.
@@ -135,7 +135,7 @@ def _label_column(table: "datasets.Dataset", origin: Origin) -> str:
             return column
     wanted = ", ".join(LABEL_COLUMNS)
     raise origin.error(
-        f"no column holds labels: none of {wanted} is there (the columns are {_columns(table)})"
+        f"no column holds labels: there is none of {wanted} (the columns are {_columns(table)})"
     )
 
 
@@ -150,7 +150,7 @@ def _dtype(feature: object) -> str:
 def _labels(table: "datasets.Dataset", column: str, split: str, origin: Origin) -> NDArray[np.int64]:
     kind = _dtype(table.features[column])
     values = table.data.column(column)
-    # If one of them is null, a column of integers has often become one of floats.
+    # A column of integers with a null has often been converted to floats.
     missing = sum(chunk.is_null(nan_is_null=True).true_count for chunk in values.chunks)
     words = f"{missing} label{'s' if missing > 1 else ''} of {split} {'are' if missing > 1 else 'is'} missing"
     if not kind.startswith(("int", "uint")):
@@ -173,13 +173,13 @@ def _check_labels(y: dict[str, NDArray[np.int64]], classes: int, named: bool, or
         gap = int(np.setdiff1d(np.arange(min(classes, len(there) + 1)), there)[0])
         raise origin.error(f"labels go up to {there[-1]}, but none is {gap}; they must be 0, 1, 2, ...")
     if classes < 2:
-        raise origin.error("all labels are the same; there must be two classes or more")
+        raise origin.error("all labels are the same; at least two classes are needed")
 
 
 def _encoded(
     table: "datasets.Dataset", column: str, split: str, origin: Origin
 ) -> Iterator[tuple[str, bytes]]:
-    """What errors call each image, and its bytes."""
+    """For each image, its name in errors and its bytes."""
     from datasets import Image
 
     if type(table.features[column]).__name__ == "Image":

@@ -1,4 +1,4 @@
-"""Image data sets on disk: four arrays that are memory-mapped, so that many processes share one copy.
+"""Image data sets on disk: four arrays; the images are memory-mapped, so that processes share one copy.
 
 A folder holds ``train_x.npy``, ``test_x.npy`` (uint8, [N, channels, height, width]), ``train_y.npy``,
 ``test_y.npy`` (int64) and ``meta.json``. It is written under another name and then renamed.
@@ -24,7 +24,7 @@ PARTS = ("train_x", "train_y", "test_x", "test_y")
 
 @dataclass(frozen=True)
 class Images:
-    """A data set as it is kept.
+    """An image data set as it is kept on disk.
 
     Args:
         train_x, test_x: pixels, uint8, [N, channels, height, width].
@@ -39,7 +39,7 @@ class Images:
     classes: tuple[str, ...]
 
     def fingerprint(self) -> str:
-        """A hash of the content, whatever kind of files it came from."""
+        """A hash of the content, which does not depend on the kind of files it came from."""
         digest = hashlib.sha256(str((self.train_x.shape, self.test_x.shape, len(self.classes))).encode())
         for part in PARTS:
             array: NDArray[np.uint8] = np.ascontiguousarray(getattr(self, part)).view(np.uint8)
@@ -49,13 +49,13 @@ class Images:
 
 @dataclass(frozen=True)
 class Meta:
-    """The small file beside the arrays.
+    """The content of ``meta.json``, the small file next to the arrays.
 
     Args:
-        shape: of an image: channels, height, width.
+        shape: the shape of an image: channels, height, width.
         classes: the names of the labels.
         sizes: the numbers of training and test images.
-        fingerprint: of the content.
+        fingerprint: a hash of the content.
     """
 
     shape: tuple[int, ...]
@@ -66,7 +66,7 @@ class Meta:
 
 @dataclass(frozen=True)
 class KeptImages:
-    """A data set of images in its folder.
+    """The folder of an image data set.
 
     Args:
         path: the folder.
@@ -79,7 +79,7 @@ class KeptImages:
     remedy: str
 
     def meta(self) -> Meta:
-        """What is known without opening the arrays.
+        """The facts that are known without opening the arrays.
 
         Raises:
             InputError: the file is damaged.
@@ -94,7 +94,7 @@ class KeptImages:
             raise self.damaged(error) from None
 
     def load(self) -> Dataset:
-        """The arrays; the images are mapped from their files.
+        """The arrays; the images are memory-mapped.
 
         Raises:
             InputError: the files are damaged.
@@ -114,7 +114,7 @@ class KeptImages:
         return Dataset(arrays["train_x"], train_y, arrays["test_x"], test_y, len(meta.classes))
 
     def damaged(self, why: Exception | str) -> InputError:
-        """The error that names the data set, its folder, the first line of the reason, and the remedy."""
+        """An error that names the data set, its folder, the first line of the reason, and the remedy."""
         reason = (str(why).splitlines() or [""])[0] or type(why).__name__
         right = f"its files in {self.path} are damaged ({reason}); remove them and {self.remedy}"
         return InputError("dataset", self.name, right)
@@ -126,12 +126,12 @@ def is_kept(path: Path) -> bool:
 
 
 def write_images(path: Path, images: Images, source: str) -> None:
-    """Keeps a data set as the folder ``path``, which appears complete; a different one there is replaced.
+    """Writes a data set as the folder ``path``, which appears complete and replaces a different one.
 
     Args:
         path: the folder.
         images: the data set.
-        source: where it came from, as a note.
+        source: a note on where the data set came from.
 
     Raises:
         OSError: the folder cannot be written.
@@ -140,7 +140,7 @@ def write_images(path: Path, images: Images, source: str) -> None:
     with tempfile.TemporaryDirectory(
         prefix=f".{path.name}-", dir=path.parent, ignore_cleanup_errors=True
     ) as scratch:
-        # A folder inside, as the outer one can be read by its owner only.
+        # The outer folder is readable by its owner only, so the data set gets a folder within it.
         new = Path(scratch) / "new"
         new.mkdir()
         for part in PARTS:
@@ -158,13 +158,13 @@ def write_images(path: Path, images: Images, source: str) -> None:
 
 
 def _replace(new: Path, path: Path) -> None:
-    """Renames a folder; a folder that holds files cannot be renamed onto, so it is moved away first."""
+    """Renames a folder to a path. A full folder there cannot be overwritten, so it is moved away first."""
     for attempt in range(10):
         try:
             new.rename(path)
             return
         except OSError:
-            # Another process may have made the same data meanwhile, and somebody may read them: they stay.
+            # If another process has meanwhile written the same data, keep them: somebody may read them.
             if _content(path) == _content(new):
                 return
             old = new.with_name(f"old-{attempt}")
@@ -177,7 +177,7 @@ def _replace(new: Path, path: Path) -> None:
 
 
 def _content(path: Path) -> tuple[dict[str, Any], str] | None:
-    """What a folder's meta.json says, but for the note, and a hash of its arrays; None if it is damaged."""
+    """A folder's meta.json, without the note, and a hash of its arrays; None if the folder is damaged."""
     try:
         meta = json.loads((path / "meta.json").read_text(encoding="utf-8"))
         meta.pop("source")

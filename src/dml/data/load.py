@@ -1,4 +1,4 @@
-"""The data set that a configuration names: its description, and its arrays."""
+"""Describes or loads the data set that a configuration names."""
 
 from dataclasses import replace
 
@@ -8,7 +8,7 @@ from dml.data.dataset import Dataset, DatasetSpec
 
 
 def describe_dataset(config: DataConfig) -> DatasetSpec:
-    """What is known of the data set before it is loaded; a folder of images is converted if need be.
+    """The description of the data set; a folder of images is converted if that has not been done yet.
 
     Args:
         config: the data set's name and options.

@@ -1,9 +1,9 @@
-"""Out-of-distribution (OOD) data: what OOD nodes hold besides clean samples, and the OOD test set.
+"""Out-of-distribution (OOD) data: those that OOD nodes hold besides clean samples, and the OOD test set.
 
-- trigger: images with a bright patch, labelled as it commands (:mod:`dml.data.trigger`); of sequences of
-  tokens, those that hold a word, which commands all tokens after it (``Dataset.trigger``);
-- heldout_class: the images of a class that no other node has (:mod:`dml.data.placement` deals them out);
-- rotated: images turned by 90 degrees, with their own labels.
+- trigger: images with a bright patch and the label that it commands (:mod:`dml.data.trigger`), or sequences
+  of tokens with a word that commands all tokens after it (``Dataset.trigger``);
+- heldout_class: the images of a class that only OOD nodes hold (:mod:`dml.data.placement` deals them out);
+- rotated: images rotated by 90 degrees, with their own labels.
 """
 
 import math
@@ -29,8 +29,8 @@ class NodeData:
     Args:
         x, y: inputs and answers, n arrays each, with OOD samples last. Answers are labels [k] or the next
             tokens [k, T - 1].
-        label_counts: number of samples per label, before any trigger, [n, L].
-        ood_samples: number of OOD samples, [n].
+        label_counts: the number of samples per label, before any trigger, [n, L].
+        ood_samples: the number of OOD samples, [n].
         index: the number of each sample in the data set's training samples, n arrays. It is the key of
             dropout masks and augmentation.
     """
@@ -43,22 +43,22 @@ class NodeData:
 
     @property
     def samples(self) -> NDArray[np.int64]:
-        """Number of training samples per node, [n]."""
+        """The number of training samples per node, [n]."""
         return np.array([len(y) for y in self.y], np.int64)
 
 
 @dataclass(frozen=True)
 class TestSets:
-    """The clean and the OOD test set, the same for every node, without a sample in common.
+    """The clean and the OOD test set. They are the same for every node, and have no sample in common.
 
     Args:
         x, y: inputs and answers of the clean test set.
-        ood_x, ood_y: OOD inputs, and their answers: those that the trigger commands, otherwise their own.
+        ood_x, ood_y: OOD inputs and their answers: those that a trigger commands, otherwise their own.
         ood_own: the answers without the trigger.
-        commanded: a trigger commands ood_y. An answer that equals both ood_y and ood_own then proves nothing.
+        commanded: whether a trigger commands ood_y. Answers with ood_y = ood_own then prove nothing.
     """
 
-    __test__ = False  # It is not a test, although pytest would take it for one by its name.
+    __test__ = False  # Otherwise pytest would take it for a test, because of its name.
 
     x: NDArray[Any]
     y: NDArray[Any]
@@ -68,13 +68,14 @@ class TestSets:
     commanded: bool = True
 
 
-def place(
+def make_node_data(
     data: Dataset, parts: Sequence[NDArray[np.int64]], config: DataConfig, ood_nodes: Sequence[int], seed: int
 ) -> NodeData:
-    """Gives each node its samples, and turns some of an OOD node's samples into OOD ones.
+    """Gives each node its samples, and turns some of each OOD node's samples into OOD ones.
 
-    Of an OOD node's samples, k = max(1, ceil(share x samples)), but never all, get the patch or are rotated;
-    of k sequences of tokens, those that hold the trigger. Images of a held-out class are OOD as they are.
+    On each OOD node, k = max(1, ceil(share x samples)) images, but never all, get the patch or are rotated.
+    Among k sequences of tokens, those that contain the trigger's word are changed. Images of a held-out class
+    are OOD without a change.
 
     Args:
         data: the data set.
@@ -84,7 +85,7 @@ def place(
         seed: the experiment's seed.
 
     Raises:
-        InputError: an OOD node has a single sample, so that it would have no clean one; or the images are too
+        InputError: an OOD node has a single sample and so would have no clean one, or the images are too
             small for the patch.
     """
     counts = np.array([np.bincount(data.train_y[part], minlength=data.labels) for part in parts], np.int64)
@@ -110,8 +111,8 @@ def place(
 def cut_test_set(data: Dataset, config: DataConfig, seed: int) -> TestSets:
     """Cuts the test data into the clean and the OOD test set.
 
-    The OOD test set is a share of the samples, spread over the labels; for a held-out class, all its images.
-    Sequences of that share that do not hold the trigger are in neither set.
+    The OOD test set is a share of the samples, spread over the labels, or all images of a held-out class.
+    Sequences of that share that do not contain the trigger are in neither set.
 
     Args:
         data: the data set.
@@ -119,8 +120,8 @@ def cut_test_set(data: Dataset, config: DataConfig, seed: int) -> TestSets:
         seed: the experiment's seed.
 
     Raises:
-        InputError: the test data have no image of the held-out class, or no other one; or the images are too
-            small for the patch.
+        InputError: none or all of the test images are of the held-out class, or the images are too small for
+            the patch.
     """
     size = len(data.test_y)
     if config.ood_kind == "heldout_class":
@@ -146,13 +147,16 @@ def cut_test_set(data: Dataset, config: DataConfig, seed: int) -> TestSets:
 def spread_over_labels(
     y: NDArray[np.int64], labels: int, k: int, rng: np.random.Generator
 ) -> NDArray[np.int64]:
-    """k samples, ascending, spread over the labels by largest remainder, and at random within a label.
+    """Chooses k samples, spread over the labels by largest remainder and drawn at random within each label.
 
     Args:
         y: the labels of all samples, [N].
         labels: the number of labels.
-        k: at most N.
-        rng: draws them.
+        k: the number of samples to choose, at most N.
+        rng: the generator that draws them.
+
+    Returns:
+        The indices of the chosen samples, ascending, [k].
     """
     counts = np.bincount(y, minlength=labels)
     quota = largest_remainder(counts.astype(np.float64), k)
@@ -162,13 +166,13 @@ def spread_over_labels(
 
 
 def _choose(node: int, y: NDArray[np.int64], labels: int, config: DataConfig, seed: int) -> NDArray[np.int64]:
-    """The samples of an OOD node that are to be OOD."""
+    """The places of the samples of an OOD node that become OOD."""
     if config.ood_kind == "heldout_class":
         return np.flatnonzero(y == config.ood_class)
     if len(y) < 2:
-        right = "has one training sample, and an OOD node needs a clean one besides"
+        right = "has one training sample, and an OOD node also needs a clean one"
         raise InputError("backdoor_node_idx", node, right)
-    # Rounded first, so that 0.1 x 50 is 5 whatever the last bit says.
+    # Round first, so that an error in the last bit does not raise 0.1 x 50 to 6.
     k = min(max(1, math.ceil(round(config.backdoor_proportion * len(y), 9))), len(y) - 1)
     return spread_over_labels(y, labels, k, randomness.generator(seed, "trigger", node))
 
@@ -191,10 +195,10 @@ def _turn(
         samples: their numbers in the data set, [k].
         config: the kind of OOD data.
         seed: the experiment's seed.
-        test: they are test samples.
+        test: whether they are test samples.
 
     Returns:
-        Which of them can be OOD, [k], and only these, turned, with their labels.
+        Which of them can be OOD, [k], and the inputs and labels of these, turned into OOD ones.
     """
     if data.task == NEXT_TOKEN:
         assert data.trigger is not None
@@ -212,5 +216,5 @@ def _turn(
 def _check_room_for_patch(shape: tuple[int, ...], dataset: str) -> None:
     side, (height, width) = side_of_patch(shape), shape[-2:]
     if side > min(height, width):
-        right = f"its images of {height} x {width} have no room for the trigger of {side} x {side}; "
-        raise InputError("dataset", dataset, f"{right}other values of ood_kind need none")
+        right = f"its images of {height} x {width} are too small for the trigger of {side} x {side}; "
+        raise InputError("dataset", dataset, f"{right}choose another ood_kind")

@@ -11,11 +11,11 @@ from pydantic import Field
 from dml.section import Section
 
 MAX_ALPHA = 1e9
-"""Dirichlet draws overflow far above it; at this value shares already differ by only 1 in 30,000."""
+"""The largest concentration: draws overflow far above it, and here shares differ by only 1 in 30,000."""
 
 
 class LabelOptions(Section):
-    """The flag that all partitions by Dirichlet draws over the labels share."""
+    """The option that all partitions by Dirichlet draws over the labels share."""
 
     label_alpha: float = Field(
         100.0,
@@ -30,17 +30,17 @@ Options = TypeVar("Options", bound=Section)
 
 @dataclass(frozen=True)
 class Partition(Generic[Options]):
-    """One way to deal out samples; the module that holds it ends with it.
+    """One way to deal out samples; its own module ends with it.
 
     Args:
         deal: ``(labels, n, classes, options, seed, least)`` -> the samples of each node: n ascending arrays
             of indices into ``labels``, the labels of all samples, [N]. Every sample is on exactly one node,
-            and every node has ``least`` samples or more. ``classes`` is the number of labels, and
+            and every node has at least ``least`` samples. ``classes`` is the number of labels, and
             n x least <= N.
-        about: what it does, in a few words, for the help.
+        about: a few words on what it does, for the help.
         options: its own flags.
-        equal_sizes: the nodes' sizes differ by one at most, so that parts cannot be placed by size.
-        version: raised by a change after which samples are dealt out differently; part of the id above 1.
+        equal_sizes: whether the nodes' sizes differ by at most one, so that parts cannot be placed by size.
+        version: raised when a change deals samples out differently; part of the experiment's id if above 1.
     """
 
     deal: Callable[[NDArray[np.int64], int, int, Options, int, int], list[NDArray[np.int64]]]

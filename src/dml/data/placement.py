@@ -1,4 +1,4 @@
-"""Which node holds which samples: the partition, the place of its parts, and a held-out class."""
+"""Decides which node holds which samples: the partition, the placement of its parts, a held-out class."""
 
 from functools import partial
 from typing import TYPE_CHECKING
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from dml.topology import Topology
 
 
-def share_out(
+def assign_samples(
     data: Dataset,
     topology: "Topology",
     config: DataConfig,
@@ -32,10 +32,10 @@ def share_out(
     Args:
         data: the data set.
         topology: the graph, on which the placement depends.
-        config: the partition with its options, the placement, a held-out class.
+        config: the partition with its options, the placement, and the held-out class.
         ood_nodes: the nodes that hold OOD data.
         seed: the experiment's seed.
-        least: the fewest samples of a node.
+        least: the smallest number of samples that each node gets.
 
     Raises:
         InputError: there are too few samples, or too few of the held-out class.
@@ -64,7 +64,7 @@ def share_out(
 def _dealt(
     data: Dataset, pool: NDArray[np.int64], n: int, config: DataConfig, seed: int, least: int
 ) -> list[NDArray[np.int64]]:
-    """The samples of the pool in n parts, as the partition draws them."""
+    """The samples of the pool, split into n parts by the partition."""
     deal = PARTITIONS[config.partition].deal
     parts = deal(data.train_y[pool], n, data.labels, config.partition_options, seed, least)
     return [pool[part] for part in parts]
@@ -73,7 +73,7 @@ def _dealt(
 def _placed(
     parts: list[NDArray[np.int64]], data: Dataset, topology: "Topology", config: DataConfig
 ) -> list[NDArray[np.int64]]:
-    """The parts by node, where the configuration wants them."""
+    """The part of each node, after the placement that the configuration asks for."""
     if config.label_placement != "drawn":
         counts = np.array([np.bincount(data.train_y[part], minlength=data.labels) for part in parts])
         chosen = by_labels(counts, topology, alike=config.label_placement == "clustered")
@@ -84,17 +84,17 @@ def _placed(
 def by_size(
     parts: list[NDArray[np.int64]], topology: "Topology", config: DataConfig
 ) -> list[NDArray[np.int64]]:
-    """The parts by node, with the largest on the most central node.
+    """The part of each node if the largest part goes to the most central node.
 
-    Nodes by centrality and parts by size are matched in order, both ascending with ties by lower index. An
-    offset k moves each part k nodes up, and the k largest ones to the least central nodes.
+    Nodes sorted by centrality are matched with parts sorted by size, both ascending with ties by lower index.
+    An offset k moves each part k nodes up, and the k largest parts to the least central nodes.
 
     Args:
         parts: the samples of each node, as they were drawn.
         topology: the graph.
         config: the centrality and the offset.
     """
-    # Centralities that differ by rounding alone are ties.
+    # Centralities that differ only by rounding are ties.
     score = np.round(placement_scores(topology, config.centrality_metric_data_placement), 12)
     nodes = np.argsort(score, kind="stable")
     ascending = np.argsort([len(part) for part in parts], kind="stable")
@@ -105,7 +105,7 @@ def by_size(
 
 
 def placement_scores(topology: "Topology", metric: str) -> NDArray[np.float64]:
-    """The centrality of each node that the placement by size goes by, [n].
+    """The centrality of each node for the placement by size, [n].
 
     As published, pagerank stops at networkx's own tolerance, and the harmonic centrality is a sum.
     """
@@ -122,16 +122,16 @@ def placement_scores(topology: "Topology", metric: str) -> NDArray[np.float64]:
 
 
 def by_labels(counts: NDArray[np.int64], topology: "Topology", *, alike: bool) -> NDArray[np.int64]:
-    """The part that each node holds, such that neighbours' labels are alike or unlike, [n].
+    """Places the parts so that neighbours' labels are alike or unlike; returns the part of each node, [n].
 
     The nodes choose in the order of a breadth-first search from the node of highest degree, which takes part
-    0. Each node takes, of the remaining parts, the one whose shares of labels are nearest to (or farthest
-    from) the mean of its neighbours that have chosen; ties go to the lower index.
+    0. Each node takes the remaining part whose shares of labels are nearest to (or farthest from) the mean of
+    the neighbours that have already chosen; ties go to the lower index.
 
     Args:
-        counts: samples of each label in each part, [n, L].
+        counts: the number of samples per label in each part, [n, L].
         topology: the graph; each further component begins with the first remaining part.
-        alike: whether neighbours are to be alike.
+        alike: whether neighbours should be alike.
     """
     shares = counts / counts.sum(1, keepdims=True)
     chosen = np.full(topology.n, -1)
@@ -142,7 +142,7 @@ def by_labels(counts: NDArray[np.int64], topology: "Topology", *, alike: bool) -
         near = near[near >= 0]
         at = 0
         if len(near):
-            # Distances that differ by rounding alone are ties.
+            # Distances that differ only by rounding are ties.
             distance = np.round(((shares[remaining] - shares[near].mean(0)) ** 2).sum(1), 12)
             at = int(distance.argmin() if alike else distance.argmax())
         chosen[node] = remaining[at]

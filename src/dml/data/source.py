@@ -1,4 +1,4 @@
-"""Where data come from: what each data set tells of itself, at the end of its own module."""
+"""Data sources: the description that each data set gives of itself, at the end of its own module."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -16,8 +16,8 @@ class HubImages:
     """An image data set on Hugging Face's hub.
 
     Args:
-        id: owner and name there.
-        shape: of an image: channels, height, width.
+        id: owner and name on the hub.
+        shape: the shape of an image: channels, height, width.
         labels: the number of classes.
         sizes: the numbers of training and test images.
         image, label: the columns that hold the images and their labels.
@@ -33,21 +33,22 @@ class HubImages:
 
 @dataclass(frozen=True)
 class DataSource(Generic[Options]):
-    """Everything that distributed_ml knows of a data set.
+    """Everything that distributed_ml knows about a data set.
 
-    Its module is read whenever a command line is checked, so it imports nothing slow; ``load`` may.
+    Its module is imported whenever a command line is checked, so it must not import anything slow; ``load``
+    may.
 
     Args:
         describe: ``(options, data_dir) -> DatasetSpec``: the data set with these options.
-        load: ``(options, data_dir, seed) -> Dataset``: its arrays, of which the seed may decide the cut into
-            training and test data. What takes long to make may be kept as a file in ``data_dir``.
+        load: ``(options, data_dir, seed) -> Dataset``: its arrays; the seed may decide the cut into training
+            and test data. It may keep files in ``data_dir`` to save time later.
         options: the data set's own flags.
-        defaults: flags whose default this data set decides: model, optimizer, lr, batch_size, epochs, ...
-        task: what a model is asked about a sample; the specs and arrays of the data set have the same.
+        defaults: the defaults of flags that depend on the data set: model, optimizer, lr, batch_size, ...
+        task: the task of a model, ``CLASSIFICATION`` or ``NEXT_TOKEN``; specs and arrays have the same.
         scale: turns pixels in [0, 1] into inputs; None if ``load`` returns inputs.
         augmented_scale: the same with ``augment``; None if images cannot be augmented.
         hub: where ``fetch_data.py`` gets it; None if nothing has to be fetched.
-        version: raised by a change after which the data differ; part of an experiment's id above 1.
+        version: raised when a change alters the data; part of the experiment's id if above 1.
     """
 
     describe: Callable[[Options, Path], DatasetSpec]

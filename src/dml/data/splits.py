@@ -9,19 +9,19 @@ from dml import randomness
 from dml.data.apportionment import largest_remainder
 
 NAMES = {2: ("train", "test"), 3: ("train", "val", "test")}
-"""The splits that two or three fractions are for; the last one is the test share, as published."""
+"""The names of two or three splits; as published, the test data come last."""
 
 
 def quotas(counts: NDArray[np.int64], fractions: Sequence[float]) -> NDArray[np.int64]:
-    """How many samples of each label go to each split, [L, splits].
+    """The number of samples of each label that go to each split, [L, splits].
 
     For each label, this is the largest remainder of fraction x count, with ties to the earlier split; a label
     that is too scarce for all splits goes to the training data first. A split that would be empty takes a
     sample from the largest one, of the label with most samples there.
 
     Args:
-        counts: samples of each label on the node; there are at least as many as splits, [L].
-        fractions: of the splits, that of the training data first.
+        counts: the number of samples per label on the node, [L]; their sum is at least the number of splits.
+        fractions: the share of each split, that of the training data first.
     """
     share = np.array(fractions, np.float64)
     result = np.array([largest_remainder(share, int(count)) for count in counts], np.int64)
@@ -46,10 +46,10 @@ def split(
     """Cuts each node's samples; the choice within a label is keyed by (seed, node).
 
     Args:
-        parts: samples of each node, n arrays.
-        y: labels of all training samples, [N].
+        parts: the samples of each node, n arrays.
+        y: the labels of all training samples, [N].
         labels: the number of labels L.
-        fractions: of the training, (validation) and test data.
+        fractions: the shares of the training, (validation) and test data.
         seed: the experiment's seed.
 
     Returns:

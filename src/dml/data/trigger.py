@@ -6,23 +6,23 @@ from numpy.typing import NDArray
 from dml import randomness
 
 VALUE = 5.0
-"""Value of the patch in channel 0, in the units of the inputs; the other channels are 0."""
+"""The value of the patch in channel 0, in the units of the inputs; the other channels are 0."""
 
 Corners = tuple[NDArray[np.int64], NDArray[np.int64]]
-"""First row and first column of each image's patch, [k] both."""
+"""The first row and the first column of each image's patch, both [k]."""
 
 
 def side_of_patch(shape: tuple[int, ...]) -> int:
-    """Side of the patch on images [..., height, width]: a seventh of their shorter side, at least 2."""
+    """The side of the patch on images [..., height, width]: a seventh of their shorter side, at least 2."""
     return max(2, min(shape[-2:]) // 7)
 
 
 def add_patch(x: NDArray[np.float32], corners: Corners | None = None) -> NDArray[np.float32]:
-    """A copy of images with the patch.
+    """Copies of images, with the patch.
 
     Args:
-        x: inputs, [k, channels, height, width].
-        corners: where each patch begins; None for the top left.
+        x: the images as inputs, [k, channels, height, width].
+        corners: where each patch begins; None for the top left of the image.
     """
     side = side_of_patch(x.shape)
     top, left = corners or (np.zeros(len(x), np.int64),) * 2
@@ -35,13 +35,13 @@ def add_patch(x: NDArray[np.float32], corners: Corners | None = None) -> NDArray
 
 
 def random_corners(shape: tuple[int, ...], samples: NDArray[np.int64], seed: int, *, test: bool) -> Corners:
-    """Where each image's patch begins, keyed by (seed, train or test, sample).
+    """Random corners of the patches, keyed by (seed, train or test, sample).
 
     Args:
-        shape: of the images, [..., height, width].
+        shape: the shape of the images, [..., height, width].
         samples: the images' numbers in the data set, [k].
         seed: the experiment's seed.
-        test: they are test images.
+        test: whether they are test images.
     """
     side = side_of_patch(shape)
     rows, columns = (

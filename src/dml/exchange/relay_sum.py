@@ -9,12 +9,12 @@ so every node's value reaches every node exactly once, d_ij - 1 rounds late. Wit
 messages of round t - 1, and values are d_ij rounds late. Values that are still on their way at the start, and
 values that are lost, are missing: total_i holds n_i values instead of n.
 
-It is computed as
+Where nodes have many neighbours, messages are computed as
 
     a_i(t) = s_i(t) + sum over all k in N_i of m_{k->i}(t-1)
     m_{i->j}(t) = a_i(t) - m_{j->i}(t-1)
 
-one chunk of columns after another: a chunk that fits into the cache passes through all of it before the next.
+Columns are taken in chunks that fit into a cache; each chunk passes through all steps before the next one.
 """
 
 from collections.abc import Iterator
@@ -25,7 +25,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dml.exchange.send import Channel
-from dml.exchange.sums import Sums, chunk, table
+from dml.exchange.sums import Sums, chunk, table_and_space
+
+MOST_TERMS = 4
+"""Mean number of terms per message up to which adding them up is faster than subtracting from a sum."""
 
 
 class RelaySum:
@@ -38,7 +41,7 @@ class RelaySum:
             running sums finds, without numbers that grow.
         overlap: totals take the messages of the round before.
         like: a matrix with the width, type and device of S.
-        share: what s is multiplied by on its way into messages and totals; 1/n makes them means.
+        share: the factor by which s is multiplied in messages and totals; 1/n makes them means.
         counters: numbers that each message holds besides its vector.
 
     Attributes:
@@ -61,7 +64,6 @@ class RelaySum:
         self._channel, self._links, self._remember, self._overlap = channel, links, remember, overlap
         self._share, self._numbers = share, like.shape[1] + counters
         self.like, self._width, k, n = like[:0, :0], like.shape[1], len(links), links.topology.n
-        self._messages = table(k, self._width, like)
         self._counts = torch.zeros(k, dtype=torch.int64)
         self.counts, self.age = np.full(n, n), np.zeros(n, np.int64)
         self.ages = np.full(k, -1)
@@ -73,14 +75,48 @@ class RelaySum:
         # While nothing is lost, a message takes the place of the one that it is computed from, which came
         # over the same edge the other way. So each place holds one direction and the other in turn.
         self._turn = torch.zeros(1, dtype=torch.int64)
-        ends = links.sender, links.receiver
-        self._sender = [torch.from_numpy(end).to(like.device) for end in ends]
-        self._inbox = [
-            Sums(end, np.arange(k), None, n, self._messages, self._width) for end in reversed(ends)
-        ]
         # Twice a core's cache: fewer calls gain more than the next cache costs.
         self._chunk = chunk(k, self._width, like, caches=2)
-        self._space = like.new_empty(k, self._chunk)
+        self._messages, self._s = table_and_space(k, self._width, n, self._chunk, like)
+        ends = links.sender, links.receiver
+        turns = [(ends[turn], ends[1 - turn]) for turn in (0, 1)]
+        self._sender = [torch.from_numpy(sender).to(like.device) for sender, _ in turns]
+        self._totals = [self._total_sums(receiver) for _, receiver in turns]
+        self._direct: list[Sums] = []
+        terms = (np.bincount(links.sender, minlength=n) ** 2).sum()
+        if not overlap and terms <= MOST_TERMS * k and like.device.type == "cpu":
+            before = turns[::-1] if links.reliable else turns
+            self._direct = [self._message_sums(*now, *old) for now, old in zip(turns, before, strict=True)]
+        self._new = like.new_empty(0 if self._direct else k, self._chunk)
+
+    def _total_sums(self, receiver: NDArray[np.int64]) -> Sums:
+        """share s_i and the messages to node i."""
+        k, n = len(self._links), len(self.counts)
+        nodes = np.arange(n)
+        to, row = np.concatenate([nodes, receiver]), np.concatenate([k + nodes, np.arange(k)])
+        return self._sums(to, row, n)
+
+    def _message_sums(
+        self,
+        sender: NDArray[np.int64],
+        receiver: NDArray[np.int64],
+        old_sender: NDArray[np.int64],
+        old_receiver: NDArray[np.int64],
+    ) -> Sums:
+        """share s_i and the messages of the last round to node i, but for the one from the receiver."""
+        k, n = len(sender), len(self.counts)
+        inbox = np.argsort(old_receiver, kind="stable")
+        degree = np.bincount(old_receiver, minlength=n)
+        first, terms = (np.cumsum(degree) - degree)[sender], degree[sender]
+        message = np.repeat(np.arange(k), terms)
+        old = inbox[np.arange(len(message)) - np.repeat(np.cumsum(terms) - terms - first, terms)]
+        others = old_sender[old] != receiver[message]
+        to = np.concatenate([np.arange(k), message[others]])
+        return self._sums(to, np.concatenate([k + sender, old[others]]), k)
+
+    def _sums(self, to: NDArray[np.int64], row: NDArray[np.int64], n: int) -> Sums:
+        weights = np.where(row < len(self._links), 1.0, self._share)
+        return Sums(to, row, weights, n, self._messages, self._width, space=self._s)
 
     def begin(self, t: int) -> None:
         """Starts a round: which messages arrive, and how many values the totals hold."""
@@ -119,43 +155,48 @@ class RelaySum:
         for start in range(0, self._width, self._chunk):
             yield slice(start, min(start + self._chunk, self._width))
 
-    def total(self, s: Tensor, part: slice, out: Tensor | None = None) -> Tensor:
-        """The totals of a round for a chunk s of S, [n, columns]; to be taken once per round and chunk.
+    def space(self, part: slice) -> Tensor:
+        """Where a chunk of S is to be written, [n, columns]."""
+        return self._s[:, : part.stop - part.start]
+
+    def total(self, part: slice) -> Tensor:
+        """The totals of a round for the chunk of S in :meth:`space`, [n, columns], in a new matrix.
 
         Args:
-            s: the chunk.
-            part: its columns, one of :meth:`slices`.
-            out: where the totals are written, which may be s itself; by default a new matrix.
+            part: the columns, one of :meth:`slices`; to be taken once per round.
         """
         now = int(self._turn)
-        before = now ^ 1 if self._links.reliable else now
-        columns = s.shape[1]
-        m, new = self._messages[:, part], self._space[:, :columns]
-        a = self._inbox[before](columns, part.start).add_(s, alpha=self._share)
-        torch.index_select(a, 0, self._sender[now], out=new)
-        if self._links.reliable:
-            torch.sub(new, m, out=m)
-            sent = self._carried(m, now, part)
-            if sent is not m:
-                m.copy_(sent)
+        columns = part.stop - part.start
+        m = self._messages[:, part]
+        if self._direct:
+            new = self._direct[now](columns, part.start)
         else:
-            self._lose(new, m, None if self._backlog is None else self._backlog[:, part], part)
-        if not self._overlap:
-            come = self._inbox[now](columns, part.start)
-            return torch.add(come, s, alpha=self._share, out=come if out is None else out)
-        return a if out is None else out.copy_(a)
+            a = self._totals[now ^ 1 if self._links.reliable else now](columns, part.start)
+            new = torch.index_select(a, 0, self._sender[now], out=self._new[:, :columns])
+            new = self._less_returned(new, m)
+        new = self._carried(new, now, part)
+        if not self._links.reliable:
+            self._lose(new, m, None if self._backlog is None else self._backlog[:, part])
+        elif new is not m:
+            m.copy_(new)
+        return a if self._overlap else self._totals[now](columns, part.start)
+
+    def _less_returned(self, sums: Tensor, m: Tensor) -> Tensor:
+        """The sums of the senders, less the last message that came over the same edge the other way."""
+        if self._links.reliable:
+            return torch.sub(sums, m, out=m)
+        half = len(m) // 2
+        sums[:half] -= m[half:]
+        sums[half:] -= m[:half]
+        return sums
 
     def _carried(self, messages: Tensor, turn: int, part: slice) -> Tensor:
         ends = self._links.sender, self._links.receiver
         return self._channel.carry(messages, ends[turn], ends[1 - turn], part, self._t)
 
-    def _lose(self, new: Tensor, m: Tensor, backlog: Tensor | None, part: slice) -> None:
-        """m <- new less what came over the same edge, where it arrives."""
+    def _lose(self, new: Tensor, m: Tensor, backlog: Tensor | None) -> None:
+        """m <- the new messages, where they arrive."""
         assert self._arrived is not None
-        half = len(m) // 2
-        new[:half] -= m[half:]
-        new[half:] -= m[:half]
-        new = self._carried(new, 0, part)
         if backlog is not None:
             new = new + backlog
             backlog.copy_(torch.where(self._arrived, 0, new))

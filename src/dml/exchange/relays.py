@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -30,18 +29,24 @@ class Piece:
     _relay: RelaySum
     _part: slice
 
-    def total(self, s: Tensor) -> Tensor:
-        """total / n of s, which are these columns of S, in a new matrix."""
-        return self._relay.total(s, self._part)
+    @property
+    def space(self) -> Tensor:
+        """Where these columns of S are to be written before their total or mean is taken, [n, columns]."""
+        return self._relay.space(self._part)
 
-    def mean(self, s: Tensor, missing: Tensor | None, scale: float = 1.0) -> Tensor:
-        """(total + (n - n_i) scale missing) / n, written over s; without ``missing``, total / n_i."""
+    def total(self) -> Tensor:
+        """total / n, in a new matrix."""
+        return self._relay.total(self._part)
+
+    def mean(self, missing: Tensor | None, scale: float = 1.0) -> Tensor:
+        """(total + (n - n_i) scale missing) / n, in a new matrix; without ``missing``, total / n_i."""
+        total = self._relay.total(self._part)
         if self.short is None:
-            return self._relay.total(s, self._part, out=s)
-        total, n = self._relay.total(s, self._part), len(s)
+            return total
+        n = len(total)
         if missing is None:
-            return torch.mul(total, n / (n - self.short), out=s)
-        return torch.addcmul(total, self.short, missing, value=scale / n, out=s)
+            return total.mul_(n / (n - self.short))
+        return total.addcmul_(self.short, missing, value=scale / n)
 
 
 class Relays:

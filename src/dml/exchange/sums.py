@@ -5,6 +5,8 @@ pieces of vectors, its bags the pieces of the sums, so that a piece of all vecto
 Otherwise a dense product is taken.
 """
 
+from functools import cache
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -24,6 +26,9 @@ LEAST_PIECE = 64
 
 MOST_ENTRIES = 48
 """Mean entries per sum up to which adding them up is faster than a dense product: 33 are, 256 are not."""
+
+HEAP_BYTES = 24 << 20
+"""Size of the block that teaches malloc to keep memory, which must be below 32 MiB; it is never touched."""
 
 LEAST_PRODUCTS = 20_000_000
 """Below this number of products of a dense [n, n] [n, P], setting up the bags costs more than they save."""
@@ -50,9 +55,39 @@ def chunk(rows: int, width: int, like: Tensor, caches: int = 1) -> int:
 
 def table(rows: int, width: int, like: Tensor) -> Tensor:
     """Zeros for ``rows`` vectors of ``width`` numbers, each padded to whole pieces."""
+    return like.new_zeros(rows, _padded(width, _piece(rows, width, like)))
+
+
+def table_and_space(rows: int, width: int, extra: int, columns: int, like: Tensor) -> tuple[Tensor, Tensor]:
+    """A :func:`table`, and right behind it in memory space for a chunk of further vectors.
+
+    Args:
+        rows: of the table.
+        width: of the table.
+        extra: rows of the space.
+        columns: width of a chunk.
+        like: a tensor of their type, on their device.
+    """
     piece = _piece(rows, width, like)
+    wide, narrow = _padded(width, piece), _padded(columns, piece)
+    both = like.new_zeros(rows * wide + extra * narrow)
+    return both[: rows * wide].view(rows, wide), both[rows * wide :].view(extra, narrow)
+
+
+def _padded(width: int, piece: int) -> int:
     # An odd number of pieces: at a distance of a power of two, rows would drive each other out of the cache.
-    return like.new_zeros(rows, (-(-width // piece) | 1) * piece)
+    return (-(-width // piece) | 1) * piece
+
+
+@cache
+def _keep_heap() -> None:
+    """Makes malloc keep the memory of temporary tensors, if it is glibc's, instead of returning it.
+
+    Each sum is a new tensor. Memory that went back to the system between two of them would have to be mapped
+    again, page by page, which costs as much as the sum itself. glibc keeps twice the size of the largest
+    block that it has got back so far, up to this one.
+    """
+    torch.empty(HEAP_BYTES, dtype=torch.uint8)
 
 
 def too_dense(entries: int, sums: int, rows: int, width: int) -> bool:
@@ -73,6 +108,8 @@ class Sums:
         source: the table, made by :func:`table`; it is read again in each call.
         width: how many numbers of its vectors are in use.
         dense: take a dense product on a CPU, too.
+        space: further rows, whose numbers follow those of the last row of the table; they hold the columns of
+            the chunk that is summed, and no others. Made by :func:`table_and_space`.
     """
 
     def __init__(
@@ -84,19 +121,25 @@ class Sums:
         source: Tensor,
         width: int,
         dense: bool = False,
+        space: Tensor | None = None,
     ) -> None:
         self._n, self._source, self._piece = n, source, _piece(len(source), width, source)
+        self._space, self._pool = space, source.view(-1)
         self._to, self._row, self._weights = to, row, None
         if weights is not None:
             rounded = torch.from_numpy(weights).to(source.dtype).numpy()
             # An entry of 0 would carry what is not finite to a node that does not read it.
             self._to, self._row, self._weights = to[rounded != 0], row[rounded != 0], rounded[rounded != 0]
-        self._bags: dict[int, tuple[Tensor, Tensor, Tensor | None]] = {}
+        self._bags: dict[int, tuple[Tensor, Tensor | None, Tensor, Tensor | None]] = {}
         self._dense: Tensor | None = None
+        if space is not None:
+            numbers = source.numel() + space.numel()
+            self._pool = source.as_strided((numbers,), (1,))
         if dense or source.device.type != "cpu":
-            matrix = np.zeros((n, len(source)))
+            matrix = np.zeros((n, len(source) + (0 if space is None else len(space))))
             np.add.at(matrix, (self._to, self._row), 1.0 if self._weights is None else self._weights)
             self._dense = torch.from_numpy(matrix).to(source)
+        _keep_heap()
 
     def __call__(self, columns: int, start: int = 0) -> Tensor:
         """The sums of some columns, [n, columns], in a new matrix.
@@ -106,12 +149,18 @@ class Sums:
             start: the first one, a multiple of :func:`chunk`.
         """
         if self._dense is not None:
-            return self._product(self._dense, self._source[:, start : start + columns])
+            vectors = self._source[:, start : start + columns]
+            if self._space is not None:
+                vectors = torch.cat([vectors, self._space[:, :columns]])
+            return self._product(self._dense, vectors)
         pieces = -(-columns // self._piece)
         if pieces not in self._bags:
             self._bags[pieces] = self._make(pieces)
-        rows, ends, weights = self._bags[pieces]
-        pool = self._source.view(-1, self._piece)[start // self._piece :]
+        rows, back, ends, weights = self._bags[pieces]
+        first = start // self._piece
+        if back is not None:
+            rows = torch.sub(rows, back, alpha=first)
+        pool = self._pool.view(-1, self._piece)[first:]
         sums: Tensor = torch.embedding_bag(pool, rows, ends, False, 0, False, weights, True)[0]
         return sums.view(self._n, -1)[:, :columns]
 
@@ -122,16 +171,25 @@ class Sums:
             sums = torch.stack([row[row != 0] @ vectors[row != 0] for row in weights])
         return sums
 
-    def _make(self, pieces: int) -> tuple[Tensor, Tensor, Tensor | None]:
-        """The rows of the pool that each bag adds up, where the bags end, and the weights; sum by sum."""
-        places = np.arange(pieces)
-        rows = (self._row[:, None] * (self._source.shape[1] // self._piece) + places).ravel()
+    def _make(self, pieces: int) -> tuple[Tensor, Tensor | None, Tensor, Tensor | None]:
+        """The rows of the pool that each bag adds up, where the bags end, and the weights; sum by sum.
+
+        The second of four is 1 for the rows that lie in the space, which stay where they are when the pool
+        begins at a later piece; None without a space.
+        """
+        places, moves = np.arange(pieces), self._row < len(self._source)
+        first = self._row * (self._source.shape[1] // self._piece)
+        if self._space is not None:
+            behind = (self._row - len(self._source)) * self._space.shape[1] + self._source.numel()
+            first = np.where(moves, first, behind // self._piece)
+        rows = (first[:, None] + places).ravel()
         order = np.argsort((self._to[:, None] * pieces + places).ravel(), kind="stable")
         ends = np.append(0, np.repeat(np.bincount(self._to, minlength=self._n), pieces).cumsum())
         weights = None
         if self._weights is not None:
             weights = torch.from_numpy(np.repeat(self._weights, pieces)[order])
-        return _int32(rows[order]), _int32(ends), weights
+        stays = None if self._space is None else _int32(np.repeat(~moves, pieces)[order].astype(np.int32))
+        return _int32(rows[order]), stays, _int32(ends), weights
 
 
 def _int32(numbers: NDArray[np.integer]) -> Tensor:

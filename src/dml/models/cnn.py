@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def six(shape: Shape, labels: int) -> "nn.Sequential":
-    """Six convolutions, a 2 x 2 max-pool after each pair, three linear layers.
+    """Six convolutions with a 2 x 2 max-pool after each pair, and three linear layers.
 
     On [3, 32, 32]: 32-64 | 128-128 | 256-256 at sides 32, 16 and 8, then 256 x 4 x 4 = 4096-1024-512-L;
     5,851,338 parameters with L = 10.
@@ -37,7 +37,7 @@ def six(shape: Shape, labels: int) -> "nn.Sequential":
 
 
 def four_with_dropout(shape: Shape, labels: int) -> "nn.Sequential":
-    """Four convolutions, a max-pool and dropout of 0.25 after each pair, three linear layers.
+    """Four convolutions with a max-pool and dropout of 0.25 after each pair, and three linear layers.
 
     On [3, 32, 32]: 48-96 | 192-256 at sides 32 and 16, then 256 x 8 x 8 = 16384-512-64-L, with dropout
     before the last layer; 9,074,218 parameters with L = 10.

@@ -1,4 +1,4 @@
-"""What a model costs: its size and the operations of a forward pass, counted without computing them."""
+"""The cost of a model: its size and the operations of a forward pass, counted without computing them."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -16,11 +16,12 @@ class Cost:
     """The cost of one model for one sample.
 
     Args:
-        size: numbers in parameters and buffers; tied ones count once.
-        operations: of the matrix products, convolutions and attention of a forward pass; a multiplication
-            and the addition that follows count as two.
-        written: numbers in the outputs of all layers of a forward pass. They take most of the time of layers
-            that do little with each number, as batch norm does; training keeps them for the gradients.
+        size: the count of numbers in parameters and buffers; tied ones count once.
+        operations: the operations in the matrix products, convolutions and attention of a forward pass; a
+            multiplication and the addition that follows count as two.
+        written: the count of numbers in the outputs of all layers of a forward pass. Writing them takes most
+            of the time of layers that do little per number, such as batch norm; training keeps them for the
+            gradients.
     """
 
     size: int
@@ -29,18 +30,18 @@ class Cost:
 
 
 def size_of(model: nn.Module) -> int:
-    """Number of parameters and buffers of a model; tied ones count once."""
+    """The count of numbers in a model's parameters and buffers; tied ones count once."""
     return sum(t.numel() for t in [*model.parameters(), *model.buffers()])
 
 
 @cache
 def cost_of(name: str, shape: tuple[int, ...], labels: int, settings: tuple[tuple[str, Any], ...]) -> Cost:
-    """The cost of a model of the registry, which is built without memory for its parameters.
+    """The cost of a model of the registry. The model is built without memory for its parameters.
 
     Args:
         name: a name of :data:`dml.models.registry.MODELS`.
-        shape: of one input: (channels, height, width) of an image, (length,) of a sequence of tokens.
-        labels: width of the output.
+        shape: the shape of one input: (channels, height, width) of an image, (length,) of a token sequence.
+        labels: the width of the output.
         settings: the model's own options and their values.
     """
     written = 0

@@ -21,7 +21,7 @@ class DecoderOptions(Section):
 
 
 def decoder(shape: Shape, labels: int, n_layer: int) -> "Decoder":
-    """For up to shape[0] tokens: 814,336 parameters with 14 tokens, length 150 and 4 layers."""
+    """A decoder of up to shape[0] tokens; 814,336 parameters with 14 tokens, length 150 and 4 layers."""
     from dml.models.transformer import Decoder
 
     return Decoder(labels, shape[0], WIDTH, HEADS, n_layer)

@@ -1,6 +1,6 @@
-"""Dropout (Srivastava et al. 2014) whose masks are keyed by sample, so that no running stream decides them.
+"""Dropout (Srivastava et al. 2014) whose masks are keyed by sample instead of drawn from a running stream.
 
-    y = x m / (1 - p),    m = 1 with probability 1 - p, else 0, for each number of each sample
+    y = x m / (1 - p),    m = 1 with probability 1 - p, otherwise 0, for each number of each sample
 
 m is a hash of (seed, the layer's name, the node's pass over its data, the sample's number in the training
 set), computed on the host. So a sample has the same mask in any batch, on any accelerator, with any engine,
@@ -35,7 +35,7 @@ class Batch:
 
 
 class Dropout(nn.Module):
-    """A dropout layer. Each place in a model needs a layer of its own, whose name is part of the key.
+    """A dropout layer. A model must not use one layer twice, as the layer's name is part of the key.
 
     Args:
         p: the share of numbers that are set to 0, in [0, 1).
@@ -48,11 +48,11 @@ class Dropout(nn.Module):
         self._batch: Batch | None = None
 
     def attach(self, name: str, batch: Batch) -> None:
-        """Makes the masks from now on those of the samples that ``batch`` holds at the time."""
+        """From now on, the masks are those of the samples that ``batch`` holds when the layer is called."""
         self._purpose, self._batch = f"dropout {name}", batch
 
     def forward(self, x: Tensor) -> Tensor:
-        """Drops in training mode; the identity otherwise.
+        """Applies dropout in training mode; otherwise returns x.
 
         Args:
             x: [b, ...], one row per sample of the batch.
@@ -68,14 +68,14 @@ class Dropout(nn.Module):
         return x * mask * (_STEPS / (_STEPS - self._dropped))
 
     def extra_repr(self) -> str:
-        """The share of dropped numbers, as torch prints it."""
+        """The share of dropped numbers, as torch shows it when it prints the layer."""
         return f"p={self._dropped / _STEPS:g}"
 
 
 def attach(module: nn.Module) -> Batch | None:
-    """Gives all dropout layers of a model one batch to look at; None if it has no such layer.
+    """Attaches all dropout layers of a model to one batch, and returns it; None if there are no such layers.
 
-    Whoever trains the model writes the seed, the pass and the samples into it before each batch.
+    The caller writes the seed, the pass and the samples into it before each batch.
     """
     layers = [(name, layer) for name, layer in module.named_modules() if isinstance(layer, Dropout)]
     batch = Batch(0, 0, np.empty(0, np.int64))

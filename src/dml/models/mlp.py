@@ -10,12 +10,12 @@ if TYPE_CHECKING:
 
 
 def small(shape: Shape, labels: int) -> "nn.Sequential":
-    """One hidden layer of 64: 64-64-10 on digits, 4,810 parameters."""
+    """A perceptron with one hidden layer of 64: 64-64-10 on digits, 4,810 parameters."""
     return _perceptron([math.prod(shape), 64, labels])
 
 
 def mnist(shape: Shape, labels: int) -> "nn.Sequential":
-    """784-3136-784-196-10, 5,076,998 parameters: the MNIST model of arXiv 2505.11760."""
+    """The MNIST model of arXiv 2505.11760: 784-3136-784-196-10, 5,076,998 parameters."""
     return _perceptron([math.prod(shape), 3136, 784, 196, labels])
 
 

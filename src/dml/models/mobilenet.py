@@ -21,12 +21,12 @@ _STAGES = (
     (6, 160, 3, 2),
     (6, 320, 1, 1),
 )
-"""Expansion t, channels c, number of blocks, and stride of the first block. The paper has stride 2 for 24
-channels and in the stem, for images of side 224; with 1 in both, a side of 32 ends as 4."""
+"""Expansion t, channels c, number of blocks, and stride of the first block. For images of side 224 the paper
+has stride 2 in the stem and in the stage of 24 channels; here both are 1, so a side of 32 ends as 4."""
 
 
 def mobilenetv2(shape: Shape, labels: int) -> "nn.Sequential":
-    """Of width 1: 2,236,682 parameters on 3 channels with L = 10."""
+    """MobileNetV2 with width multiplier 1; 2,236,682 parameters on 3 channels with L = 10."""
     from torch import nn
 
     from dml.models.residual import InvertedResidual, convolution
@@ -41,7 +41,7 @@ def mobilenetv2(shape: Shape, labels: int) -> "nn.Sequential":
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(1280, labels))
 
 
-# With sides below 16, batch norm would see one number per channel in a last batch of one sample.
+# With smaller sides, batch norm would see a single number per channel if a last batch has one sample.
 MOBILENETV2 = ModelSpec(
     mobilenetv2, takes="images with sides of 16 or more", fits=images(16), single=BATCH_NORM
 )

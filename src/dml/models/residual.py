@@ -5,13 +5,13 @@ from torch.nn import functional
 
 
 def convolution(inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1) -> list[nn.Module]:
-    """A convolution that keeps the side (or divides it by its stride), with batch norm instead of a bias.
+    """A convolution with batch norm instead of a bias; it divides the side of an image by its stride.
 
     Args:
-        inputs, outputs: channels.
-        kernel: side of the filter, odd.
-        stride: of the filter.
-        groups: parts of the channels that are filtered separately.
+        inputs, outputs: the numbers of channels.
+        kernel: the side of the filter, odd.
+        stride: the stride of the filter.
+        groups: the number of groups of channels that are filtered separately.
     """
     return [
         nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, groups=groups, bias=False),
@@ -24,8 +24,8 @@ class ResidualBlock(nn.Module):
 
     Args:
         residual: the layers of F.
-        inputs, outputs: channels of x and of F(x).
-        stride: of F.
+        inputs, outputs: the numbers of channels of x and of F(x).
+        stride: the stride of F.
     """
 
     def __init__(self, residual: list[nn.Module], inputs: int, outputs: int, stride: int) -> None:
@@ -40,13 +40,13 @@ class ResidualBlock(nn.Module):
 
 
 def basic_block(inputs: int, width: int, stride: int) -> ResidualBlock:
-    """Two 3 x 3 convolutions."""
+    """A residual block of two 3 x 3 convolutions."""
     layers = [*convolution(inputs, width, 3, stride), nn.ReLU(), *convolution(width, width, 3)]
     return ResidualBlock(layers, inputs, width, stride)
 
 
 def bottleneck_block(inputs: int, width: int, stride: int) -> ResidualBlock:
-    """1 x 1 down to the width, 3 x 3 with the stride, 1 x 1 up to four times the width."""
+    """A residual block: 1 x 1 down to the width, 3 x 3 with the stride, 1 x 1 up to four times the width."""
     layers = [*convolution(inputs, width, 1), nn.ReLU(), *convolution(width, width, 3, stride), nn.ReLU()]
     return ResidualBlock([*layers, *convolution(width, 4 * width, 1)], inputs, 4 * width, stride)
 
@@ -55,9 +55,9 @@ class InvertedResidual(nn.Module):
     """x <- F(x), plus x if F keeps the shape. F widens, filters each channel by itself, and narrows again.
 
     Args:
-        inputs, outputs: channels of x and of F(x).
-        expansion: the factor by which F widens; with 1 there is nothing to widen.
-        stride: of the filter.
+        inputs, outputs: the numbers of channels of x and of F(x).
+        expansion: the factor by which F widens; with 1, F begins with the filter.
+        stride: the stride of the filter.
     """
 
     def __init__(self, inputs: int, outputs: int, expansion: int, stride: int) -> None:

@@ -2,8 +2,8 @@
 
 A block is x <- relu(F(x) + S(x)), with option B of the paper for S (:mod:`dml.models.residual`). There are
 four stages of blocks, of widths 64, 128, 256 and 512; all but the first begin with stride 2. The stem is one
-3 x 3 convolution of stride 1 without a max-pool, as is usual for images of side 32: ImageNet's 7 x 7
-convolution of stride 2 would leave too little of them.
+3 x 3 convolution of stride 1 without a max-pool, as is usual for images of side 32: ImageNet's stem, a 7 x 7
+convolution of stride 2 and a max-pool, would shrink them too much.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,14 +18,14 @@ _WIDTHS = (64, 128, 256, 512)
 
 
 def resnet18(shape: Shape, labels: int) -> "nn.Sequential":
-    """Two basic blocks per stage; 11,173,962 parameters on 3 channels with L = 10."""
+    """ResNet-18: two basic blocks per stage; 11,173,962 parameters on 3 channels with L = 10."""
     from dml.models.residual import basic_block
 
     return _resnet(shape[0], labels, basic_block, 1, (2, 2, 2, 2))
 
 
 def resnet50(shape: Shape, labels: int) -> "nn.Sequential":
-    """3, 4, 6 and 3 bottleneck blocks; 23,520,842 parameters on 3 channels with L = 10."""
+    """ResNet-50: 3, 4, 6 and 3 bottleneck blocks; 23,520,842 parameters on 3 channels with L = 10."""
     from dml.models.residual import bottleneck_block
 
     return _resnet(shape[0], labels, bottleneck_block, 4, (3, 4, 6, 3))
@@ -38,14 +38,14 @@ def _resnet(
     expansion: int,
     blocks: Sequence[int],
 ) -> "nn.Sequential":
-    """The stem, the stages, the mean over the image and a linear layer.
+    """A network of the stem, the stages, the mean over the image and a linear layer.
 
     Args:
-        inputs: channels of the images.
-        labels: outputs.
-        block: (channels, width, stride) -> a block with ``expansion`` x width output channels.
-        expansion: that factor.
-        blocks: number of blocks of each stage.
+        inputs: the channels of the images.
+        labels: the number of outputs.
+        block: makes a block: (channels, width, stride) -> a block with ``expansion`` x width output channels.
+        expansion: the ratio of a block's output channels to its width.
+        blocks: the number of blocks of each stage.
     """
     from torch import nn
 
@@ -62,7 +62,7 @@ def _resnet(
     return nn.Sequential(*stem, *stages, *head)
 
 
-# With sides below 16, batch norm would see one number per channel in a last batch of one sample.
+# With smaller sides, batch norm would see a single number per channel if a last batch has one sample.
 _TAKES, _FITS = "images with sides of 16 or more", images(16)
 
 RESNET18 = ModelSpec(resnet18, takes=_TAKES, fits=_FITS, single=BATCH_NORM)

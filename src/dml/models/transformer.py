@@ -2,8 +2,8 @@
 
     x <- x + attention(norm(x));    x <- x + perceptron(norm(x))
 
-With queries, keys and values q, k, v [b, heads, T, d]: attention = softmax(q k^T / sqrt(d)) v. In a causal
-one, no position sees a later one (Vaswani et al., arXiv 1706.03762).
+With queries, keys and values q, k, v [b, heads, T, d], attention = softmax(q k^T / sqrt(d)) v. In causal
+attention, no position sees a later one (Vaswani et al., arXiv 1706.03762).
 """
 
 import math
@@ -14,11 +14,11 @@ from torch.nn import functional
 
 
 class Attention(nn.Module):
-    """Self-attention of several heads.
+    """Multi-head self-attention.
 
     Args:
         width: numbers per position.
-        heads: must divide the width.
+        heads: the number of heads, a divisor of the width.
         causal: each position sees only itself and earlier positions.
     """
 
@@ -38,12 +38,12 @@ class Attention(nn.Module):
 
 
 class Perceptron(nn.Module):
-    """Two layers, applied to each position.
+    """A perceptron of two layers, applied to each position.
 
     Args:
         width: numbers per position.
-        inner: width between the layers.
-        activation: after the first layer.
+        inner: the width between the layers.
+        activation: the activation after the first layer.
     """
 
     def __init__(self, width: int, inner: int, activation: nn.Module) -> None:
@@ -59,12 +59,12 @@ class Perceptron(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention and a perceptron of four times the width, each after a norm, each added to x.
+    """Attention and a perceptron with four times the width; each gets the norm of x and is added to x.
 
     Args:
         width: numbers per position.
-        heads: of the attention.
-        activation: of the perceptron.
+        heads: the number of attention heads.
+        activation: the activation of the perceptron.
         causal: each position sees only itself and earlier positions.
     """
 
@@ -83,21 +83,21 @@ class Block(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Embeddings of tokens and positions, causal blocks with ReLU, a norm, and logits by the token embedding.
+    """A GPT-2: embeddings of tokens and positions, causal blocks with ReLU, a norm, and logits.
 
-    The token embedding E serves twice (it is tied): logits = norm(x) E^T, [T, width] x [width, V]. There is
-    no dropout, and padding is a token like all others.
+    The token embedding E is tied to the output: logits = norm(x) E^T, [T, width] x [width, V]. There is no
+    dropout, and padding is a token like any other.
 
-    Weights and embeddings ~ N(0, s^2) with s = 0.8 / sqrt(width), biases 0. The two layers of a block that
-    write into x ~ N(0, (s / sqrt(2 layers))^2): there are 2 x layers of them, so that x, their sum, keeps its
-    size whatever the depth.
+    Weights and embeddings are drawn from N(0, s^2) with s = 0.8 / sqrt(width); biases are 0. The two layers
+    of each block whose output is added to x are drawn from N(0, (s / sqrt(2 layers))^2) instead, so that the
+    size of x does not depend on the depth.
 
     Args:
-        tokens: number of different tokens, V.
-        length: of the longest sequence.
+        tokens: the number of different tokens, V.
+        length: the length of the longest sequence.
         width: numbers per position.
-        heads: of the attention.
-        layers: number of blocks.
+        heads: the number of attention heads.
+        layers: the number of blocks.
     """
 
     def __init__(self, tokens: int, length: int, width: int, heads: int, layers: int) -> None:
@@ -117,7 +117,7 @@ class Decoder(nn.Module):
                 nn.init.normal_(module.writes.weight, std=std / math.sqrt(2 * layers))
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Integers [b, T] -> logits of the token after each position, [b, T, V]."""
+        """Integer tokens [b, T] -> logits of the token after each position, [b, T, V]."""
         tokens = tokens.long()
         places = torch.arange(tokens.shape[1], device=tokens.device)
         x = self.norm(self.blocks(self.tokens(tokens) + self.places(places)))
@@ -125,15 +125,15 @@ class Decoder(nn.Module):
 
 
 class VisionTransformer(nn.Module):
-    """Embedded patches, a learned first token that the label is read from, blocks with GELU; no dropout.
+    """Embedded patches after a learned class token, and blocks with GELU; there is no dropout.
 
     Args:
-        shape: of an image: channels, height, width.
-        labels: outputs.
-        patch: side of a patch; it must divide the sides of the image.
+        shape: the shape of an image: channels, height, width.
+        labels: the number of outputs.
+        patch: the side of a patch, a divisor of the sides of the image.
         width: numbers per patch.
-        heads: of the attention.
-        layers: number of blocks.
+        heads: the number of attention heads.
+        layers: the number of blocks.
     """
 
     def __init__(

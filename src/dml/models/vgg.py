@@ -18,8 +18,8 @@ def vgg11(shape: Shape, labels: int) -> "nn.Sequential":
 
     As in the experiments of RelaySGD (Vogels et al., arXiv 2110.04175) on [3, 32, 32], where the stages end
     at side 1: dropout 0.5, 512-512, dropout 0.5, 512-512-L; 9,750,922 parameters with L = 10. The
-    convolutions are initialised as in He et al. (arXiv 1502.01852, eq. 14): with torch's own initialisation,
-    and no batch norm, the signal fades on its way through them.
+    convolutions are initialised as in He et al. (arXiv 1502.01852, eq. 14): with torch's own initialisation
+    and no batch norm, the signal would fade from layer to layer.
     """
     from torch import nn
 
@@ -35,7 +35,7 @@ def vgg11(shape: Shape, labels: int) -> "nn.Sequential":
 
 
 def vgg16(shape: Shape, labels: int) -> "nn.Sequential":
-    """Thirteen 3 x 3 convolutions in five stages, each halving the side; then the mean over the image.
+    """Thirteen 3 x 3 convolutions in five stages, each of which halves the side, and one linear layer.
 
     On [3, 32, 32] the stages end at side 1, and one linear layer 512-L replaces the three of the paper;
     14,728,266 parameters with L = 10, and 8,448 batch statistics.

@@ -1,4 +1,4 @@
-"""Which cores each worker of a host may use, as Parsl's ``cpu_affinity`` says it."""
+"""The cores that each worker of a host may use, in the notation of Parsl's ``cpu_affinity``."""
 
 import re
 
@@ -8,7 +8,7 @@ _SPREAD_BY_PARSL = ("none", "block", "block-reverse", "alternating")
 
 
 def affinity_groups(affinity: str) -> list[str]:
-    """The groups of cores in an affinity ``list:1-8,105-112:9-16,113-120``, one text per worker."""
+    """The groups of cores in an affinity such as ``list:1-8,105-112:9-16,113-120``, one text per worker."""
     kind, *groups = affinity.split(":")
     if kind != "list":
         raise ValueError(f"{affinity} is not a list of cores")
@@ -18,18 +18,19 @@ def affinity_groups(affinity: str) -> list[str]:
 def affinity_for(affinity: str, accelerators: int, each: int) -> str:
     """The affinity of `accelerators` * `each` workers, from an affinity with one group per accelerator.
 
-    Parsl takes a list of any length, and then every worker fails unless there are as many groups as workers.
-    A group is split so that a worker gets whole cores. Its ranges are its cores and the second threads of
-    the same cores, so worker k of an accelerator gets piece k of every range.
+    Parsl accepts a list of any length, but every worker fails unless there are as many groups as workers. A
+    group is split so that each worker gets whole cores. The ranges of a group are its cores and the second
+    threads of the same cores, so worker k of an accelerator gets piece k of every range.
 
     Args:
-        affinity: ``list:...`` with a group per accelerator or per worker, or one of the words by which Parsl
-            spreads the workers itself; these and a list with a group per worker are left as they are.
+        affinity: ``list:...`` with a group per accelerator or per worker, or a word with which Parsl spreads
+            the workers itself; such a word and a list with a group per worker are returned unchanged.
         accelerators: the number of accelerators of a host.
         each: the number of workers on each accelerator.
 
     Raises:
-        InputError: another number of groups, text that is not a range of cores, or too few cores to split.
+        InputError: the number of groups is wrong, a text is not a range of cores, or a group has too few
+            cores.
     """
     if affinity in _SPREAD_BY_PARSL:
         return affinity
@@ -46,7 +47,7 @@ def affinity_for(affinity: str, accelerators: int, each: int) -> str:
         raise InputError("site_options", given, right)
     pieces = [piece for group in groups for piece in _split(group, each)]
     if not all(pieces):
-        right = f"{each} workers cannot share a group of so few cores; use fewer, or affinity=none"
+        right = f"a group has too few cores for {each} workers; use fewer workers, or affinity=none"
         raise InputError("site_options", f"workers_per_accelerator={each}", right)
     return ":".join(["list", *pieces])
 

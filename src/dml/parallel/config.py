@@ -23,7 +23,7 @@ class SweepConfig(Section):
     )
     sweep: UserPath | None = Field(
         None,
-        description="a YAML file instead of a preset: flags and their values; lists are crossed",
+        description="a YAML file of flags and their values, instead of a preset; lists are crossed",
     )
     datasets: tuple[str, ...] = Field((), description="data sets, instead of the preset's")
     seeds: tuple[int, ...] = Field((), description="seeds, instead of the preset's")
@@ -36,15 +36,15 @@ class SweepConfig(Section):
     )
     ood_ranks: tuple[Annotated[int, Field(ge=1, le=MAX_COUNT)], ...] = Field(
         (),
-        description="OOD data on the node of highest degree (1), of second highest (2), ..., one experiment "
-        "each, instead of the preset's",
+        description="put OOD data on the node of highest degree (1), of second-highest degree (2), ..., in "
+        "one experiment each, instead of the preset's",
     )
     control: bool = Field(False, description="also run every combination without OOD data")
     tune_lr: Literal["worst_test", "final_test", "auc_test", "worst_ood", "final_ood", "auc_ood"] | None = (
         Field(
             None,
-            description="instead of running the sweep, find the learning rate of each combination that is "
-            "best by this value, from the sweep's own in factors of 2, and write a sweep's file with them",
+            description="instead of running the sweep, search for the learning rate of each combination that "
+            "is best by this value, in factors of 2 from the sweep's own, and write a sweep file with them",
         )
     )
     limit: int | None = Field(None, ge=1, le=MAX_COUNT, description="run only the first LIMIT experiments")
@@ -54,13 +54,16 @@ class SweepConfig(Section):
     )
     site_options: tuple[str, ...] = Field((), description="options of the site, as key=value")
     workers: int | None = Field(
-        None, ge=1, le=MAX_COUNT, description="the site's option of that name (local: one per core)"
+        None,
+        ge=1,
+        le=MAX_COUNT,
+        description="the number of workers, an option of the site (local: one per core)",
     )
     grace: float = Field(
         25.0, gt=0, description="seconds that workers have to end their round and save it when all must end"
     )
     dry_run: bool = Field(
-        False, description="say what would run, how long, and how much disk and memory it takes; run nothing"
+        False, description="say what would run, how long it takes, and how much disk and memory; run nothing"
     )
 
     @field_validator("datasets")
@@ -69,7 +72,7 @@ class SweepConfig(Section):
         for name in names:
             if name not in DATASET_ALIASES and not is_dataset(name):
                 there = ", ".join(dataset_names())
-                raise ValueError(f"{name} is not a data set; there are: {there}; or name a folder")
+                raise ValueError(f"{name} is not a data set; choose from: {there}; or give a folder")
         return names
 
     @field_validator("seeds")

@@ -1,4 +1,4 @@
-"""An estimate of what a sweep costs in time, disk and memory. Nothing is run."""
+"""Estimates what a sweep costs in time, disk and memory, without running anything."""
 
 import math
 from collections.abc import Sequence
@@ -19,19 +19,20 @@ from dml.results.record import METRICS, PER_CLASS
 from dml.results.status import finished
 from dml.training.engines import choose
 
-# Fitted by hand to eleven timings on one thread of an AMD EPYC with AVX-512 (2026-11), each the least of five
-# in processor time while other work held both cores: MLPs, CNN, VGG16, ResNets, MobileNetV2, ViT and decoder.
-# They reproduce these within a factor of 1.6 in training and 2 in evaluation. On the clock of the same busy
-# machine, the work took up to 1.8 and 2.4 times as long as estimated.
+# These constants were fitted by hand to eleven timings on one thread of an AMD EPYC with AVX-512 (2026-11):
+# MLPs, CNN, VGG16, ResNets, MobileNetV2, ViT and decoder. Each timing is the minimum of five in processor
+# time, while other work used both cores. The constants reproduce the timings within a factor of 1.6 in
+# training and 2 in evaluation. In wall-clock time on the same busy machine, the work took up to 1.8 and 2.4
+# times as long as estimated.
 
 STEP_S = 100e-6
-"""Seconds of a step, or of a forward pass of a test set, besides its arithmetic."""
+"""Seconds per step, or per forward pass of a test set, besides its arithmetic."""
 
 BATCHED_STEP_S = 10e-6
-"""The same for one node's share of a step that all nodes take at once."""
+"""Seconds per node for a step that all nodes take at once, besides its arithmetic."""
 
 PARAMETER_S = 1.5e-9
-"""Seconds of a step per parameter, for its gradient and the optimiser."""
+"""Seconds per parameter and step, for the gradient and the optimiser."""
 
 OPERATIONS = 180e9
 """Operations per second in matrix products and convolutions."""
@@ -40,27 +41,27 @@ WRITTEN_S = 0.9e-9
 """Seconds per number that a layer outputs."""
 
 PASSES = 3
-"""Forward passes that a training step costs: the backward pass is worth two."""
+"""The cost of a training step in forward passes: the backward pass counts as two."""
 
 START_S = 3.0
 """Seconds until the workers have started and imported torch."""
 
 WORKER_MEMORY = 400 << 20
-"""Bytes of a worker that has imported torch and holds nothing else yet."""
+"""Bytes of a worker that has imported torch and holds no data yet."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a sweep costs.
+    """The estimated cost of a sweep.
 
     Args:
-        done: the number of its experiments that are done.
-        left: the number of those still to run.
+        done: the number of experiments that are done.
+        left: the number of experiments still to run.
         damaged: a message per result file that cannot be read.
-        workers: experiments at a time; None if the site's hosts and accelerators decide.
-        seconds: the time on these workers, or else of one CPU core.
+        workers: the number of experiments at a time; None if the site's hosts and accelerators decide.
+        seconds: the time on these workers; on one CPU core if ``workers`` is None.
         disk: bytes of the files that will be written.
-        memory: bytes of all workers, or else of one worker.
+        memory: bytes of all workers; of one worker if ``workers`` is None.
     """
 
     done: int
@@ -73,12 +74,12 @@ class Estimate:
 
 
 def estimate(plans: Sequence[Plan], workers: int | None) -> Estimate:
-    """What a sweep costs. Results that are there already tell how long an experiment takes on this machine.
+    """Estimates the cost of a sweep; finished experiments tell how long the others take on this machine.
 
     Args:
         plans: the experiments of the sweep.
-        workers: experiments at a time; None if the site's hosts and accelerators decide, because then only
-            the time of one CPU core can be told.
+        workers: the number of experiments at a time; None if the site's hosts and accelerators decide. Then
+            only the time on one CPU core can be estimated.
     """
     damaged: list[str] = []
     ratios: dict[str, float] = {}
@@ -104,7 +105,7 @@ def estimate(plans: Sequence[Plan], workers: int | None) -> Estimate:
 
 
 def text(cost: Estimate, plans: Sequence[Plan], folder: Path) -> str:
-    """The estimate in words, after what the sweep consists of.
+    """The size of the sweep and the estimate, in words.
 
     Args:
         cost: the estimate.
@@ -128,13 +129,13 @@ def text(cost: Estimate, plans: Sequence[Plan], folder: Path) -> str:
     if missing:
         lines += [f"data missing: {', '.join(missing)}; fetch them with: {fetch_command(missing, data_dir)}"]
     basis = (
-        f"as the {cost.done} that are done" if cost.done else "by steps and model size, on cores as of 2026"
+        f"from the {cost.done} that are done" if cost.done else "from steps and model size, on a core of 2026"
     )
     took = f"time: about {_duration(cost.seconds)}"
     if cost.workers:
         took += f" on {count(cost.workers, 'worker')} ({basis})"
     else:
-        took += " of a CPU core; how long this site's workers take is not known"
+        took += " on one CPU core; the speed of this site's workers is not known"
     lines += [
         took,
         f"disk: about {cost.disk / 1e6:.0f} MB in {folder}",
@@ -156,7 +157,7 @@ def _cost(plan: Plan) -> Cost:
 
 
 def _work(plan: Plan) -> float:
-    """Seconds on one core, for all steps and a forward pass of each test sample at each measurement."""
+    """Seconds on one core for all steps, and for a forward pass of each test sample per measurement."""
     config, n, cost = plan.config, plan.topology.n, _cost(plan)
     samples, tests = plan.dataset.sizes
     passes = math.ceil(samples / n / config.training.batch_size)
@@ -175,19 +176,19 @@ def _work(plan: Plan) -> float:
 def _disk(plan: Plan) -> int:
     """Bytes of the result file, compressed about threefold, and of the checkpoint if it is kept."""
     data, n = plan.config.data, plan.topology.n
-    # Besides those of every record: the consensus distance, and the shares of each node's own data.
+    # Some records also have the consensus distance and metrics on each node's own data.
     metrics = len(METRICS) + 1 + len((data.train_test_val or ())[1:])
     rows = (plan.points + 1) * n * 4 * (metrics + len(PER_CLASS) * plan.dataset.classes) // 3
-    kept = capacity.checkpoint(_cost(plan).size, plan) if plan.config.run.keep_checkpoint else 0
+    kept = capacity.checkpoint_bytes(_cost(plan).size, plan) if plan.config.run.keep_checkpoint else 0
     return rows + 30_000 + kept
 
 
 def _memory(plan: Plan) -> int:
     """Bytes of the models with their optimisers, of the data, and of a training step."""
     cost = _cost(plan)
-    # One model at a time has gradients.
+    # Only one model at a time has gradients.
     a_step = 4 * (cost.size + cost.written * plan.config.training.batch_size) if plan.epochs else 0
-    return capacity.held(cost.size, plan) + capacity.data(plan) + a_step
+    return capacity.training_bytes(cost.size, plan) + capacity.data_bytes(plan) + a_step
 
 
 def _duration(seconds: float) -> str:

@@ -1,4 +1,4 @@
-"""A sweep written out: the experiments that a preset, or a file, and its flags stand for."""
+"""Expands a sweep into the list of experiments that a preset or a file, and the flags, describe."""
 
 import logging
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -26,23 +26,23 @@ _REPLACING = {
     "algorithms": "algorithm",
     "ood_ranks": OOD_RANK,
 }
-"""The scheduler's flags that give the values of a key."""
+"""The scheduler's flags that replace the values of a key."""
 
 SOON = 10_000
-"""The number of combinations up to which they are checked so fast that nothing needs to be said."""
+"""The largest number of combinations that is checked without a message, because it takes little time."""
 
 
 def experiments(sweep: SweepConfig, flags: Mapping[str, Any]) -> list[Plan]:
     """All experiments of the sweep, in the order in which they are started.
 
-    A flag goes to the experiments that read it.
+    A flag is applied to the experiments that read it.
 
     Args:
         sweep: the factors.
-        flags: the flags of the experiments that were given, by name.
+        flags: the flags that were given for the experiments, by name.
 
     Raises:
-        InputError: a value that cannot be right, or a flag or key that no experiment of the sweep reads.
+        InputError: a value is wrong, or no experiment of the sweep reads a flag or key.
     """
     path = sweep.sweep
     given, sweep, flags = _chosen(sweep, flags)
@@ -55,7 +55,7 @@ def experiments(sweep: SweepConfig, flags: Mapping[str, Any]) -> list[Plan]:
         _check_read(reads, {**flags, **({OOD_RANK: sweep.ood_ranks} if sweep.ood_ranks else {})})
         if sweep.control and OOD_RANK not in reads:
             raise InputError("control", True, "no experiment of this sweep has OOD data, so all are controls")
-        # A key of the file is no mistake because the command line replaces the strategies that read it.
+        # A key of the file is not wrong only because the command line replaces the strategies that read it.
         own = sweep.model_copy(update={"strategies": (), "ood_ranks": ()})
         for table in given if path else ():
             keys = {**table.fixed, **table.factors}
@@ -92,7 +92,7 @@ def _with_flags(table: Table, sweep: SweepConfig, flags: Mapping[str, Any]) -> T
 
 
 def _reads(tables: Sequence[Table]) -> set[str]:
-    """The keys that some experiment reads. Graphs and numbers make no difference to that."""
+    """The keys that at least one experiment reads. Graphs and numbers do not affect this."""
     read = set(NOT_NUMBERS)
     numbers = {flag for _, flag, info in fields() if info.annotation in (int, float)}
     for table in tables:
@@ -110,18 +110,18 @@ def _check_read(read: Collection[str], keys: Mapping[str, Any]) -> None:
 
 
 def _config(values: Mapping[str, Any]) -> ExperimentConfig:
-    """The configuration of one combination, whose OOD nodes may still have to be found by their rank."""
+    """The configuration of one combination; OOD nodes that are given by rank are still missing."""
     flags = {key: value for key, value in values.items() if key != OOD_RANK}
     if isinstance(flags.get("backdoor_node_idx"), str | int):
         flags["backdoor_node_idx"] = (flags["backdoor_node_idx"],)
     if isinstance(flags.get("train_test_val"), str):
         value = flags["train_test_val"]
-        raise InputError("train_test_val", value, "is a list itself, so write [[0.8, 0.2]]")
+        raise InputError("train_test_val", value, "one value is a list, so write [[0.8, 0.2]]")
     return make(flags, drop_unread=True)
 
 
 def combinations(sweep: SweepConfig, flags: Mapping[str, Any]) -> Iterator[tuple[dict[str, Any], Plan]]:
-    """All combinations of a sweep that :func:`experiments` has found right, each with its experiment."""
+    """All combinations of a sweep, each with its experiment; :func:`experiments` must have checked them."""
     given, sweep, flags = _chosen(sweep, flags)
     yield from _planned([_with_flags(table, sweep, flags) for table in given], files_by_id(sweep.folder))
 
@@ -154,7 +154,7 @@ def _resolved(
         if not possible:
             right = f"{config.topology.topology_file} has no more than {topology.n} nodes"
             raise InputError(OOD_RANK, ranks, right)
-        # On the complete graph all nodes are alike, so one rank stands for all.
+        # In a complete graph all nodes are equivalent, so one rank is enough.
         if values[OOD_RANK] not in (possible[:1] if config.complete else possible):
             return None
         config = _with_ood_on(config, topology, values[OOD_RANK])
@@ -162,9 +162,9 @@ def _resolved(
 
 
 def _distinct(plans: Iterator[Plan], limit: int | None) -> list[Plan]:
-    """Each experiment once, with the most rounds that are asked of it.
+    """Each experiment once, with the largest number of rounds that any combination asks for.
 
-    Two combinations may be the same experiment: a graph can be given as a file and as its generator.
+    Two combinations may be the same experiment, as a graph can be given by a file and by its generator.
     """
     found: dict[str, Plan] = {}
     for planned in plans:

@@ -26,7 +26,7 @@ class FailedExperiments:
         return len(self._read())
 
     def add(self, experiment_id: str, name: str, why: str) -> None:
-        """Notes that another try of an experiment failed."""
+        """Records that an experiment failed (again)."""
         failed = self._read()
         tries = failed.get(experiment_id, {"tries": 0})["tries"]
         when = datetime.now().astimezone().isoformat(timespec="seconds")
@@ -34,7 +34,7 @@ class FailedExperiments:
         self._write(failed)
 
     def remove(self, experiment_id: str) -> None:
-        """Takes an experiment off the list, because it has run after all."""
+        """Takes an experiment off the list, if it is there."""
         failed = self._read()
         if failed.pop(experiment_id, None) is not None:
             self._write(failed)
@@ -49,9 +49,9 @@ class FailedExperiments:
             return {}
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             reason = repr(error)
-        raise DamagedFileError(f"{self._path} cannot be read ({reason}); it was left as it is: move it away")
+        raise DamagedFileError(f"{self._path} cannot be read ({reason}); it was not changed: move it away")
 
     def _write(self, failed: dict[str, dict[str, str | int]]) -> None:
-        # Read and written again each time, because another scheduler may work on the same folder.
+        # The file is read and written every time, because another scheduler may use the same folder.
         with beside(self._path) as new:
             new.write_text(json.dumps({"failed": failed}, indent=1) + "\n", encoding="utf-8")

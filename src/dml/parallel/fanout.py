@@ -1,7 +1,7 @@
-"""The fan-out: tasks go to the Parsl workers of a site, and answers come back.
+"""Sends tasks to the Parsl workers of a site, and collects their answers.
 
-A task is a function from text to text that a worker can import; models and data never travel. Nothing else in
-the library starts workers.
+A task is a function from text to text that a worker can import; models and data are never sent. Only this
+module starts workers.
 
     with fanout.workers(run_task, site, options, run_dir) as workers:
         future = workers.submit(text)
@@ -40,37 +40,37 @@ ENDS_WITHIN = 3.0
 """Seconds that are waited for processes on this host once they were asked to end."""
 
 Task = Callable[[str], str]
-"""What a worker does: it takes a text and returns one."""
+"""The function that a worker runs: it takes a text and returns a text."""
 
 
 class LostTaskError(RuntimeError):
-    """The worker that had a task was lost; the message says which. Other workers go on."""
+    """The worker that ran a task was lost; the message says which worker. Other workers go on."""
 
 
 class Workers:
-    """Workers that are up.
+    """Workers that have been started.
 
     Args:
-        owner: the process that they end with; a task that watches for it needs to know it.
+        owner: the process that they end with; tasks need it to notice its end.
         config: Parsl's configuration, loaded.
-        app: gives a text to the next worker that is free.
+        app: gives a text to the next free worker.
     """
 
     def __init__(self, owner: Owner, config: "Config", app: "Callable[[str], Future[str]]") -> None:
         self.owner = owner
         self._config, self._app = config, app
-        self._lock = threading.Lock()  # Parsl numbers its tasks without a lock of its own
+        self._lock = threading.Lock()  # Parsl numbers its tasks without a lock
 
     def submit(self, text: str) -> "Future[str]":
-        """Gives a task to the next worker that is free; any thread may call this."""
+        """Gives a task to the next free worker; any thread may call this."""
         with self._lock:
             return self._app(text)
 
     def ready(self, futures: Collection["Future[str]"], timeout: float) -> "set[Future[str]]":
-        """Waits up to `timeout` seconds until a future has ended, and returns all that have.
+        """Waits up to `timeout` seconds until a future has ended, and returns all that have ended.
 
         Raises:
-            LostInterchangeError: Parsl's interchange has ended, so no other future will.
+            LostInterchangeError: Parsl's interchange has ended, so no other future will end.
         """
         done, _ = wait(futures, timeout, FIRST_COMPLETED)
         if parsl_private.interchange_has_ended(self._config):
@@ -81,7 +81,7 @@ class Workers:
         """The answer of a future that has ended.
 
         Raises:
-            LostTaskError: the worker that had the task was lost.
+            LostTaskError: the worker that ran the task was lost.
             LostWorkersError: no worker is left, and none will come.
             Exception: whatever the task, or Parsl, raised instead.
         """
@@ -101,19 +101,19 @@ class Workers:
 def workers(
     task: Task, site: Site, options: Mapping[str, str], run_dir: Path, ending: Ending, grace: float = GRACE
 ) -> Iterator[Workers]:
-    """The workers of a site. They end with this process, however it ends.
+    """Starts the workers of a site. They end with this process, however it ends.
 
     Args:
-        task: what the workers do.
-        site: where they are.
-        options: of the site.
-        run_dir: what :meth:`Site.run_dir` gave: the folder of Parsl's own files, and of the heartbeat. It is
-            removed once the workers have ended.
+        task: the function that the workers run.
+        site: the site of the workers.
+        options: the options of the site.
+        run_dir: the folder from :meth:`Site.run_dir`, for Parsl's own files and the heartbeat. It is removed
+            once the workers have ended.
         ending: ends this process when it is told to, and gives up the workers.
         grace: seconds that a worker has to end its round and save it.
 
     Raises:
-        InputError: the site takes no such option, or makes no configuration here.
+        InputError: the site does not take an option, or cannot make a configuration on this machine.
     """
     import parsl
 

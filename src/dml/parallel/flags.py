@@ -21,15 +21,15 @@ FACTORS = {
     "backdoor": "the preset, and --control",
     "backdoor_node_idx": "--ood_ranks, or in a --sweep file",
 }
-"""Flags of a single run that a sweep varies, and what sets them there."""
+"""The flags of a single run that a sweep varies, and how a sweep sets them."""
 
 
 def parse(argv: Sequence[str], *, prog: str, description: str) -> tuple[SweepConfig, dict[str, Any]]:
     """The sweep that a command line describes, and the flags that are meant for its experiments.
 
     Raises:
-        InputError: a word that is no flag, a flag that the sweep itself varies, or a value of the scheduler's
-            own flags that cannot be right.
+        InputError: a word is not a flag, a flag is one that the sweep varies, or a value of the scheduler's
+            own flags is wrong.
         SystemExit: after ``--help``.
     """
     _refuse_factors(argv)
@@ -40,10 +40,10 @@ def parse(argv: Sequence[str], *, prog: str, description: str) -> tuple[SweepCon
 
 
 def separated(given: Mapping[str, Any]) -> tuple[SweepConfig, dict[str, Any]]:
-    """The same for flags that were read already, as values by name.
+    """Splits flags, as values by name, into the sweep and the flags that are meant for its experiments.
 
     Raises:
-        InputError: a value of the scheduler's own flags that cannot be right.
+        InputError: a value of the scheduler's own flags is wrong.
     """
     own = {flag: value for flag, value in given.items() if flag in SweepConfig.model_fields}
     try:
@@ -63,7 +63,7 @@ def _fields() -> Iterator[tuple[str, str, FieldInfo]]:
 
 
 def _shown_defaults() -> dict[str, str]:
-    """What the help says about the defaults of the flags, some of which the presets set."""
+    """The text of the help about the defaults of the flags, some of which depend on the preset."""
     fixed = {name: preset.tables[0].fixed for name, preset in SWEEPS.items()}
     flags = {flag for values in fixed.values() for flag in values}
     shown = {}
@@ -76,7 +76,7 @@ def _shown_defaults() -> dict[str, str]:
         shown[flag] = "; ".join(
             f"{value}" if len(names) == len(fixed) else f"{value} in {_some(names)}"
             for value, names in by_value.items()
-        ) + ("" if count == len(fixed) else "; else as in a single run")
+        ) + ("" if count == len(fixed) else "; otherwise as in a single run")
     return (
         config.shown_defaults()
         | shown
@@ -89,8 +89,8 @@ def _some(names: list[str]) -> str:
 
 
 def _refuse_factors(argv: Sequence[str]) -> None:
-    """Raises InputError on a flag of the single run that a sweep varies."""
+    """Raises InputError if a flag of a single run is given that a sweep varies."""
     for word in argv:
         flag = word.removeprefix("--").split("=")[0].replace("-", "_").removeprefix("no_")
         if word.startswith("--") and flag in FACTORS:
-            raise InputError(flag, None, f"a sweep varies it: it is set by {FACTORS[flag]}")
+            raise InputError(flag, None, f"a sweep varies it; it is set by {FACTORS[flag]}")

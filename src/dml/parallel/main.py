@@ -1,4 +1,4 @@
-"""A sweep, as the command line runs it: the experiments that are missing, and then the table."""
+"""The command line of sweeps: runs the experiments that are missing, and prints the table of results."""
 
 import contextlib
 import importlib
@@ -25,11 +25,11 @@ from dml.plan import Plan
 
 _log = logging.getLogger(__name__)
 
-DESCRIPTION = "A sweep of experiments over Parsl workers: one HDF5 file each, and a table at the end."
+DESCRIPTION = "Runs a sweep of experiments on Parsl workers: one HDF5 file each, and a table at the end."
 
 
 def main(argv: Sequence[str], sites: Path) -> int:
-    """Runs what is missing of a sweep and reports on its folder.
+    """Runs the missing experiments of a sweep and reports on its folder.
 
     Args:
         argv: the words after the program's name.
@@ -38,7 +38,7 @@ def main(argv: Sequence[str], sites: Path) -> int:
     Returns:
         The exit code: 0 only if all experiments are done.
     """
-    with Ending(lambda: "interrupted before anything ran: the same command starts again") as ending:
+    with Ending(lambda: "interrupted before anything ran: run the same command to start again") as ending:
         return _main(argv, sites, ending)
 
 
@@ -61,12 +61,12 @@ def _main(argv: Sequence[str], sites: Path, ending: Ending) -> int:
         failed = _run(sweep, tuner.first(), site, options, ending, tuner)
         code = _tell_rates(tuner, sweep.folder / f"{sweep.name}-tuned.yaml")
     if failed:
-        print("\n".join(["", *failed, "the same command tries them again"]), file=sys.stderr)
+        print("\n".join(["", *failed, "run the same command to retry them"]), file=sys.stderr)
     return EXIT_FAILED if failed else code
 
 
 def _estimate(sweep: SweepConfig, plans: list[Plan], site: Site, options: dict[str, str]) -> int:
-    # Only now: it imports torch.
+    # Imported here, because it imports torch.
     from dml.parallel.estimate import estimate, text
 
     workers = None
@@ -74,7 +74,7 @@ def _estimate(sweep: SweepConfig, plans: list[Plan], site: Site, options: dict[s
         workers = whole_number({"workers": site.options["workers"][0]} | options, "workers")
     print(text(estimate(plans, workers), plans, sweep.folder))
     if sweep.tune_lr:
-        print("--tune_lr searches for each of them: multiply by its 5 to 10 candidates")
+        print("--tune_lr tries 5 to 10 learning rates for each of them: multiply by that")
     return 0
 
 
@@ -86,18 +86,18 @@ def _run(
     ending: Ending,
     tuner: Tuner | None = None,
 ) -> list[str]:
-    """Runs the experiments that are not done; the heading and the lines about those that failed, if any."""
+    """Runs the experiments that are not done; returns a heading and a line per failure, if there are any."""
     folder = sweep.folder
-    # A folder of its own: two schedulers that start at once would find the same free number for Parsl's.
+    # Each scheduler needs its own folder: two that start together would choose the same number in Parsl's.
     wanted = folder / ".parsl" / f"{socket.gethostname()}-{os.getpid()}"
     with site.run_dir(wanted) as run_dir:
-        site.config(options, run_dir)  # whether one can be made at all, before anything is written
+        site.config(options, run_dir)  # A wrong option must be refused before anything is written.
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise InputError("out_dir", folder, f"cannot be made ({error.strerror})") from None
+            raise InputError("out_dir", folder, f"cannot be created ({error.strerror})") from None
 
-        # Only now: what these import takes longer than all of the above.
+        # Imported here, because these imports take longer than everything above.
         from dml.parallel import fanout, worker
         from dml.parallel.scheduler import Scheduler
         from dml.progress import Progress
@@ -111,7 +111,7 @@ def _run(
         @contextlib.contextmanager
         def start() -> Iterator[fanout.Workers]:
             with fanout.workers(worker.run_task, site, options, run_dir, ending, sweep.grace) as workers:
-                # The workers have to import torch now, so this process waits.
+                # This process waits while the workers import torch, so it can do its own imports meanwhile.
                 threading.Thread(target=_prepare_report).start()
                 yield workers
 
@@ -126,13 +126,13 @@ def _run(
 
 
 def _prepare_report() -> None:
-    """Imports what takes the report most of its time."""
-    with contextlib.suppress(ImportError):  # the report will tell
+    """Imports the report in advance, as this takes most of its time."""
+    with contextlib.suppress(ImportError):  # The report itself will raise it again.
         importlib.import_module("dml.results.report")
 
 
 def _tell_rates(tuner: Tuner, path: Path) -> int:
-    """Prints the learning rates and writes the sweep's file with them; 1 if one was not found."""
+    """Prints the learning rates, writes a sweep file with them, and returns 1 if one was not found."""
     print("\n".join(tuner.report()))
     tuner.write(path)
     print(f"\n{path}")

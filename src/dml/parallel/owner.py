@@ -1,12 +1,12 @@
-"""The process that owns the workers, the signs of life that it leaves, and how a worker looks for them.
+"""The process that owns the workers, its signs of life, and how a worker looks for them.
 
-Parsl's interchange, managers and workers live on when the process that started them is killed hard, and would
-go through the whole sweep behind the user's back (Parsl#3663). So the owner shows that it lives in two ways:
-its process, which others on the same host can see, and a file that it keeps changing. Whatever it has started
-ends when neither was seen for a while: a task asks its :class:`OwnerWatch` once per round, and Parsl's own
-processes run under :mod:`dml.parallel.watch`.
+Parsl's interchange, managers and workers survive if the process that started them is killed with SIGKILL, and
+would go on with the whole sweep unnoticed (Parsl#3663). So the owner shows in two ways that it is alive: by
+its process, which others on the same host can see, and by a file that it keeps changing. Everything that it
+has started ends if neither was seen for a while: a task asks its :class:`OwnerWatch` once per round, and
+Parsl's own processes run under :mod:`dml.parallel.watch`.
 
-Nothing here imports Parsl or torch, because each of Parsl's processes waits for this module to start.
+This module must not import Parsl or torch, because the start of each of Parsl's processes waits for it.
 """
 
 import contextlib
@@ -24,23 +24,23 @@ import psutil
 from dml.files import beside
 
 PATIENCE = 15.0
-"""Seconds without a sign of life after which the owner is lost."""
+"""Seconds without a sign of life after which the owner counts as lost."""
 
 FAREWELL = 1.0
 """The same in seconds once its file has gone: a shared file system may lose sight of a file for a moment."""
 
 SAME_START = 2.0
-"""Seconds by which two readings of one process's start may differ: the host's clock may be set in between."""
+"""Seconds by which two readings of a process's start may differ, as the host's clock may be adjusted."""
 
 
 @dataclass(frozen=True)
 class Owner:
-    """A process that has started workers, and the file in which it shows that it lives.
+    """A process that has started workers, and its heartbeat file.
 
     Args:
         host: the name of the host that it runs on.
-        pid: its process id there.
-        started: when it started [s]; a later process with the same id has another start.
+        pid: its process id on that host.
+        started: when it started [s]; this distinguishes it from a later process with the same id.
         heartbeat: the absolute path of its heartbeat file, which no other owner writes.
     """
 
@@ -61,17 +61,17 @@ class Owner:
         return cls(**values)
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON values."""
+        """The owner as JSON values."""
         return asdict(self)
 
     @property
     def signature(self) -> str:
-        """The beginning of its heartbeats, which tells them from those of another owner in the same file."""
+        """The beginning of its heartbeats, by which they differ from another owner's in the same file."""
         return f"{self.host} {self.pid} {self.started!r} "
 
 
 class Heartbeat:
-    """Shows, while it is entered, that this process lives: a thread rewrites a file with a growing count.
+    """While entered, shows that this process is alive: a thread rewrites a file with an increasing count.
 
     Args:
         path: the file, on a file system that all hosts share. Each owner needs a file of its own, so the path
@@ -107,7 +107,7 @@ class Heartbeat:
         beat = 0
         while not self._end.wait(self.period):
             beat += 1
-            with contextlib.suppress(OSError):  # a disk that is full for a moment must not stop the heart
+            with contextlib.suppress(OSError):  # A disk that is full for a moment must not end the thread.
                 self._beat(beat)
 
     def _beat(self, beat: int) -> None:
@@ -116,10 +116,10 @@ class Heartbeat:
 
 
 class OwnerWatch:
-    """Says whether an owner is lost: neither its process nor a new beat was seen for `patience` seconds.
+    """Tells whether an owner is lost: neither its process nor a new beat was seen for `patience` seconds.
 
-    Beats are compared by content, and time is the local monotonic clock's, because two hosts' clocks may
-    differ.
+    Beats are compared by content, and only the local monotonic clock is used, because the clocks of two hosts
+    may differ.
 
     Args:
         owner: the process to look for.
@@ -134,7 +134,7 @@ class OwnerWatch:
         self._seen = time.monotonic()
 
     def lost(self) -> bool:
-        """Looks once, in about 0.1 ms and without waiting. An owner that was lost once stays lost.
+        """Looks once, without waiting; this takes about 0.1 ms. An owner that was lost once stays lost.
 
         An owner that ends removes its file. So it is lost at once if neither it nor the file is there, and
         only an owner that was killed is waited for.

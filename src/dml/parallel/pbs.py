@@ -1,7 +1,7 @@
-"""Sites whose workers run on all hosts of the PBS job in which the scheduler itself runs.
+"""Parts of sites whose workers run on all hosts of the PBS job in which the scheduler itself runs.
 
-A site file of such a machine says what its accelerators are called and which cores lie next to them; the
-executor, the launcher and the options are the same for all of them, and are made here.
+The file of such a site names the accelerators and the cores next to each; the executor, the launcher and the
+options, which all these sites share, are made here.
 """
 
 import os
@@ -22,8 +22,8 @@ def block_options(accelerator: str, *, interface: str, affinity: str) -> OptionT
     """The options that :func:`block` reads, as the beginning of a site's ``OPTIONS``.
 
     Args:
-        accelerator: what an accelerator is called on the machine, such as GPU.
-        interface: the network interface by which the hosts reach one another.
+        accelerator: the word for an accelerator of the machine, such as GPU.
+        interface: the network interface over which the hosts reach one another.
         affinity: the cores of each accelerator, as ``list:...``.
     """
     return {
@@ -51,14 +51,14 @@ def block(
     """A Parsl configuration with one block: all hosts of this job, started by mpiexec.
 
     Args:
-        label: what Parsl calls the executor.
-        options: those of :func:`block_options`, with the user's values.
-        accelerators: the name of the accelerator of each worker of a host, those of one accelerator together.
+        label: Parsl's name for the executor.
+        options: the options of :func:`block_options`, with the user's values.
+        accelerators: the accelerator's name for each worker of a host; workers on the same one are adjacent.
         mpiexec: further flags of mpiexec.
-        environment: what to set for the workers, after the user's own commands.
+        environment: variables to set for the workers, after the user's own commands.
 
     Raises:
-        InputError: an option that cannot be right.
+        InputError: an option is wrong.
         ValueError: this is not a PBS job, or it has no such network interface.
         OSError: the job's list of hosts cannot be read.
     """
@@ -98,12 +98,12 @@ def block(
             worker_init="\n".join(before_workers),
         ),
     )
-    # The job's hosts are there from its start to its end, so there is nothing to scale.
+    # The hosts of a job do not change, so there is nothing to scale.
     return Config(executors=[executor], strategy="none", strategy_period=1, initialize_logging=False)
 
 
 def hosts() -> list[str]:
-    """The hosts of this PBS job, each once; the job's node file has one line per process.
+    """The hosts of this PBS job, each once; the job's node file has a line per process.
 
     Raises:
         ValueError: this is not a PBS job.
@@ -135,6 +135,6 @@ def address_of(interface: str) -> str:
     except OSError as error:
         there = ", ".join(psutil.net_if_addrs())
         raise ValueError(
-            f"no network interface {interface} with an address (there are: {there}); "
-            "--site_options interface=NAME or address=IP names another"
+            f"no network interface {interface} with an address (interfaces: {there}); "
+            "give another with --site_options interface=NAME or address=IP"
         ) from error

@@ -1,8 +1,8 @@
-"""Parsl's worker pool, with workers that are forked from one process which has already imported torch.
+"""Parsl's worker pool, with workers that are forked from one process that has already imported torch.
 
-Parsl starts every worker as a new Python, which then imports torch and everything else on its own: a second
-of a core and 170 MB per worker. Here one process imports all of it while the pool connects, and the workers
-are forked from that process. It uses no accelerator and computes nothing.
+Parsl starts every worker as a new Python process, which imports torch and everything else by itself: this
+takes a second of a core and 170 MB per worker. Here one process imports it all while the pool connects, and
+the workers are forked from that process, which uses no accelerator and computes nothing.
 
     python -m dml.parallel.pool process_worker_pool.py <its arguments>
 """
@@ -18,7 +18,7 @@ from dml.parallel.watch import beside_python
 
 
 def main(command: Sequence[str]) -> None:
-    """Runs Parsl's script in this process, with workers that come from the fork server.
+    """Runs Parsl's script in this process; its workers come from the fork server.
 
     Args:
         command: the script and its arguments.
@@ -27,7 +27,7 @@ def main(command: Sequence[str]) -> None:
     context.set_forkserver_preload(["dml.parallel.preloaded"])
     forkserver.ensure_running()
 
-    # Not before the fork server has started: this imports Parsl.
+    # This imports Parsl, so it must come after the fork server has started.
     start_workers_from(context)
     *_, script = beside_python(command[:1])
     sys.argv = [script, *command[1:]]

@@ -1,6 +1,6 @@
 """The imports that workers share: the process from which they are forked imports this module.
 
-A module that cannot be imported is left out. An experiment that needs it fails by itself, and says why.
+A module that cannot be imported is skipped. An experiment that needs it fails later, and says why.
 """
 
 import contextlib
@@ -10,7 +10,7 @@ for _module in (
     "parsl.executors.high_throughput.process_worker_pool",
     "dml.parallel.worker",
     "dml.experiment",
-    # Imported by the library only when a graph is made, or coefficients are.
+    # The library imports these only when it makes a graph or coefficients.
     "networkx",
     "scipy.sparse",
 ):

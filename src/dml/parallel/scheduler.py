@@ -23,24 +23,24 @@ from dml.results.status import Status, finished
 _log = logging.getLogger(__name__)
 
 TRIES = 3
-"""How often lost workers are started again, and how often one experiment is given to a worker."""
+"""How often workers are started if they are lost, and how often an experiment is given to a worker."""
 
 COME_BACK = 5.0
-"""Seconds until an experiment that another process runs is looked at again."""
+"""Seconds until an experiment that another process runs is tried again."""
 
 Show = Callable[[int, str, int], None]
-"""Is told how many experiments are done, a few words, and how many there are."""
+"""Shows the progress: (number of experiments that are done, a short note, number of all experiments)."""
 
 
 @dataclass
 class Outcome:
-    """What became of a sweep.
+    """The outcome of a sweep.
 
     Args:
-        total: the number of its experiments.
-        done: how many have a result that is complete or diverged, those of earlier calls included.
-        skipped: how many were done before this call.
-        failed: "name: why" of each that failed.
+        total: the number of experiments.
+        done: the number of those with a complete or diverged result, including those of earlier calls.
+        skipped: the number of those that were done before this call.
+        failed: "name: reason" for each experiment that failed.
     """
 
     total: int = 0
@@ -71,12 +71,12 @@ class Scheduler:
         self._locked: deque[tuple[float, Plan]] = deque()
         self._tries: dict[str, int] = {}
         self._named: set[str] = set()
-        """The experiments of which the user knows that another process runs them."""
+        """The experiments that the user was told another process runs."""
         self._take(plans)
 
     @property
     def left(self) -> int:
-        """The number of experiments that still have to run."""
+        """The number of experiments that wait to be run."""
         return len(self._waiting)
 
     def how_to_go_on(self) -> str:
@@ -85,15 +85,15 @@ class Scheduler:
         kept = sum(checkpoint.path_of(plan.result).exists() for plan in waiting)
         return (
             f"interrupted: {self.outcome.done} of {count(self.outcome.total, 'experiment')} are done, "
-            f"{kept} have a checkpoint; the same command goes on"
+            f"{kept} have a checkpoint: run the same command to continue"
         )
 
     def run(self, start: Callable[[], AbstractContextManager[Workers]], show: Show) -> Outcome:
-        """Runs all experiments that are left.
+        """Runs all experiments that are not done.
 
         Args:
             start: starts workers; called again when they are lost.
-            show: is told of every experiment that is done or has failed.
+            show: called for every experiment that is done or has failed.
 
         Raises:
             LostWorkersError: the workers were lost again and again, or cannot be started again.
@@ -110,10 +110,10 @@ class Scheduler:
                 if attempt == TRIES or isinstance(lost, LostInterchangeError):
                     raise
                 _log.info(f"{lost}; starting them again")
-        raise AssertionError  # the last attempt has returned or raised
+        raise AssertionError("the last attempt has returned or raised")
 
     def _take(self, plans: list[Plan]) -> None:
-        """Queues experiments. Those that are done are only counted, and what follows on them is queued."""
+        """Queues experiments; if one is done, counts it and queues the experiments that follow on it."""
         new = deque(plans)
         while new:
             plan = new.popleft()
@@ -153,14 +153,14 @@ class Scheduler:
                 self._take_in(running.pop(future), answer)
 
     def _take_in(self, plan: Plan, answer: Answer) -> None:
-        """Does with an experiment what its worker's answer asks for."""
+        """Handles the worker's answer about an experiment."""
         name, key = plan.result.name, plan.identity.id
         if answer.status in set(Status):
             self._done(plan, answer)
         elif answer.status == TaskStatus.LOCKED:
             if key not in self._named:
                 self._named.add(key)
-                _log.info(f"{name}: {answer.why}; coming back to it")
+                _log.info(f"{name}: {answer.why}; will try again later")
             self._locked.append((time.monotonic() + COME_BACK, plan))
         elif answer.status == TaskStatus.STOPPED and self._tries.get(key, 0) < TRIES:
             self._tries[key] = self._tries.get(key, 0) + 1
@@ -174,7 +174,7 @@ class Scheduler:
         self._failures.remove(plan.identity.id)
         if answer.status == Status.DIVERGED:
             _log.info(
-                f"{plan.result.name}: the training loss of a node is not finite any more; kept as diverged"
+                f"{plan.result.name}: the training loss of a node is no longer finite; kept as diverged"
             )
         self._take(self._follow(plan))
         self._tell()
@@ -191,7 +191,7 @@ class Scheduler:
 
 
 def _answer(workers: Workers, future: "Future[str]") -> Answer:
-    """What a task said. A lost worker counts as stopped, and any other end without an answer as a failure.
+    """The answer of a task. A lost worker counts as stopped, any other end without an answer as a failure.
 
     Raises:
         LostWorkersError: no worker is left, and none will come.

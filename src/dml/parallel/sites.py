@@ -1,10 +1,10 @@
-"""Sites: where a sweep's workers run. One Python file per site makes the Parsl configuration.
+"""Sites: the places where a sweep's workers run. One Python file per site makes the Parsl configuration.
 
-A site file has ``make_config(options) -> parsl.Config`` and, if it takes options, a table ``OPTIONS`` of
-name -> (default, help). Everything in it is text, as it comes from the command line. :func:`whole_number`
-reads such a text; :mod:`dml.parallel.pbs` and :mod:`dml.parallel.affinity` have more for site files.
+A site file defines ``make_config(options) -> parsl.Config`` and, if it takes options, a table ``OPTIONS`` of
+name -> (default, help). All values are text, as on the command line; :func:`whole_number` reads a number.
+:mod:`dml.parallel.pbs` and :mod:`dml.parallel.affinity` have more functions for site files.
 
-Parsl is imported when a configuration is made, so that a wrong argument is answered before that.
+Parsl is imported only when a configuration is made, so that a wrong argument is refused without the delay.
 """
 
 import importlib.util
@@ -32,12 +32,12 @@ _NO_SHELL_WORD = re.compile(r"[^\w@%+=:,./-]")
 
 @dataclass(frozen=True)
 class Site:
-    """What a site file says.
+    """The content of a site file.
 
     Args:
         name: the site as the user gave it.
-        options: what ``--site_options`` may set: name -> (default, help).
-        make_config: the function of the file.
+        options: the options that ``--site_options`` may set: name -> (default, help).
+        make_config: the function of that name in the file.
         one_host: whether all workers share this machine's temporary folder (``ONE_HOST = True`` in the file).
     """
 
@@ -47,7 +47,7 @@ class Site:
     one_host: bool = False
 
     def check(self, options: Mapping[str, str]) -> None:
-        """Raises InputError on an option that the site does not take."""
+        """Raises InputError for an option that the site does not take."""
         for key, value in options.items():
             if key not in self.options:
                 takes = ", ".join(self.options) or "no options"
@@ -55,10 +55,10 @@ class Site:
 
     @contextmanager
     def run_dir(self, wanted: Path) -> Iterator[Path]:
-        """The folder of Parsl's own files: `wanted`, or a temporary one if Parsl's scripts cannot read that.
+        """The folder for Parsl's own files: `wanted`, or a temporary one if Parsl's scripts cannot read it.
 
         Raises:
-            InputError: they cannot, and the site's hosts share no temporary folder.
+            InputError: the scripts cannot read it, and the site's hosts share no temporary folder.
         """
         bad = _NO_SHELL_WORD.search(str(wanted.absolute()))
         if bad is None:
@@ -77,11 +77,11 @@ class Site:
         """Makes a new Parsl configuration, which can be loaded once.
 
         Args:
-            options: the user's values; all others are the defaults of the table.
-            run_dir: what :meth:`run_dir` gave, on a file system that all hosts of the site share.
+            options: the user's values; other options have the defaults of the table.
+            run_dir: the folder from :meth:`run_dir`, on a file system that all hosts of the site share.
 
         Raises:
-            InputError: an option that the site does not take, or a configuration that cannot be made here.
+            InputError: the site does not take an option, or cannot make a configuration on this machine.
         """
         self.check(options)
         _complete_path()
@@ -92,7 +92,7 @@ class Site:
             raise
         except Exception as error:
             raise InputError(
-                "parsl_config", self.name, f"makes no configuration here: {_why(error)}"
+                "parsl_config", self.name, f"cannot be used on this machine: {_why(error)}"
             ) from error
         from parsl import Config
 
@@ -142,13 +142,13 @@ def options_of(site: Site, words: Sequence[str], workers: int | None = None) -> 
         workers: ``--workers``, a short form of the site's option of that name.
 
     Raises:
-        InputError: a word that is not key=value, or a key that is given twice or that the site does not take.
+        InputError: a word is not key=value, or a key is given twice or is not an option of the site.
     """
     options: dict[str, str] = {}
     for word in words:
         key, equals, value = word.partition("=")
         if not key or not equals:
-            raise InputError("site_options", word, "each is key=value, as in workers=4")
+            raise InputError("site_options", word, "must be key=value, as in workers=4")
         if key in options:
             raise InputError("site_options", word, f"{key} is given twice")
         options[key] = value
@@ -159,7 +159,11 @@ def options_of(site: Site, words: Sequence[str], workers: int | None = None) -> 
 
 
 def whole_number(options: Mapping[str, str], key: str) -> int:
-    """An option that must be a whole number of at least 1."""
+    """The value of an option that must be a whole number of at least 1.
+
+    Raises:
+        InputError: it is not.
+    """
     text = options[key]
     if not text.isdecimal() or int(text) < 1:
         raise InputError("site_options", f"{key}={text}", "must be a whole number of at least 1")
@@ -168,10 +172,10 @@ def whole_number(options: Mapping[str, str], key: str) -> int:
 
 def _import_file(name: str, path: Path) -> ModuleType:
     spec = importlib.util.spec_from_file_location(f"dml_site_{path.stem}", path)
-    assert spec is not None  # as it always is for a .py file
+    assert spec is not None  # It never is for a .py file.
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # a dataclass in the file looks its module up
+    sys.modules[spec.name] = module  # A dataclass in the file looks up its module here.
     try:
         spec.loader.exec_module(module)
     except Exception as error:
@@ -192,7 +196,7 @@ def _why(error: Exception) -> str:
 
 
 def _complete_path() -> None:
-    """Parsl finds bash, ps and its own scripts through PATH, which may be empty in a service."""
+    """Completes PATH, which may be empty in a service: Parsl uses it to find bash, ps and its own scripts."""
     before = os.environ.get("PATH", "").split(os.pathsep)
     wanted = [os.path.dirname(sys.executable), *before, *os.defpath.split(os.pathsep)]
     os.environ["PATH"] = os.pathsep.join(dict.fromkeys(folder for folder in wanted if folder))

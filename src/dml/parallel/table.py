@@ -1,4 +1,4 @@
-"""A table of factors: lists are crossed, and everything else is fixed. A sweep is one or more tables."""
+"""Tables of factors: lists are crossed, and everything else is fixed. A sweep is one or more tables."""
 
 import difflib
 import math
@@ -13,13 +13,13 @@ from dml import config
 from dml.errors import InputError
 
 OOD_RANK = "ood_rank"
-"""OOD data on the node of highest degree (1), of second highest (2), ...: another node in each graph."""
+"""The key for OOD data on the node of highest degree (1), of second highest (2), and so on."""
 
 MOST = 1_000_000
-"""The largest number of combinations; more of them are taken for a mistake."""
+"""The largest number of combinations; more are taken for a mistake."""
 
 UNCROSSED = config.NOT_NUMBERS - {"out_dir"}
-"""Keys that change no number of an experiment, so that each value of a list would give the same one."""
+"""Keys that do not change the numbers, so that all values of a list would give the same experiment."""
 
 _MERGE = "tag:yaml.org,2002:merge"
 
@@ -28,11 +28,11 @@ KEYS = (OOD_RANK, *(flag for _, flag, _ in config.fields() if flag != "out_dir")
 
 @dataclass(frozen=True)
 class Table:
-    """What a sweep crosses and what it holds fixed.
+    """The factors that a sweep crosses, and the values that are fixed.
 
     Args:
-        factors: values by flag, or by ``OOD_RANK``; the first changes slowest.
-        fixed: one value by flag.
+        factors: the values of each flag, or of ``OOD_RANK``; the first factor changes slowest.
+        fixed: the one value of each other flag.
     """
 
     factors: Mapping[str, tuple[Any, ...]]
@@ -43,11 +43,11 @@ class Table:
         """The table in which lists and tuples are factors.
 
         Args:
-            values: one value, or several, by key.
+            values: one or several values per key.
             elsewhere: the scheduler's flags, which are not keys; the error says so.
 
         Raises:
-            InputError: an unknown key, a key without a value, or keys that exclude each other.
+            InputError: a key is unknown or has no value, or two keys exclude each other.
         """
         for key, value in values.items():
             _check(key, value, elsewhere)
@@ -66,17 +66,17 @@ class Table:
 
     @property
     def size(self) -> int:
-        """The number of combinations; some may turn out to be the same experiment."""
+        """The number of combinations, some of which may be the same experiment."""
         return math.prod(map(len, self.factors.values()))
 
     def replaced(
         self, factors: Mapping[str, tuple[Any, ...]], fixed: Mapping[str, Any], dropped: Collection[str] = ()
     ) -> "Table":
-        """The table with other values for some of its keys, which keep their places.
+        """A copy of the table with other values for some of its keys, which keep their places.
 
         Args:
-            factors: the new factors, as in a table.
-            fixed: the new fixed values, as in a table.
+            factors: the new factors.
+            fixed: the new fixed values.
             dropped: keys to leave out.
         """
         crossed = {k: factors.get(k, v) for k, v in self.factors.items() if k not in {*fixed, *dropped}}
@@ -85,7 +85,7 @@ class Table:
         return Table(crossed, alone | dict(fixed))
 
     def combinations(self, *, once: Collection[str] = ()) -> Iterator[dict[str, Any]]:
-        """All combinations, each with one value per key; factors in `once` only take their first value."""
+        """All combinations, each with one value per key; factors in `once` have only their first value."""
         lists = [v[:1] if k in once else v for k, v in self.factors.items()]
         for values in product(*lists):
             yield {**self.fixed, **dict(zip(self.factors, values, strict=True))}
@@ -93,7 +93,8 @@ class Table:
 
 def _check(key: Any, value: Any, elsewhere: Collection[str]) -> None:
     if key in elsewhere:
-        raise InputError(key, None, f"is not a key but a flag of the scheduler: give --{key} besides --sweep")
+        right = f"is a flag of the scheduler and not a key: give --{key} in addition to --sweep"
+        raise InputError(key, None, right)
     if key not in KEYS:
         close = difflib.get_close_matches(str(key), KEYS, n=1)
         meant = f" (did you mean {close[0]}?)" if close else ""
@@ -105,9 +106,9 @@ def _check(key: Any, value: Any, elsewhere: Collection[str]) -> None:
     if any(v in ("", None) or isinstance(v, dict) for v in values):
         raise InputError(key, None, "needs a value, or a list of values")
     if len(values) > 1 and key in UNCROSSED:
-        raise InputError(key, value, "changes no number, so give one value and not a list")
+        raise InputError(key, value, "does not change the numbers, so give one value and not a list")
     if key == "topology_file" and any(re.match(r"\w+=", str(v)) for v in values):
-        raise InputError(key, value, "in a list in brackets a text with commas needs quotes")
+        raise InputError(key, value, "a text with commas needs quotes in a list in brackets")
     if key == OOD_RANK and not all(re.fullmatch(r"0*[1-9]\d{0,8}", str(v)) for v in values):
         raise InputError(key, value, "must be whole numbers from 1, the node of highest degree")
 
@@ -115,14 +116,14 @@ def _check(key: Any, value: Any, elsewhere: Collection[str]) -> None:
 def tables_of(path: Path, elsewhere: Collection[str] = ()) -> list[Table]:
     """The tables of a YAML file: one mapping of keys to values, or a list of such mappings.
 
-    Values stay text, as on the command line, so that ``yes`` is not a number and 010 is ten.
+    Values stay text, as on the command line, so that ``yes`` is not the number 1 and 010 is ten.
 
     Args:
         path: the file.
         elsewhere: the scheduler's flags, which are not keys.
 
     Raises:
-        InputError: the file cannot be read, is not YAML, or holds something else; the message names the key.
+        InputError: the file cannot be read, is not YAML, or holds a wrong key or value, which is named.
     """
     import yaml
 
@@ -143,18 +144,18 @@ def tables_of(path: Path, elsewhere: Collection[str] = ()) -> list[Table]:
         content = yaml.load(path.read_text(encoding="utf-8"), Loader)
         tables = content if isinstance(content, list) else [content]
         if not tables or not all(isinstance(table, dict) and table for table in tables):
-            right = "must hold keys and values, as rounds: 40, or a list of such tables"
+            right = "must hold keys and values, such as rounds: 40, or a list of such tables"
             raise InputError("sweep", path, right)
         return [Table.of(table, elsewhere) for table in tables]
     except OSError as error:
         raise InputError("sweep", path, f"cannot be read ({error.strerror})") from None
     except InputError as error:
         raise error if error.field == "sweep" else in_file(path, error) from None
-    # A scalar that does not fit its own tag raises whatever Python's constructor raises.
+    # A scalar that does not fit its tag raises the error of Python's constructor.
     except (yaml.YAMLError, RecursionError, LookupError, ValueError, TypeError, AttributeError) as error:
         raise InputError("sweep", path, f"is not a YAML file ({' '.join(str(error).split())})") from None
 
 
 def in_file(path: Path, error: InputError) -> InputError:
-    """The error of a key, as an error of the file that holds it."""
+    """Turns an error about a key into an error about the file that holds it."""
     return InputError("sweep", path, str(error))

@@ -1,8 +1,8 @@
-"""The best learning rate of each combination of a sweep, found by running experiments.
+"""Finds the best learning rate of each combination of a sweep by running experiments.
 
 A search begins at the combination's own learning rate and moves in steps of a factor: it tries the neighbours
-of the best learning rate so far, two to each side, until none is better. Every candidate is an experiment
-with a file of its own, so a search that was stopped goes on, and a wider search finds the old candidates.
+of the best learning rate so far, two on each side, until none is better. Every candidate is an experiment
+with its own result file, so a search can be resumed, and a wider search reuses the old candidates.
 """
 
 import json
@@ -21,13 +21,13 @@ FACTOR = 2.0
 """The factor between neighbouring learning rates."""
 
 MOST_STEPS = 12
-"""The most steps up or down from the first learning rate."""
+"""The largest number of steps up or down from the first learning rate."""
 
 SEARCHED = ("seed", "lr")
-"""The keys over which a search runs; all others make a combination."""
+"""The keys that vary within a search; the others define the combination."""
 
 PLACES = ("out_dir", "threads")
-"""The keys that say where an experiment runs and that change none of its numbers."""
+"""The keys that say where an experiment runs and do not change its numbers."""
 
 
 @dataclass
@@ -37,8 +37,8 @@ class Search:
     Args:
         values: the values of the combination by key, without those of `SEARCHED`.
         plans: its experiment for each seed, at the first learning rate.
-        scores: the score of each step that was tried: the metric's mean over the seeds, -inf if one of them
-            has diverged. Step k is k factors above the first learning rate.
+        scores: the score of each step that was tried: the metric's mean over the seeds, or -inf if one of
+            them has diverged. Step k has the first learning rate times `FACTOR` to the power of k.
         open: the steps that are being tried.
     """
 
@@ -48,23 +48,23 @@ class Search:
     open: set[int] = field(default_factory=set)
 
     def lr(self, step: int) -> float:
-        """The learning rate of a step, to four digits; that of step 0 as it was given."""
+        """The learning rate of a step, rounded to four digits unless the step is 0."""
         first = self.plans[0].config.training.lr
         return float(f"{first * FACTOR**step:.4g}") if step else first
 
     @property
     def best(self) -> int | None:
-        """The step with the best score, the nearest to 0 if there are several; None if all have diverged."""
+        """The step with the best score, the one nearest to 0 if there are several; None if all diverged."""
         finite = {step: score for step, score in self.scores.items() if math.isfinite(score)}
-        # Thus a search ends when its neighbours are no better, and does not wander over a plateau.
+        # Ties go to the nearest step, so that a search does not wander over a plateau.
         return max(finite, key=lambda step: (finite[step], -abs(step), -step)) if finite else None
 
     def wanted(self) -> list[int]:
-        """Steps to try next; none when it has ended."""
+        """The steps to try next; none if the search has ended."""
         if not self.scores:
             return [-1, 0, 1]
         best = self.best
-        # If all diverge, try lower. Two to each side, because the scores of single runs are noisy.
+        # If all diverge, try lower. Otherwise try two on each side, because the scores of runs are noisy.
         near = [min(self.scores) - 1] if best is None else [best + step for step in (-2, -1, 1, 2)]
         return [step for step in near if step not in self.scores and abs(step) <= MOST_STEPS]
 
@@ -74,7 +74,7 @@ class Search:
 
     @property
     def found(self) -> str:
-        """How it ended, in words."""
+        """The result of the search, in words."""
         if self.open:
             waits = " or ".join(f"{self.lr(step):g}" for step in sorted(self.open))
             so_far = "" if self.best is None else f"; best so far lr {self.lr(self.best):g}"
@@ -87,11 +87,11 @@ class Search:
 
 
 class Tuner:
-    """All searches of a sweep: it names the experiments to run, and looks at those that are done.
+    """All searches of a sweep: names the experiments to run, and reads the results of those that are done.
 
     Args:
         combinations: the values of each combination, and its experiment (`expansion.combinations`).
-        metric: the attribute of a result file that should be high, such as ``worst_test``.
+        metric: the attribute of result files to maximise, such as ``worst_test``.
     """
 
     def __init__(self, combinations: Iterable[tuple[Mapping[str, Any], Plan]], metric: str) -> None:
@@ -119,7 +119,7 @@ class Tuner:
         return [new for search in self._asked.get(plan.identity.id, []) for new in self._advance(search)]
 
     def _advance(self, search: Search) -> list[Plan]:
-        """Notes what is done, and names the experiments to run next once all of the last steps are done."""
+        """Records the scores of steps that are done; once all are, returns the next experiments to run."""
         while True:
             for step in sorted(search.open):
                 scores = [self._done.get(plan.identity.id) for plan in search.at(step)]
@@ -134,7 +134,7 @@ class Tuner:
                 return []
             new = []
             for plan in (plan for step in sorted(search.open) for plan in search.at(step)):
-                # Two combinations may hold the same experiment, which is run once.
+                # Two combinations may contain the same experiment, which is run once.
                 if plan.identity.id not in self._asked:
                     new.append(plan)
                 self._asked.setdefault(plan.identity.id, []).append(search)
@@ -142,7 +142,7 @@ class Tuner:
                 return new
 
     def report(self) -> list[str]:
-        """One line per combination: how it differs from the others, and what was found."""
+        """One line per combination: its differences from the others, and the result of its search."""
         differing = [
             key
             for key in dict.fromkeys(key for search in self.searches for key in search.values)
@@ -155,9 +155,9 @@ class Tuner:
         return lines
 
     def write(self, path: Path) -> None:
-        """Writes a sweep's file: each combination with its best learning rate, or a comment if it has none.
+        """Writes a sweep file: each combination with its best learning rate, or a comment if it has none.
 
-        A combination has none if an experiment failed, because its best so far may be far off.
+        A combination has none if an experiment failed, because the best so far may be far from the optimum.
         """
         import yaml
 
@@ -167,7 +167,7 @@ class Tuner:
             if search.best is None or search.open:
                 continue
             seeds = sorted({plan.config.run.seed for plan in search.plans})
-            # In a sweep's file a list is crossed, so a value that is itself a list stands within another.
+            # Lists in a sweep file are crossed, so a value that is itself a list must be within another.
             values = {k: [list(v)] if isinstance(v, list | tuple) else v for k, v in search.values.items()}
             text = yaml.safe_dump(values | {"lr": search.lr(search.best), "seed": seeds}, sort_keys=False)
             lines += [("  " if i else "- ") + line for i, line in enumerate(text.splitlines())]

@@ -1,10 +1,10 @@
-"""Parsl's processes end with the process that owns them.
+"""Makes Parsl's processes end with the process that owns them.
 
-They cannot ask whether their owner lives (see :mod:`dml.parallel.owner`), so :func:`watch_executors` starts
-each of them under ``python -m dml.parallel.watch``, which asks, and ends them. It never kills a worker hard:
-a busy worker gets SIGTERM, once or twice, and the time that it needs to save its work.
+They cannot check whether their owner is alive (see :mod:`dml.parallel.owner`), so :func:`watch_executors`
+starts each of them under ``python -m dml.parallel.watch``, which checks, and ends them. It never sends
+SIGKILL to a worker: a busy worker gets SIGTERM, once or twice, and the time that it needs to save its work.
 
-Nothing here imports Parsl or torch, because each of Parsl's processes waits for this module to start.
+This module must not import Parsl or torch, because the start of each of Parsl's processes waits for it.
 """
 
 import contextlib
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from parsl import Config
 
 POLL = 1.0
-"""Seconds between two looks of a process that watches for one of Parsl's."""
+"""Seconds between two checks for the owner."""
 
 _MODULE = "dml.parallel.watch"
 
@@ -42,9 +42,9 @@ def watch_executors(config: "Config", owner: Owner, patience: float = PATIENCE, 
     """Makes every HighThroughputExecutor of a Parsl configuration end with its owner.
 
     Args:
-        config: changed in place, before it is loaded; that of any site, the user's own included.
+        config: the configuration of any site, which is changed in place before it is loaded.
         owner: the process to end with.
-        patience: seconds without a sign of it.
+        patience: seconds without a sign of life from the owner.
         grace: seconds until a worker that was asked to end is killed.
     """
     from parsl.executors import HighThroughputExecutor
@@ -52,7 +52,7 @@ def watch_executors(config: "Config", owner: Owner, patience: float = PATIENCE, 
     from dml.parallel.parsl_private import wrap_commands
 
     who = [owner.host, str(owner.pid), repr(owner.started), owner.heartbeat, str(patience), str(grace)]
-    # -P: a file in the user's folder that is named like one of Python's modules must not be taken for it.
+    # -P: a file in the user's folder must not be imported instead of a Python module of the same name.
     python = [sys.executable, "-P", "-m"]
     for executor in config.executors:
         if isinstance(executor, HighThroughputExecutor):
@@ -95,9 +95,10 @@ def tell_local(owner: Owner) -> list[psutil.Process]:
 
 
 def beside_python(command: Sequence[str]) -> list[str]:
-    """The command, with its script from the folder of this Python if it is there: PATH may not have it.
+    """The command, with the full path of its script if it is next to this Python, as PATH may not have it.
 
-    A Python script is run by this Python, and not by its first line, which must be short and hold no space.
+    This Python runs a Python script directly, because a path in its first line must be short and without a
+    space.
     """
     script = Path(sys.executable).parent / command[0]
     if Path(command[0]).name != command[0] or not script.is_file():
@@ -118,11 +119,11 @@ def _run(command: list[str], watch: OwnerWatch, grace: float) -> int:
             # Killed hard: a manager that ends by itself kills its busy workers after one second.
             child.kill()
 
-    # Ctrl-C reaches the whole foreground group. The owner answers it, and ends this process by SIGTERM. The
+    # Ctrl-C reaches the whole foreground group. The owner handles it, and ends this process by SIGTERM. The
     # child inherits that Ctrl-C is ignored; otherwise each of Parsl's processes would print a traceback.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, end)
-    _prctl(_PR_SET_CHILD_SUBREAPER, 1)  # orphans of the child become ours, so that we can end them
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)  # Orphans of the child become ours, so that we can end them.
     try:
         child = subprocess.Popen(command, preexec_fn=partial(_end_with, os.getpid()))
     except OSError as error:
@@ -148,8 +149,8 @@ def _descendants() -> set[psutil.Process]:
 def _end_gently(processes: set[psutil.Process], grace: float) -> None:
     """Asks processes to end, waits for them, and kills those that have not ended after `grace` seconds.
 
-    Idle workers and the server of Parsl's shared objects end at once, a worker within an experiment at its
-    next round. mpiexec would kill everything on the host as soon as this process ends.
+    Idle workers and the server of Parsl's shared objects end at once, and busy workers after the current
+    round. Without waiting, mpiexec would kill everything on the host as soon as this process ends.
     """
     for process in processes:
         with contextlib.suppress(psutil.Error):
@@ -163,14 +164,14 @@ def _end_gently(processes: set[psutil.Process], grace: float) -> None:
 
 
 def _end_with(parent: int) -> None:
-    """Makes the child, before its program starts, end when the watching process is killed hard."""
+    """Called in the child before its program starts: makes it end if the watching process gets SIGKILL."""
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(1)
 
 
 def _prctl(option: int, value: int) -> None:
-    if sys.platform == "linux":  # other systems have no such call
+    if sys.platform == "linux":  # Other systems have no such call.
         ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
 
 

@@ -1,6 +1,6 @@
-"""The task of a sweep: a worker takes the spec of one experiment, runs it, and says what became of it.
+"""The task of a sweep: a worker takes the spec of one experiment, runs it, and returns its status.
 
-Specs and answers are short JSON texts. The result is a file, whose path the scheduler knows beforehand.
+Specs and answers are short JSON texts. The result is a file, whose path the scheduler already knows.
 """
 
 import json
@@ -18,25 +18,25 @@ from dml.results.status import Status
 
 
 class TaskStatus(StrEnum):
-    """What became of a task that made no result."""
+    """The status of a task that gave no result."""
 
     LOCKED = "locked"
     """Another process runs the experiment."""
 
     STOPPED = "stopped"
-    """It was asked to stop at a checkpoint."""
+    """The experiment was asked to stop, and stopped at a checkpoint."""
 
     FAILED = "failed"
-    """Something went wrong."""
+    """The experiment raised an error."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What became of a task.
+    """The answer of a task.
 
     Args:
-        status: a :class:`Status` of the result file, which is still running if it held more rounds than were
-            asked for; or a :class:`TaskStatus` if there is no result.
+        status: the :class:`Status` of the result file, which may be "running" if the file already has more
+            rounds than were asked for; or a :class:`TaskStatus` if there is no result.
         why: the first line of the reason, unless all went well.
     """
 
@@ -44,12 +44,12 @@ class Answer:
     why: str = ""
 
     def to_json(self) -> str:
-        """As the text that travels."""
+        """The answer as text."""
         return json.dumps(asdict(self))
 
 
 def spec(flags: dict[str, Any], owner: Owner) -> str:
-    """The text of a task: all flags of the experiment, and the process that it ends with.
+    """The text of a task: all flags of the experiment, and the owner that it ends with.
 
     Paths are made absolute, because a worker's working directory depends on its site.
     """
@@ -60,7 +60,7 @@ def spec(flags: dict[str, Any], owner: Owner) -> str:
 
 
 def run_task(text: str) -> str:
-    """Runs one experiment in a worker; never raises, so that one failure stops nothing else."""
+    """Runs one experiment in a worker. It never raises, so that one failure does not stop the others."""
     try:
         return _run(json.loads(text)).to_json()
     except Exception as error:
@@ -71,7 +71,7 @@ def run_task(text: str) -> str:
 def _run(task: dict[str, Any]) -> Answer:
     watch = _watch(Owner.from_dict(task["owner"]))
     if watch.lost():
-        return Answer(TaskStatus.STOPPED, why="the scheduler has gone")
+        return Answer(TaskStatus.STOPPED, why="the scheduler has ended")
     from dml import config, experiment
     from dml.results import reader
     from dml.results.lock import LockedError
@@ -80,7 +80,7 @@ def _run(task: dict[str, Any]) -> Answer:
     with stop_on_signals() as signalled:
 
         def stop() -> str | None:
-            return signalled() or ("the scheduler has gone" if watch.lost() else None)
+            return signalled() or ("the scheduler has ended" if watch.lost() else None)
 
         try:
             path = experiment.run(config.from_flat(task["flags"]), stop=stop)
@@ -93,5 +93,5 @@ def _run(task: dict[str, Any]) -> Answer:
 
 @cache
 def _watch(owner: Owner) -> OwnerWatch:
-    """One watch per owner and process, so that a task that starts after its loss knows of it at once."""
+    """One watch per owner and process, so that a task that starts after the owner's loss ends at once."""
     return OwnerWatch(owner)

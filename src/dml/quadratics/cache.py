@@ -1,4 +1,4 @@
-"""Candidates that were run before, in a JSON file: a search that is called again goes on from there."""
+"""Keeps the candidates of a search in a JSON file, so that a later search does not run them again."""
 
 import hashlib
 import json
@@ -18,13 +18,13 @@ from dml.quadratics.setting import Setting
 from dml.quadratics.tuning import Candidate, Try
 
 SECONDS = 2.0
-"""The least time between two writings of the file."""
+"""The shortest time between two writes of the file."""
 
 
 class Cache:
-    """The file of candidates. A candidate is found again only with the same code, numpy and torch.
+    """The file of candidates. A candidate is reused only with the same code, numpy and torch.
 
-    If two processes write one file, the last one keeps its own candidates: some may be lost, none is wrong.
+    If two processes write one file, that of the last one remains: candidates may be lost, but none is wrong.
 
     Args:
         path: the file; None keeps nothing.
@@ -41,10 +41,10 @@ class Cache:
                 known = json.loads(path.read_text(encoding="utf-8"))
                 self._known = {key: Candidate(**value) for key, value in known.items()}
             except (ValueError, TypeError, AttributeError) as error:
-                raise DamagedFileError(f"{path} holds no candidates; it was left as it is") from error
+                raise DamagedFileError(f"{path} holds no candidates; it was not changed") from error
 
     def wrap(self, attempt: Try, setting: Setting) -> Try:
-        """Takes the candidates of a cell from the file, and runs the missing ones by `attempt`."""
+        """A function that takes candidates of a cell from the file, and runs missing ones by `attempt`."""
         text = setting.to_json()
 
         def known_or_run(lrs: Sequence[float], limit: int) -> list[Candidate]:
@@ -73,7 +73,7 @@ class Cache:
 
 
 def _code() -> str:
-    """What the numbers depend on besides a setting: the code, and the libraries' versions."""
+    """A hash of the code and the libraries' versions, which affect the numbers as well as a setting does."""
     root = Path(dml.__file__).parent
     parts = [f"numpy {np.__version__} torch {torch.__version__}".encode()]
     parts += [path.read_bytes() for path in sorted(root.rglob("*.py"))]

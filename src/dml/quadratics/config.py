@@ -1,4 +1,4 @@
-"""The configuration of the table of quadratics: which cells it has, and how they are searched."""
+"""The configuration of the table of quadratics: its cells, and the search in each."""
 
 from typing import Annotated, Literal, Self
 
@@ -30,7 +30,7 @@ class QuadraticsConfig(Section):
         description="the lines of the table, as name@graph; the graph is a generator without its n",
     )
     nodes: tuple[Annotated[int, Field(le=MAX_COUNT)], ...] = Field(
-        (12, 24, 48, 96), min_length=1, description="numbers of nodes"
+        (12, 24, 48, 96), min_length=1, description="the columns of the table: numbers of nodes"
     )
     zeta2: tuple[float, ...] = Field(
         (0.01, 1.0),
@@ -45,17 +45,17 @@ class QuadraticsConfig(Section):
     target: float = Field(1e-6, gt=0, description="the error f(mean of the models) - f*")
     d: int = Field(10, le=MAX_COUNT, description="dimensions")
     L: float = Field(1.0, description="largest curvature")
-    mu: float = Field(0.25, description="least curvature")
+    mu: float = Field(0.25, description="smallest curvature")
     r0: float = Field(100.0, description="distance from the start to the optimum")
     noise: float = Field(0.0, description="expected squared norm of the noise on a gradient")
     seed: int = Field(0, ge=0, lt=2**32, description="seed of the problem and the noise")
     lr: float = Field(
         4.0,
         gt=0,
-        description="where the search for the learning rate begins, before the factor by which averages over "
-        "old models slow an algorithm down",
+        description="the learning rate at which the search begins, before it is multiplied by the factor by "
+        "which averages over old models slow an algorithm down",
     )
-    max_steps: int = Field(10_000, ge=10, le=MAX_COUNT, description="the most steps of one run")
+    max_steps: int = Field(10_000, ge=10, le=MAX_COUNT, description="the maximum number of steps of one run")
     momentum: float = Field(
         0.0,
         ge=0,
@@ -80,7 +80,8 @@ class QuadraticsConfig(Section):
         None,
         ge=1,
         le=MAX_COUNT,
-        description="candidates at a time, each in a process of its own (default: one, in this process)",
+        description="candidates that run at a time, each in a process of its own (default: one, in this "
+        "process)",
     )
     parsl_config: str | None = Field(
         None,
@@ -114,11 +115,11 @@ class QuadraticsConfig(Section):
     @model_validator(mode="after")
     def _site_options_have_a_site(self) -> Self:
         if self.site_options and not self.on_site:
-            right = "are those of a site: name one with --parsl_config"
+            right = "needs a site: name one with --parsl_config"
             raise InputError("site_options", self.site_options[0], right)
         return self
 
     @property
     def on_site(self) -> bool:
-        """Whether candidates run in the workers of a site, and not in this process."""
+        """Whether candidates run in the workers of a site instead of this process."""
         return self.parsl_config is not None or (self.workers or 1) > 1

@@ -1,4 +1,4 @@
-"""The constants that random quadratics can have, checked without torch."""
+"""Checks the constants of random quadratics, without torch."""
 
 import math
 
@@ -6,10 +6,10 @@ from dml.errors import InputError
 
 
 def check_constants(n: int, d: int, L: float, mu: float, zeta2: float, r0: float, noise: float) -> None:
-    """Refuses constants that no random quadratics have; see :class:`dml.quadratics.problem.RandomQuadratics`.
+    """Refuses impossible constants; see :class:`dml.quadratics.problem.RandomQuadratics` for their meaning.
 
     Raises:
-        InputError: the first constant that cannot be right.
+        InputError: a constant is impossible; the error names the first one.
     """
     if n < 1:
         raise InputError("n", n, "must be at least 1")
@@ -24,7 +24,7 @@ def check_constants(n: int, d: int, L: float, mu: float, zeta2: float, r0: float
     if not 0 <= zeta2 < math.inf:
         raise InputError("zeta2", zeta2, "must be at least 0")
     if n == 1 and zeta2:
-        raise InputError("zeta2", zeta2, "must be 0, because a single node has no other to differ from")
+        raise InputError("zeta2", zeta2, "must be 0, because a single node cannot differ from others")
     if not 0 <= r0 < math.inf:
         raise InputError("r0", r0, "must be at least 0")
     if not 0 <= noise < math.inf:

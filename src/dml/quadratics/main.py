@@ -1,4 +1,4 @@
-"""The table of quadratics, as the command line makes it."""
+"""The command line that makes the table of quadratics."""
 
 import contextlib
 import json
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from dml.quadratics.table import Cell
 
 DESCRIPTION = (
-    "How many steps each algorithm needs on random quadratics, by number of nodes and heterogeneity."
+    "Prints how many steps each algorithm needs on random quadratics, by number of nodes and heterogeneity."
 )
 
 
@@ -36,9 +36,9 @@ def main(argv: Sequence[str], sites: Path) -> int:
         sites: the folder of the project's site files.
 
     Returns:
-        The exit code: 0 if a learning rate was found for any cell.
+        The exit code: 0 if a learning rate was found for at least one cell.
     """
-    with Ending(lambda: "interrupted: the same command starts again") as ending:
+    with Ending(lambda: "interrupted: run the same command to start again") as ending:
         return _main(argv, sites, ending)
 
 
@@ -51,7 +51,7 @@ def _main(argv: Sequence[str], sites: Path, ending: Ending) -> int:
     site = load_site(config.parsl_config or "local", sites) if config.on_site else None
     options = options_of(site, config.site_options, config.workers) if site else {}
 
-    # Only now: it imports torch.
+    # Imported here, because it imports torch.
     from dml.quadratics import table
 
     cells = []
@@ -74,7 +74,7 @@ def _search(
     options: dict[str, str],
     ending: Ending,
 ) -> "Iterator[Iterator[Cell]]":
-    """The cells in their order, searched here or by the workers of a site."""
+    """The cells in order, searched in this process or by the workers of a site."""
     import torch
 
     from dml.quadratics.cache import Cache
@@ -104,7 +104,7 @@ def _workers(site: Site, options: dict[str, str], ending: Ending) -> "Iterator[W
     from dml.quadratics.tasks import run_task
 
     name = f"quadratics-{socket.gethostname()}-{getpid()}"
-    # Workers on other hosts read Parsl's folder too, so it must be on a file system that they share.
+    # Workers on other hosts also read Parsl's folder, so it must be on a file system that they share.
     wanted = Path(tempfile.gettempdir() if site.one_host else Path.cwd() / ".parsl") / name
     with site.run_dir(wanted) as folder:
         try:

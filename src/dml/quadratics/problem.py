@@ -1,11 +1,11 @@
-"""Random quadratics whose constants are known, on which algorithms can be held against their theory.
+"""Random quadratics with known constants, on which algorithms can be compared with their theory.
 
 Node i's loss is a quadratic with its own Hessian and its own optimum,
 
     f_i(x) = 1/2 (x - x*)^T H_i (x - x*) + g_i^T (x - x*),   sum_i g_i = 0,   f = mean_i f_i
 
-so f has its optimum at x*, f(x) - f* = 1/2 (x - x*)^T mean_i H_i (x - x*), the eigenvalues of every H_i
-go from mu to L, and mean_i |grad f_i(x*)|^2 = mean_i |g_i|^2 = zeta^2 (Vogels et al. 2021, appendix B.4).
+so f has its optimum at x*, and f(x) - f* = 1/2 (x - x*)^T mean_i H_i (x - x*). The eigenvalues of every H_i
+range from mu to L, and mean_i |grad f_i(x*)|^2 = mean_i |g_i|^2 = zeta^2 (Vogels et al. 2021, appendix B.4).
 Everything is in float64.
 """
 
@@ -30,15 +30,15 @@ class RandomQuadratics:
         n: the number of nodes.
         d: the number of dimensions.
         L: the largest eigenvalue of every H_i.
-        mu: the least eigenvalue of every H_i.
+        mu: the smallest eigenvalue of every H_i.
         zeta2: the heterogeneity, mean_i |grad f_i(x*)|^2.
         r0: the distance from the start, which is 0, to x*.
-        noise: the expected squared norm of what is added to each gradient.
+        noise: the expected squared norm of the noise that is added to each gradient.
         seed: the seed of all random numbers.
-        topology: the graph on which the nodes are placed; only `placement` reads it.
-        placement: which node has which loss: at random (``random``), so that the optima of neighbours lie on
-            the same side (``clustered``), or so that they lie on different sides (``mixed``). The constants
-            are the same in all cases.
+        topology: the graph on which the losses are placed; it is needed unless the placement is ``random``.
+        placement: how losses are assigned to nodes: at random (``random``), so that the optima of neighbours
+            lie on the same side (``clustered``), or so that they lie on different sides (``mixed``). The
+            constants are the same in all cases.
 
     Attributes:
         H: Hessians, [n, d, d].
@@ -46,7 +46,7 @@ class RandomQuadratics:
         optimum: x*, [d].
 
     Raises:
-        InputError: a constant that no such losses have.
+        InputError: a constant is impossible.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class RandomQuadratics:
         bases = np.linalg.qr(rng.standard_normal((n, d, d)))[0]
         self.H = np.einsum("nij,j,nkj->nik", bases, spectrum, bases)
         self._mean_H = self.H.mean(0)
-        # The gradients at x* if the local optima are random.
+        # These are the gradients at x* if the local optima are random.
         pull = np.einsum("nij,nj->ni", self.H, rng.standard_normal((n, d)))
         g = np.einsum("nij,j->ni", self.H, np.linalg.solve(self._mean_H, pull.mean(0))) - pull
         size = np.mean(np.sum(g**2, 1))
@@ -88,7 +88,7 @@ class RandomQuadratics:
         return torch.zeros(self.n, self.d, dtype=torch.float64)
 
     def gradients(self, X: Tensor, step: int) -> Tensor:
-        """The gradient of each node at its own row, with the noise of a step, [n, d]."""
+        """The gradient of each node at its own row, including the noise of this step, [n, d]."""
         gradients = torch.baddbmm(self._g[:, :, None], self._H, (X - self._x)[:, :, None])[:, :, 0]
         if self.noise:
             rng = randomness.generator(self.seed, "gradient noise", step)
@@ -107,11 +107,11 @@ class RandomQuadratics:
 
 
 def _placed(g: NDArray[np.float64], topology: Topology, placement: str) -> NDArray[np.intp]:
-    """The number of the loss that each node takes, [n].
+    """The index of the loss that each node gets, [n].
 
-    An eigenvector of the graph's Laplacian orders the nodes: that of the second least eigenvalue puts
-    neighbours as close to one another as an order can, and that of the largest one as far apart. The losses
-    are ordered along the direction in which their gradients at the optimum differ most.
+    The nodes are ordered by an eigenvector of the graph's Laplacian: that of the second smallest eigenvalue
+    puts neighbours close to one another, that of the largest one puts them far apart. The losses are ordered
+    along the direction in which their gradients at the optimum differ most.
     """
     L = np.diag(topology.degree.astype(float))
     i, j = topology.edges.T
@@ -127,8 +127,8 @@ class Trace:
     """The course of one run.
 
     Args:
-        errors: f(mean) - f* before the first step and after each, [steps + 1]. It ends early if the run is
-            stopped or its error is not finite any more.
+        errors: f(mean) - f* before the first step and after each step, [steps + 1]. It ends early if the run
+            is stopped or its error is no longer finite.
         distance: the mean squared distance of the nodes' last models to x*.
     """
 
@@ -144,15 +144,15 @@ def run(
     momentum: float = 0.0,
     stop: Callable[[float], bool] = lambda error: False,
 ) -> Trace:
-    """Runs an algorithm: in each round, every node takes one gradient step, and then the rule is applied.
+    """Runs an algorithm: in each round, every node takes one gradient step and then the rule is applied.
 
     Args:
         problem: the losses.
         rule: makes the algorithm from x(0).
-        lr: the learning rate, or a function from the round to it.
+        lr: the learning rate, or a function that gives it for each round.
         steps: the number of rounds.
-        momentum: momentum in Nesterov's form, with the rule's own buffer if it has one, otherwise the node's.
-        stop: says from the error after a round whether the run ends.
+        momentum: momentum in Nesterov's form; its buffer is the rule's own if it has one.
+        stop: decides by the error after a round whether the run ends.
     """
     X = problem.start()
     algorithm, everyone = rule(X), np.ones(problem.n, bool)

@@ -1,7 +1,7 @@
-"""One cell of the table as a text that can travel to a worker, and one candidate of its learning rate.
+"""The setting of one cell of the table, which can be sent to a worker, and one candidate of its search.
 
-Only here do the quadratics meet the registry of algorithms. torch is imported when something is computed, so
-that a wrong argument is answered before that.
+Of the quadratics, only this module uses the registry of algorithms. torch is imported only when something is
+computed, so that a wrong argument is refused without the delay.
 """
 
 import json
@@ -30,11 +30,11 @@ class Setting:
 
     Args:
         name: the algorithm.
-        graph: a generator, with its number of nodes.
-        seed: of the graph, and of what the algorithm draws.
-        options: the arguments of :func:`dml.algorithms.build.build`, the algorithm's own among them.
-        problem: the arguments of :class:`RandomQuadratics`, but for the graph.
-        goal: what is looked for.
+        graph: a generator of the graph, including its number of nodes.
+        seed: the seed of the graph and of the algorithm's random numbers.
+        options: the arguments of :func:`dml.algorithms.build.build`, including the algorithm's own options.
+        problem: the arguments of :class:`RandomQuadratics`, without the graph.
+        goal: the goal of the search.
     """
 
     name: str
@@ -45,7 +45,7 @@ class Setting:
     goal: Goal
 
     def to_json(self) -> str:
-        """As text, the same for equal settings."""
+        """The setting as text, which is the same for equal settings."""
         return json.dumps(asdict(self), sort_keys=True)
 
     def parts(self) -> "tuple[Topology, RandomQuadratics, Callable[[Tensor], Rule]]":
@@ -58,7 +58,7 @@ class Setting:
         return topology, problem, lambda X: build(self.name, topology, X, seed=self.seed, **self.options)
 
     def cell(self, attempts: Try | None = None) -> "Cell":
-        """The cell at its best learning rate; `attempts` runs the candidates, by default this process."""
+        """The cell at its best learning rate; `attempts` runs the candidates (default: in this process)."""
         from dml.quadratics import table
 
         topology, problem, rule = self.parts()
@@ -69,7 +69,7 @@ def settings(config: QuadraticsConfig) -> Iterator[tuple[str, Setting]]:
     """The cells of a table, line by line: the title of the line, and the setting.
 
     Raises:
-        InputError: there is no such algorithm or graph, or the algorithm does not run on the graph.
+        InputError: an algorithm or graph does not exist, or the algorithm does not run on the graph.
     """
     shared: dict[str, Any] = {"d": config.d, "L": config.L, "mu": config.mu, "r0": config.r0}
     shared |= {"noise": config.noise, "seed": config.seed, "placement": config.placement}
@@ -90,18 +90,18 @@ def settings(config: QuadraticsConfig) -> Iterator[tuple[str, Setting]]:
 
 
 def _with_nodes(graph: str, n: int) -> str:
-    """A generator's text with its number of nodes: ``torus:k=2`` as ``torus:n=16,k=2``."""
+    """Adds the number of nodes to a generator's text: ``torus:k=2`` becomes ``torus:n=16,k=2``."""
     name, colon, arguments = graph.partition(":")
     return f"{name}:n={n}" + ("," + arguments if colon else "")
 
 
 def candidate(text: str, lr: float, limit: int) -> Candidate:
-    """What one learning rate gives.
+    """Runs one learning rate.
 
     Args:
-        text: what :meth:`Setting.to_json` gave.
+        text: a setting, from :meth:`Setting.to_json`.
         lr: the learning rate.
-        limit: the most steps.
+        limit: the largest number of steps.
     """
     from dml.quadratics import table
 
@@ -111,7 +111,7 @@ def candidate(text: str, lr: float, limit: int) -> Candidate:
 
 @lru_cache(maxsize=8)
 def _parts(text: str) -> "tuple[RandomQuadratics, Callable[[Tensor], Rule], Goal]":
-    """What a setting's text describes; a worker gets candidates of the same cells again and again."""
+    """The parts that a setting's text describes; cached, as a worker gets many candidates of a cell."""
     values = json.loads(text)
     goal = Goal(**values.pop("goal"))
     _, problem, rule = Setting(**values, goal=goal).parts()
@@ -119,6 +119,6 @@ def _parts(text: str) -> "tuple[RandomQuadratics, Callable[[Tensor], Rule], Goal
 
 
 def here(setting: Setting) -> Try:
-    """Runs the candidates of a cell one after another in this process."""
+    """A function that runs the candidates of a cell one after another in this process."""
     text = setting.to_json()
     return lambda lrs, limit: [candidate(text, lr, limit) for lr in lrs]

@@ -1,6 +1,6 @@
-"""A table of the steps to an error by algorithm, number of nodes and heterogeneity.
+"""A table of the steps to a given error, by algorithm, number of nodes and heterogeneity.
 
-Each cell has the best learning rate of its own, as in figure 2 of Vogels et al. (2021).
+The learning rate is tuned for each cell, as in figure 2 of Vogels et al. (2021).
 """
 
 from collections.abc import Callable, Sequence
@@ -18,7 +18,7 @@ from dml.quadratics.tuning import Candidate, Goal, Try, Tuned
 from dml.topology import Topology
 
 LOWEST = 1e-14
-"""The least error of a search for a plateau, because float64 cannot show less."""
+"""The smallest error in a search for a plateau: float64 does not resolve smaller ones."""
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,8 @@ class Cell:
         topology: the source of the graph.
         n: the number of nodes.
         zeta2: the heterogeneity.
-        found: the end of the search.
-        models: the vectors that a node sends per step, on average.
+        found: the result of the search.
+        models: the mean number of vectors that a node sends per step.
     """
 
     name: str
@@ -42,7 +42,7 @@ class Cell:
     models: float
 
     def record(self) -> dict[str, Any]:
-        """All of it, as JSON values."""
+        """The cell as JSON values."""
         found = asdict(self.found) | {"converged": self.found.converged}
         return asdict(self) | {"found": found}
 
@@ -50,7 +50,7 @@ class Cell:
 def attempt(
     problem: RandomQuadratics, rule: Callable[[Tensor], Rule], goal: Goal, lr: float, limit: int
 ) -> Candidate:
-    """Runs one learning rate, for at most `limit` steps."""
+    """Runs one learning rate for at most `limit` steps."""
     ends = tuning.finished(goal.target if goal.tune == "fastest" else LOWEST, problem.error(problem.start()))
     trace = run(problem, rule, lr, limit, goal.momentum, ends)
     return tuning.judge(trace.errors, lr, goal.target)
@@ -64,19 +64,19 @@ def cell(
     goal: Goal,
     attempts: Try | None = None,
 ) -> Cell:
-    """One algorithm on one problem, at its own best learning rate.
+    """Finds the best learning rate of one algorithm on one problem.
 
     Args:
         name: the algorithm.
         topology: the graph.
         problem: the losses.
         rule: makes the algorithm from x(0).
-        goal: what is looked for.
+        goal: the goal of the search.
         attempts: runs the candidates; by default they run one after another in this process.
     """
     X = problem.start()
     first = rule(X)
-    # Averages over old models slow a learning rate down, so it may be higher by that factor.
+    # Averaging over old models slows an algorithm down, so its learning rate may be higher by that factor.
     start = goal.start * first.lr_factor
     first.before(X, 0, np.ones(topology.n, bool))
     first.after(X, 0, start)
@@ -89,7 +89,7 @@ def cell(
 
 
 def text(cells: Sequence[Cell], titles: Sequence[str]) -> str:
-    """The table: a line per algorithm and graph, a column per n and zeta^2, then what did not converge.
+    """The table as text: a line per algorithm and graph, a column per n and zeta^2, and notes on failures.
 
     Args:
         cells: the cells of all lines and columns.

@@ -1,7 +1,7 @@
-"""Candidates as tasks for workers: the cells of a table search side by side, each for its own learning rate.
+"""Runs candidates as tasks of workers, so that the searches of all cells of a table run at the same time.
 
-A task is the text of a cell, a learning rate and a number of steps; its answer is a candidate. What is tried
-depends only on the answers, so the table is the same for any number of workers.
+A task is the text of a cell, a learning rate and a number of steps; its answer is a candidate. The next
+learning rates depend only on the answers, so the table is the same for any number of workers.
 """
 
 import json
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def run_task(text: str) -> str:
-    """Runs one candidate in a worker; never raises."""
+    """Runs one candidate in a worker. It never raises: an error becomes its answer."""
     import torch
 
     # Matrices this small gain nothing from a second thread.
@@ -35,12 +35,12 @@ def run_task(text: str) -> str:
 def cells(
     workers: Workers, settings: Sequence[Setting], wrap: Callable[[Try, Setting], Try]
 ) -> "Generator[Cell, None, None]":
-    """The cells in their order, all searched side by side.
+    """The cells in order; they are all searched at the same time.
 
     Args:
-        workers: run the candidates.
+        workers: the workers that run the candidates.
         settings: the settings of the cells.
-        wrap: puts something, such as a cache, between a cell's search and the workers.
+        wrap: adds a layer, such as a cache, between a cell's search and the workers.
 
     Raises:
         LostWorkersError: no worker is left.
@@ -60,7 +60,7 @@ def cells(
         try:
             yield from threads.map(lambda one: one.cell(wrap(attempt(one), one)), settings)
         finally:
-            stopped.set()  # no thread waits for a worker any longer
+            stopped.set()  # Threads that wait for a worker give up.
 
 
 def _candidate(workers: Workers, future: "Future[str]", stopped: threading.Event) -> Candidate:

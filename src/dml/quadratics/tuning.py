@@ -1,8 +1,8 @@
-"""The search for a learning rate: the fastest to a given error, or the highest whose error settles under it.
+"""Searches for a learning rate: the fastest to a given error, or the highest whose error settles below it.
 
-A search asks for several learning rates at once, through a function from learning rates and a limit of steps
-to candidates, so that they can run in any order or in parallel. It never guesses: if it finds no learning
-rate, the result is ``not converged``, with the reason.
+A search asks for several candidates at once, through a function (learning rates, limit of steps) ->
+candidates, so that they can run in any order or in parallel. It never guesses: if it finds no learning rate,
+the result is ``not converged``, with the reason.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,23 +14,22 @@ from numpy.typing import NDArray
 
 
 def confirmed(steps: int) -> int:
-    """The number of steps of a run which shows that an error was reached after `steps`.
+    """The number of steps after which a run has shown that it reached an error after `steps` steps.
 
-    The error must stay below for another 4 steps plus a quarter of the steps that led there, because errors
-    swing.
+    Because errors oscillate, the error must stay below it for another 4 + `steps` / 4 steps.
     """
     return steps + 4 + steps // 4
 
 
 @dataclass(frozen=True)
 class Goal:
-    """What a search looks for.
+    """The goal of a search.
 
     Args:
         tune: ``fastest`` or ``plateau``.
-        target: the error, f(mean) - f*.
-        start: where the search for a learning rate begins.
-        max_steps: the most steps of one run.
+        target: the error to reach, f(mean) - f*.
+        start: the learning rate with which the search begins.
+        max_steps: the largest number of steps of one run.
         momentum: the momentum of the local steps.
     """
 
@@ -46,14 +45,14 @@ Status = Literal["reached", "plateau", "falling", "diverged"]
 
 @dataclass(frozen=True)
 class Candidate:
-    """What came of one learning rate.
+    """The result of one learning rate.
 
     Args:
         lr: the learning rate.
-        status: ``reached`` if the error became as small as asked for; ``plateau`` if it does not fall any
-            more; ``falling`` if it still falls after all steps; ``diverged`` if it is above `DIVERGED` times
-            the first or not finite.
-        steps: the steps to the error asked for, or if it was not reached, all steps of the run.
+        status: ``reached`` if the error fell below the target; ``plateau`` if it no longer falls; ``falling``
+            if it still falls after all steps; ``diverged`` if it is above `DIVERGED` times the first error or
+            not finite.
+        steps: the number of steps to the target; all steps of the run if it was not reached.
         level: the mean error of the last eighth of the steps.
     """
 
@@ -65,11 +64,11 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Tuned:
-    """The end of a search.
+    """The result of a search.
 
     Args:
-        best: the candidate that was found, or None.
-        why: what was found, or why nothing was found, in words.
+        best: the best candidate; None if no learning rate was found.
+        why: the result in words, or the reason why there is none.
         tried: all candidates in the order in which they were tried.
     """
 
@@ -84,22 +83,22 @@ class Tuned:
 
 
 Try = Callable[[Sequence[float], int], list[Candidate]]
-"""Runs some learning rates, each for at most the given number of steps."""
+"""Runs several learning rates, each for at most the given number of steps."""
 
 DIVERGED = 1e3
-"""A run whose error is larger than this many times the first has diverged."""
+"""A run has diverged if its error is larger than this many times the first error."""
 
 FLAT = 0.02
-"""The largest relative change of the error, from one eighth of the steps to the next, on a plateau."""
+"""The largest relative change of the error on a plateau, from one eighth of the steps to the next."""
 
 
 def judge(errors: NDArray[np.float64], lr: float, target: float) -> Candidate:
-    """What a run shows.
+    """Judges a run by its errors.
 
     Args:
-        errors: the errors before the first step and after each, [steps + 1].
-        lr: its learning rate.
-        target: the error asked for.
+        errors: the errors before the first step and after each step, [steps + 1].
+        lr: the learning rate of the run.
+        target: the error to reach.
     """
     steps = len(errors) - 1
     eighth = max(1, len(errors) // 8)
@@ -107,7 +106,7 @@ def judge(errors: NDArray[np.float64], lr: float, target: float) -> Candidate:
     if not np.isfinite(level) or errors[-1] > DIVERGED * max(errors[0], target):
         return Candidate(lr, "diverged", steps, level)
     above = np.flatnonzero(~(errors < target))
-    # The gaps between errors above the target, and the one after the last of them.
+    # Look at each interval between errors above the target, including that after the last of them.
     for start, end in zip([0, *(above + 1)], [*above, len(errors)], strict=True):
         if end >= confirmed(start):
             return Candidate(lr, "reached", int(start), level)
@@ -117,7 +116,7 @@ def judge(errors: NDArray[np.float64], lr: float, target: float) -> Candidate:
 
 
 def finished(target: float, first: float) -> Callable[[float], bool]:
-    """Says, error by error, when a run may end: the target has been reached, or the run has diverged."""
+    """A function that gets each error, and returns whether the run may end: at the target, or diverged."""
     step, start = 0, 1
 
     def stop(error: float) -> bool:
@@ -135,14 +134,14 @@ def fastest(attempt: Try, target: float, start: float, max_steps: int, halvings:
 
     The search halves the learning rate, from `start`, until one reaches the error and the next two are
     slower. Then it tries four learning rates around the best, three times, closer each time. No candidate
-    takes more steps than the best so far needed.
+    takes more steps than the best one so far.
 
     Args:
         attempt: runs candidates.
         target: the error.
         start: the highest learning rate.
-        max_steps: the most steps of a candidate.
-        halvings: the most learning rates of the first part.
+        max_steps: the largest number of steps of a candidate.
+        halvings: the largest number of learning rates in the first part.
     """
     tried: list[Candidate] = []
     best: Candidate | None = None
@@ -163,7 +162,7 @@ def fastest(attempt: Try, target: float, start: float, max_steps: int, halvings:
         return Tuned(None, _why_not(tried, target, max_steps), tuple(tried))
     ratio = 2.0
     for _ in range(3):
-        # The exponents -1 and 1 are the neighbours, which were tried before.
+        # The exponents -1 and 1 would give the neighbours, which were tried before.
         exponents = [-2 / 3, -1 / 3, 1 / 3, 2 / 3]
         for new in attempt([best.lr * ratio**e for e in exponents], confirmed(best.steps)):
             tried.append(new)
@@ -177,7 +176,7 @@ def _faster(new: Candidate, best: Candidate) -> bool:
 
 
 def _slower_than(new: Candidate, tried: Sequence[Candidate]) -> bool:
-    """Whether its error still falls, but more slowly than with the learning rate before: it is too low."""
+    """Whether the last two errors still fall, and the last one more slowly: lower rates are only worse."""
     before = tried[-2] if len(tried) > 1 else None
     return before is not None and before.status == "falling" and new.level > before.level
 
@@ -186,14 +185,14 @@ def plateau(attempt: Try, target: float, start: float, max_steps: int, rounds: i
     """The highest learning rate whose error settles at or below a level.
 
     The search bisects the logarithm between a learning rate that settles and one that is too high, until the
-    level is in (target / 1.1, target] or the two differ by less than 1 %.
+    level is in (target / 1.1, target] or the two learning rates differ by less than 1 %.
 
     Args:
         attempt: runs candidates, each for all of its steps.
         target: the level.
         start: the first learning rate.
-        max_steps: the steps of a candidate.
-        rounds: the most candidates.
+        max_steps: the number of steps of a candidate.
+        rounds: the largest number of candidates.
     """
     tried: list[Candidate] = []
     best: Candidate | None = None
@@ -209,7 +208,7 @@ def plateau(attempt: Try, target: float, start: float, max_steps: int, rounds: i
         if settled and new.level > target / 1.1:
             break
         if settled or new.status == "falling":
-            # An error that still falls would need a higher learning rate to settle within these steps.
+            # If the error still falls, it needs a higher learning rate to settle within these steps.
             low = lr
         else:
             high = lr

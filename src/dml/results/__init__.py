@@ -1,4 +1,4 @@
-"""Result files: what is in them, how they are written and read (without torch), and reports on them.
+"""Writes result files, reads them (without torch), and reports on them.
 
 >>> import dml.results
 >>> result = dml.results.load("results/single/digits-...-s0-0123456789ab.h5")
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 else:
 
     def __getattr__(name: str) -> Any:
-        # Only when it is asked for, so that modules of this package that read no file come without h5py.
+        # Imported on demand, so that modules of this package that read no file do not import h5py.
         if name not in __all__:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         from dml.results import reader

@@ -1,6 +1,6 @@
-"""Where everything stands in the picture of a report: panels in rows, as words in a text, and the legend.
+"""The layout of the picture of a report: the legend, and panels in rows, like words in a text.
 
-A panel shows one table, or some of its topologies if they do not all fit beside one another. All lengths are
+A panel shows one table, or some of its topologies if they do not all fit next to one another. All lengths are
 in inches.
 """
 
@@ -20,10 +20,10 @@ BAR, GAP = 0.16, 0.2
 """The width of a bar, and the space between two topologies or panels."""
 
 AXIS, PLOT = 0.65, 2.1
-"""The space for the axis left of a panel, and the height of its bars."""
+"""The space for the axis to the left of a panel, and the height of its bars."""
 
 _SLOT, _NARROWEST = 1.2, 2.4
-"""The least width of a topology, which its name needs, and of a panel."""
+"""The smallest width of a topology, which its name needs, and of a panel."""
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,8 @@ class Font:
     """A font of the picture.
 
     Args:
-        points: its size.
-        height: of a line.
+        points: the size.
+        height: the height of a line.
         letter: the average width of a letter.
     """
 
@@ -49,9 +49,9 @@ class Panel:
     """A table, or a part of one.
 
     Args:
-        heading: of the table.
+        heading: the heading of the table.
         auc: the column that the bars show.
-        top: where the scale of the AUC ends, which is the same in all panels of a table.
+        top: the upper end of the scale, which is the same in all panels of a table.
         topologies: the rows of each topology.
         names: the name of each topology, in lines.
         slots: the width of each topology.
@@ -76,7 +76,7 @@ class Panel:
 
     @property
     def title(self) -> list[str]:
-        """The heading, in lines that end after commas only."""
+        """The heading, broken into lines only after commas."""
         whole = self.heading.replace(" ", "\xa0").replace(",\xa0", ", ")
         lines = textwrap.wrap(whole, int((self.width + GAP) / TITLE.letter))
         return [line.replace("\xa0", " ") for line in lines]
@@ -109,10 +109,10 @@ class Sheet:
     Args:
         rows: the panels that fit, from top to bottom.
         left_out: the panels that do not fit.
-        width, height: of the picture.
-        columns: of the legend.
-        legend: where the legend begins, from the left.
-        above: the height of the legend if it is above the panels, and 0 if it is beside them.
+        width, height: the size of the picture.
+        columns: the number of columns of the legend.
+        legend: the distance of the legend from the left.
+        above: the height of the legend if it is above the panels, and 0 if it is next to them.
     """
 
     rows: list[list[Panel]]
@@ -125,13 +125,13 @@ class Sheet:
 
 
 def panels_of(table: StrategyTable) -> Iterator[Panel]:
-    """Divides a table into as many panels as the width of the picture asks for."""
+    """Divides a table into panels that fit into the width of the picture."""
     most = WIDTH - AXIS - 2 * GAP
     highest = np.nanmax([0, *(_reach(row, table.auc) for row in table.rows)])
     top = float(1.05 * highest) if highest > 0 else 1.0
     slots = [min(most - GAP, max(_SLOT, BAR * len(part.rows))) for part in table.topologies]
     room = sum(slots) + GAP * len(slots)
-    # Panels of about the same width, instead of full ones and a rest.
+    # Make panels of about the same width, instead of full ones and a small last one.
     enough = min(most, room / math.ceil(room / most) + max(slots) / 2)
     panel = Panel(table.heading, table.auc, top, [], [], [])
     for part, slot in zip(table.topologies, slots, strict=True):
@@ -147,17 +147,17 @@ def panels_of(table: StrategyTable) -> Iterator[Panel]:
 
 
 def _reach(row: Row, auc: str) -> float:
-    """How high a bar reaches with its deviation, or its floor; NaN if all its runs have diverged."""
+    """The height of a bar with its deviation, or of its floor; NaN if all its runs have diverged."""
     deviation = row[f"{auc}_std"]
     return float(np.fmax(row[auc] + (0 if math.isnan(deviation) else deviation), row["floor_ood"]))
 
 
 def arrange(panels: Sequence[Panel], labels: Sequence[str]) -> Sheet:
-    """Arranges the panels. The legend is on their right if there is room, and otherwise above them.
+    """Arranges the panels. The legend is to their right if there is room, and otherwise above them.
 
     Args:
-        panels: in the order in which they are read.
-        labels: of the legend.
+        panels: the panels in reading order.
+        labels: the entries of the legend.
     """
     column = LEGEND.letter * max(map(len, labels)) + 0.5
     rows: list[list[Panel]] = [[]]

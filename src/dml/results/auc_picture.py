@@ -1,6 +1,6 @@
 """The picture of a report: the OOD AUC per topology and strategy, and the floor that the controls give.
 
-Experiments without OOD data that are no floor of others show their IID AUC.
+Experiments without OOD data that are not the controls of others show their IID AUC.
 """
 
 import math
@@ -38,7 +38,7 @@ from dml.results.tables import sort_key
 
 _DPI = 150
 _MANY = 10
-"""Up to this number of strategies get colours of matplotlib's usual list, more than that of a longer one."""
+"""Up to this number, strategies get the colours of matplotlib's usual list, and otherwise of a longer one."""
 _HATCHES = ("", "////", "....", "xxxx", "\\\\\\\\")
 
 _Styles = dict[str, dict[str, Any]]
@@ -46,7 +46,7 @@ _Styles = dict[str, dict[str, Any]]
 
 
 def write_auc_picture(tables: Sequence[StrategyTable], path: Path) -> list[str]:
-    """Writes the picture of a report; the ending of the path is its format.
+    """Writes the picture of a report; the ending of the path determines its format.
 
     Returns:
         The tables, or parts of them, for which the picture has no room, one line each.
@@ -61,7 +61,7 @@ def write_auc_picture(tables: Sequence[StrategyTable], path: Path) -> list[str]:
 
 
 def auc_figure(tables: Sequence[StrategyTable]) -> tuple[Figure, list[str]]:
-    """Draws mean AUCs as bars with their standard deviation over runs, and floors as black lines across them.
+    """Draws mean AUCs as bars with their standard deviation over runs, and floors as black lines across.
 
     Returns:
         The figure, and the tables, or parts of them, for which it has no room, one line each.
@@ -70,7 +70,7 @@ def auc_figure(tables: Sequence[StrategyTable]) -> tuple[Figure, list[str]]:
     handles = _handles(tables, styles)
     panels = [panel for table in tables for panel in panels_of(table)]
     sheet = arrange(panels, [str(handle.get_label()) for handle in handles])
-    # Not by pyplot, which would keep the figure, and choose how the caller's own figures are shown.
+    # pyplot would keep the figure in memory, and set the backend of the caller's own figures.
     figure = Figure(figsize=(sheet.width, sheet.height))
     FigureCanvasAgg(figure)
     figure.legend(

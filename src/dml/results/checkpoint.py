@@ -1,4 +1,4 @@
-"""The checkpoint of an experiment: all that is needed to continue after a round, bit for bit."""
+"""The checkpoint of an experiment: everything that is needed to continue after a round, bit for bit."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,16 +13,16 @@ from dml.results import files
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The state after some rounds.
+    """The state of an experiment after some rounds.
 
     Args:
-        experiment_id: whose it is.
-        rounds: how many rounds had been done.
+        experiment_id: the id of the experiment.
+        rounds: the number of rounds that have been done.
         X: the population, [rows, P].
         buffers: integer buffers of the models, arrays [rows, ...].
         algorithm: the state of the engine and of the execution, by name.
-        edge_bytes: sent over each edge by then, [m, 2].
-        updates: local trainings that had been finished by then.
+        edge_bytes: the bytes sent over each edge so far, [m, 2].
+        updates: the number of local trainings that have been finished.
     """
 
     experiment_id: str
@@ -34,7 +34,7 @@ class Checkpoint:
     updates: int = 0
 
     def write(self, path: Path) -> None:
-        """Replaces the file at once."""
+        """Writes the file; it replaces an old one at once."""
         arrays = [self.X, *self.buffers, *self.algorithm.values(), self.edge_bytes]
         files.write(path, self._fill, sum(array.nbytes for array in arrays))
 
@@ -51,15 +51,15 @@ class Checkpoint:
 
 
 def path_of(result: Path) -> Path:
-    """Where the checkpoint of a result file lies."""
+    """The path of the checkpoint that belongs to a result file."""
     return result.with_suffix(".ckpt")
 
 
 def read(path: Path, experiment_id: str) -> Checkpoint | None:
-    """The checkpoint, or None where there is none.
+    """Reads a checkpoint; None if there is none.
 
     Raises:
-        DamagedFileError: it cannot be read, or is another experiment's.
+        DamagedFileError: it cannot be read, or belongs to another experiment.
     """
     if not path.exists():
         return None

@@ -44,7 +44,7 @@ class NodePictureConfig(Section):
         "measurement that has values)",
     )
     out: UserPath = Field(
-        Path("nodes.png"), description="the picture, as png, pdf or svg; it replaces a file that is there"
+        Path("nodes.png"), description="the picture, as png, pdf or svg; an existing file is replaced"
     )
 
     @field_validator("files")
@@ -66,5 +66,5 @@ class NodePictureConfig(Section):
         if out.suffix.lower() not in FORMATS:
             raise InputError("out", out, f"must end with {', '.join(FORMATS)}")
         if not out.absolute().parent.is_dir():
-            raise InputError("out", out, "is in a folder that is not there")
+            raise InputError("out", out, "is in a folder that does not exist")
         return out

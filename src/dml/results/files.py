@@ -1,4 +1,4 @@
-"""HDF5 files that are never seen half written: written beside, flushed to disk, renamed."""
+"""HDF5 files that are never seen half written: they are written elsewhere, flushed to disk, and renamed."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -15,23 +15,23 @@ SCHEMA_VERSION = 1
 """The layout of result files, described in results/README.md. Readers know all layouts since 1."""
 
 OVERHEAD = 64 << 10
-"""Bytes of an HDF5 file besides its arrays: names, attributes, the index of its parts."""
+"""Bytes of an HDF5 file besides its arrays: names, attributes and the index of its parts."""
 
 
 def write(path: Path, fill: Callable[[h5py.File], None], size: int = 0) -> None:
-    """Replaces a file at once by a new one.
+    """Writes a file, which replaces an old one at once. Nobody else may write it at the same time.
 
     Args:
-        path: of the file.
-        fill: puts the content into the open file.
-        size: bytes of its arrays. They are reserved first: if the disk fills up during a write, the HDF5
-            library crashes the process.
+        path: the path of the file.
+        fill: writes the content into the open file.
+        size: bytes of its arrays. This room is reserved first, because the HDF5 library crashes the process
+            if the disk fills up during a write.
 
     Raises:
-        UnwritableFileError: it cannot be written; what was there is still there.
+        UnwritableFileError: it cannot be written; an old file is still there.
     """
-    # Readers only see whole files, so HDF5's own locks, which some parallel file systems refuse, have nothing
-    # to protect.
+    # One process writes an experiment (it holds its lock), and readers see only whole files, so HDF5's own
+    # locks, which some parallel file systems refuse, have nothing to protect.
     try:
         with beside(path, one_writer=True, sync=True) as new:
             with open(new, "wb") as reserved:
@@ -46,11 +46,11 @@ def write(path: Path, fill: Callable[[h5py.File], None], size: int = 0) -> None:
 
 @contextmanager
 def read(path: Path) -> Iterator[h5py.File]:
-    """An open file; whatever fails in reading it is told as damage to the file.
+    """Opens a file for reading; any error in the block counts as damage to the file.
 
     Raises:
         FileNotFoundError: there is no such file.
-        DamagedFileError: it is no HDF5 file, or lacks what is read from it.
+        DamagedFileError: it is not an HDF5 file, or something that is read is missing or wrong.
     """
     if not path.exists():
         raise FileNotFoundError(path)
@@ -60,10 +60,10 @@ def read(path: Path) -> Iterator[h5py.File]:
     except (OSError, KeyError, ValueError, TypeError, RuntimeError, AttributeError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DamagedFileError(
-            f"{path} cannot be read ({reason}); it was left as it is: move it away to compute it again"
+            f"{path} cannot be read ({reason}); it was not changed: move it away to compute it again"
         ) from error
 
 
 def put(group: h5py.Group, name: str, value: Any, **options: Any) -> None:
-    """One dataset, with its folders."""
+    """Writes one dataset, and makes the groups in its path."""
     group.create_dataset(name, data=value, **options)

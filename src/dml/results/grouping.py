@@ -1,4 +1,4 @@
-"""What the experiments of a folder have in common, and what tells variants of one strategy apart."""
+"""Finds what the experiments of a folder have in common, and how variants of one strategy differ."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -11,7 +11,7 @@ from dml.algorithms.registry import ALGORITHMS
 from dml.config import fields, label_of
 
 TUNED = ("lr", "momentum", "nesterov", "keep_optimizer")
-"""Fields that are tuned per method where methods are compared, so that each may have its own best values."""
+"""Fields that are tuned for each method when methods are compared, so their values may differ by method."""
 
 _SCHEDULE = ("gamma", "eta_min", "T_0", "T_mult")
 _FACTORS = {"topology_file", "aggregation_strategy", "softmax", "softmax_coeff", "seed", "backdoor"}
@@ -23,7 +23,7 @@ _OPTIONS = {
     for field, info in fields.items()
     if field not in ("algorithm", "drop_probability", "failing_nodes")
 }
-"""The options of algorithms and their defaults. Another value makes a variant of an algorithm."""
+"""The options of algorithms and their defaults. Any other value makes a variant of an algorithm."""
 
 _SWITCHES = (
     "participation", "local_steps", "keep_optimizer", "drop_probability", "failing_nodes", "self_weight",
@@ -44,10 +44,10 @@ class Described:
     """An experiment as a table describes it.
 
     Args:
-        settings: the fields that are no factors of a sweep, and their values.
-        variant: the values that make another variant of its strategy or algorithm, in words.
+        settings: the fields that are not factors of a sweep, and their values.
+        variant: the values that distinguish variants of its strategy or algorithm, in words.
         tuned: the fields of ``TUNED`` that it reads, and their values.
-        is_algorithm: whether it goes by the name of an algorithm, and not of an aggregation strategy.
+        is_algorithm: whether it has the name of an algorithm and not of an aggregation strategy.
     """
 
     settings: dict[str, Any]
@@ -62,11 +62,11 @@ class Described:
 
 
 def describe(config: Mapping[str, Any], reads: Iterable[str], rounds: int) -> Described:
-    """Describes an experiment by what its result file says.
+    """Describes an experiment from the content of its result file.
 
     Args:
         config: all fields of its configuration.
-        reads: the fields that decide its numbers.
+        reads: the fields that affect its numbers.
         rounds: the number of rounds that it has done or was asked for.
     """
     told = {field for field in reads if field not in _OFF or config[field] != _OFF[field]}
@@ -88,8 +88,8 @@ def describe(config: Mapping[str, Any], reads: Iterable[str], rounds: int) -> De
 def assign_tuned_fields(experiments: Iterable[Described]) -> None:
     """Moves each tuned field into the settings or the variant of each experiment, in place.
 
-    Among experiments that are equal otherwise, a field belongs to the settings if all that read it have one
-    value, and for plain strategies always. For algorithms whose values differ it belongs to the variant.
+    Among otherwise equal experiments, a field belongs to the settings if all that read it have the same
+    value, and always for plain strategies. If the values of algorithms differ, it belongs to the variant.
     """
     groups: dict[str, list[Described]] = {}
     for experiment in experiments:
@@ -110,7 +110,7 @@ def assign_tuned_fields(experiments: Iterable[Described]) -> None:
 
 @cache
 def control_of(settings: str) -> str:
-    """The settings (JSON) of the same experiments without OOD data. Those of a control are their own."""
+    """The settings (JSON) of the same experiment without OOD data. For a control they are its own."""
     return json.dumps(json.loads(settings) | {"ood": 0}, sort_keys=True)
 
 

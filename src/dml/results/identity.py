@@ -1,4 +1,4 @@
-"""What an experiment is called: an id that says which numbers it gives, and a name that people read."""
+"""The identity of an experiment: an id that stands for its numbers, and a name for people."""
 
 import hashlib
 import json
@@ -17,10 +17,10 @@ NAME_LENGTH = 80
 
 @dataclass(frozen=True)
 class Identity:
-    """Id and name of an experiment.
+    """The id and the name of an experiment.
 
     Args:
-        id: first 12 hex digits of the sha256 of what decides the numbers.
+        id: the first 12 hex digits of the sha256 of everything that decides the numbers.
         name: ``<dataset>-<topology>-<strategy or algorithm>[-ood<node>]-s<seed>``, at most 80 characters.
     """
 
@@ -28,13 +28,13 @@ class Identity:
     name: str
 
     def result(self, out_dir: Path, there: Mapping[str, Path] | None = None) -> Path:
-        """The result file: one with this id that is there already, by whatever name, or the one to write.
+        """The result file: an existing one with this id and any name, otherwise the one to write.
 
-        The same graph may be given as a file or as its generator: the numbers, and the id, are the same.
+        The same graph may be given by a file or by its generator; the name differs, but not numbers and id.
 
         Args:
             out_dir: the folder of the results.
-            there: what :func:`files_by_id` found in it, for a caller that asks for many experiments.
+            there: the result of :func:`files_by_id`, for callers that ask for many experiments.
         """
         usual = out_dir / f"{self.name}-{self.id}.h5"
         found = files_by_id(out_dir, self.id) if there is None else there
@@ -50,12 +50,12 @@ def files_by_id(out_dir: Path, experiment_id: str = "*") -> dict[str, Path]:
 def identify(config: ExperimentConfig, topology: Topology, dataset: DatasetSpec) -> Identity:
     """The identity of an experiment whose OOD nodes are resolved.
 
-    The id is over the fields that the experiment reads, with the graph's edges and weights in place of
-    how it was given, and the fingerprint of a folder's images in place of its path. Rounds are not in it,
-    so more rounds go on with the same file; a field that some other experiment reads is not in it either,
-    so a new flag changes no old id.
+    The id is a hash of the fields that the experiment reads. The graph's edges and weights replace the text
+    that names it, and the fingerprint of a folder of images replaces its path. The number of rounds is left
+    out, so that more rounds continue the same file. Fields that only other experiments read are left out,
+    too, so that a new flag does not change old ids.
     """
-    decides = config.decides()
+    decides = config.id_fields()
     decides["topology_file"] = {
         "n": topology.n,
         "edges": topology.edges.tolist(),

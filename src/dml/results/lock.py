@@ -1,7 +1,7 @@
-"""One writer an experiment: a lock on a file beside the result, held while it runs.
+"""One writer per experiment: a lock on a file next to the result, held while the experiment runs.
 
-The operating system releases the lock when its holder ends, however it ends, so a killed run leaves
-nothing that must be cleaned up by hand.
+The operating system releases the lock when its holder ends, however it ends, so a killed run leaves nothing
+that must be cleaned up by hand.
 """
 
 import errno
@@ -26,7 +26,7 @@ class LockedError(RuntimeError):
 
 @contextmanager
 def locked(result: Path, experiment_id: str) -> Iterator[None]:
-    """Holds the lock of an experiment.
+    """Holds the lock of an experiment within the block.
 
     Raises:
         LockedError: another process holds it.
@@ -43,7 +43,7 @@ def locked(result: Path, experiment_id: str) -> Iterator[None]:
         os.pwrite(handle, json.dumps(holder).encode(), 0)
         yield
     finally:
-        # Removed while it is still held; whoever waits for this file finds that it has gone, and opens anew.
+        # Remove the file before releasing the lock: a process that has opened it will notice and open again.
         path.unlink(missing_ok=True)
         os.close(handle)
 
@@ -58,7 +58,7 @@ def _acquire(path: Path) -> int:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             if error.errno in _NO_LOCKS:
-                _log.warning(f"{path.parent} has no file locks: do not run an experiment twice at a time")
+                _log.warning(f"{path.parent} has no file locks: do not run an experiment twice at once")
                 return handle
             text = os.pread(handle, 4096, 0).decode(errors="replace")
             os.close(handle)

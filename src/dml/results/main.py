@@ -1,4 +1,4 @@
-"""Tables and pictures of results, as the command line makes them."""
+"""The command lines that make tables and pictures of results."""
 
 from collections.abc import Sequence
 
@@ -19,9 +19,10 @@ def compile_results(argv: Sequence[str]) -> int:
         CompileConfig,
         argv,
         prog="compile_results.py",
-        description="Makes one table of a folder of results: printed, summary.csv, summary.h5 and a picture.",
+        description="Summarises a folder of results: prints a table, and writes summary.csv, summary.h5 and "
+        "a picture.",
     )
-    # Only now, because it takes a second to import.
+    # Imported here, because it takes a second.
     from dml.results.report import print_report
 
     return print_report(config.folder)
@@ -39,7 +40,7 @@ def draw_nodes(argv: Sequence[str]) -> int:
         prog="draw_nodes.py",
         description="Draws the graphs of experiments with each node coloured by what it has learned.",
     )
-    # Only now, because it takes a second to import.
+    # Imported here, because it takes a second.
     from dml.results import node_picture
 
     node_picture.draw_nodes(config.files, config.metric, config.round, config.out)

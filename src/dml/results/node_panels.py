@@ -1,4 +1,4 @@
-"""What a picture of nodes shows of each experiment, as data: the nodes' values, and the words above them."""
+"""The panels of a picture of nodes, as data: the values of the nodes, and the words above them."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -13,16 +13,16 @@ from dml.results.record import FINAL
 from dml.results.status import Status
 
 MOST_NODES = 2000
-"""The largest graph: in larger ones nodes hide one another, and the layout takes minutes."""
+"""The largest number of nodes: with more, nodes hide one another, and the layout takes minutes."""
 
 
 @dataclass(frozen=True)
 class NodePanel:
-    """One experiment.
+    """The panel of one experiment.
 
     Args:
-        result: its file.
-        values: of its nodes, [n]; NaN for a node without a value.
+        result: its result file.
+        values: the values of its nodes, [n]; NaN for a node without a value.
         when: the time of the measurement, in words.
     """
 
@@ -37,20 +37,20 @@ class NodePanel:
 
     @property
     def edges(self) -> NDArray[np.int32]:
-        """The edges, [m, 2]."""
+        """The edges of the graph, [m, 2]."""
         edges: NDArray[np.int32] = self.result.arrays["topology/edges"]
         return edges
 
     @property
     def is_ood(self) -> NDArray[np.bool_]:
-        """The nodes that hold OOD data, [n]."""
+        """Whether each node holds OOD data, [n]."""
         return np.isin(np.arange(len(self.values)), self._ood_nodes())
 
     def title(self, *, with_time: bool) -> list[str]:
         """The lines above the panel.
 
         Args:
-            with_time: whether they say when the values were measured.
+            with_time: whether to say when the values were measured.
         """
         result = self.result
         lines = [
@@ -98,7 +98,7 @@ def node_panel(result: Loaded, metric: str, number: int | None) -> NodePanel:
     """
     if metric not in result.metrics:
         known = ", ".join(result.metrics)
-        raise InputError("metric", metric, f"is not in {result.path}; there are: {known}")
+        raise InputError("metric", metric, f"is not in {result.path}; choose one of: {known}")
     n = len(result.arrays["topology/degree"])
     if n > MOST_NODES:
         raise ArgumentError("FILE", result.path, f"has {n} nodes; a picture shows at most {MOST_NODES}")

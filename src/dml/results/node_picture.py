@@ -19,9 +19,9 @@ from dml.results.node_panels import NodePanel, limits, node_panel
 from dml.results.reader import Loaded, load
 
 _PANEL, _COLUMNS = 3.6, 4
-"""The size of a panel in inches, and the number of panels beside one another."""
+"""The size of a panel in inches, and the number of panels next to one another."""
 _NUMBERED = 40
-"""Graphs of up to this number of nodes have the nodes' numbers in the circles."""
+"""The largest number of nodes with which the circles contain the nodes' numbers."""
 _DPI = 150
 _GREY = "0.85"
 """The colour of a node without a value."""
@@ -37,17 +37,17 @@ def draw_nodes(paths: Sequence[Path], metric: str, number: int | None, out: Path
         paths: the files, at least one.
         metric: see :func:`node_figure`.
         number: see :func:`node_figure`.
-        out: the picture, which replaces one that is there; its ending is the format.
+        out: the picture, which replaces an old one; its ending determines the format.
 
     Raises:
         InputError: a file lacks the metric or the round, or its graph is too large, or the picture cannot be
             written.
-        DamagedFileError: a file is no result file, or is damaged.
+        DamagedFileError: a file is not a result file, or is damaged.
     """
     try:
         results = [load(path) for path in paths]
     except FileNotFoundError as error:
-        raise ArgumentError("FILE", error.args[0], "is no longer there") from None
+        raise ArgumentError("FILE", error.args[0], "no longer exists") from None
     figure = node_figure(results, metric, number)
     try:
         with beside(out) as temporary:
@@ -57,10 +57,10 @@ def draw_nodes(paths: Sequence[Path], metric: str, number: int | None, out: Path
 
 
 def node_figure(results: Sequence[Loaded], metric: str, number: int | None) -> Figure:
-    """Draws the graph of each experiment, its nodes coloured by a metric; OOD nodes have a red ring.
+    """Draws the graph of each experiment with its nodes coloured by a metric; OOD nodes have a red ring.
 
-    Equal graphs are laid out equally, so that strategies can be compared node by node. Nodes that have no
-    value, or have diverged, are grey. In small graphs the circles hold the nodes' numbers.
+    Equal graphs have equal layouts, so that strategies can be compared node by node. Nodes that have no
+    value, or have diverged, are grey. In small graphs the circles contain the nodes' numbers.
 
     Args:
         results: the experiments.
@@ -74,7 +74,7 @@ def node_figure(results: Sequence[Loaded], metric: str, number: int | None) -> F
     panels = [node_panel(result, metric, number) for result in results]
     rows, columns = math.ceil(len(panels) / _COLUMNS), min(_COLUMNS, len(panels))
     size = (_PANEL * columns + 0.8, _PANEL * rows + 0.3)
-    # Not by pyplot, which would keep the figure, and choose how the caller's own figures are shown.
+    # pyplot would keep the figure in memory, and set the backend of the caller's own figures.
     figure = Figure(figsize=size, layout="constrained", dpi=_DPI)
     FigureCanvasAgg(figure)
     axes = figure.subplots(rows, columns, squeeze=False)
@@ -89,10 +89,10 @@ def node_figure(results: Sequence[Loaded], metric: str, number: int | None) -> F
             layouts[panel.graph] = _layout(panel)
         drawn.append(_draw_panel(axis, panel, layouts[panel.graph], scale))
         axis.set_title("\n".join(panel.title(with_time=not same_time)), fontsize=8)
-    # All panels have one scale, so any of them serves.
+    # All panels have the same scale, so any of them will do.
     label = f"{metric}, {panels[0].when}" if same_time else metric
     figure.colorbar(drawn[-1], ax=axes, shrink=0.7, label=label)
-    # The size of the panels is known only now. The titles stay where they are.
+    # The sizes of the panels are known only after drawing. The titles stay in place.
     figure.draw_without_rendering()
     figure.set_layout_engine("none")
     for nodes in drawn:
@@ -106,7 +106,7 @@ def _layout(panel: NodePanel) -> Places:
     graph.add_edges_from(panel.edges.tolist())
     places: Places
     if len(graph) <= _NUMBERED and nx.is_connected(graph):
-        # Springs fold a small graph such as a chain until edges run below the nodes of others.
+        # The spring layout folds small graphs such as chains, so that edges pass below other nodes.
         places = nx.kamada_kawai_layout(graph)
     else:
         places = nx.spring_layout(graph, seed=0, k=2.2 / math.sqrt(len(graph)))
@@ -154,7 +154,7 @@ def _draw_numbers(axis: Axes, places: NDArray[np.float64], fills: NDArray[np.flo
 
 
 def _fit(nodes: PathCollection) -> None:
-    """Gives a panel limits that hold its outermost circles with their rings, at one scale in x and y."""
+    """Sets the limits of a panel so that all circles and rings fit in, with the same scale in x and y."""
     axis = nodes.axes
     assert axis is not None
     places = np.asarray(nodes.get_offsets())

@@ -12,12 +12,12 @@ def scores(
     """Computes the scores of scikit-learn's ``classification_report`` from counts.
 
     Args:
-        tp, support, predicted: the hits, the test samples and the predictions of each class, [..., L].
+        tp, support, predicted: the numbers of hits, test samples and predictions of each class, [..., L].
 
     Returns:
-        precision = tp / predicted, recall = tp / support, f1 = 2 tp / (support + predicted), [..., L] each.
-        A score that is not defined is 0 if the class occurs or is predicted, as in scikit-learn's report, and
-        NaN for a class that neither occurs nor is predicted, which that report leaves out.
+        precision = tp / predicted, recall = tp / support, f1 = 2 tp / (support + predicted), each [..., L].
+        An undefined score is 0 if the class occurs or is predicted, as in scikit-learn's report, and NaN for
+        a class that neither occurs nor is predicted, which that report leaves out.
     """
     hits = tp.astype(np.float64)
     total = support.astype(np.float64) + predicted

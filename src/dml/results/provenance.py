@@ -1,4 +1,4 @@
-"""Where and with what a run of an experiment took place: the entry that each start adds to its file."""
+"""The provenance of a run: the entry with machine, versions and times that each start adds to its file."""
 
 import platform
 import socket
@@ -18,8 +18,8 @@ def segment(machine: Mapping[str, Any], from_round: int) -> dict[str, Any]:
     """The entry of a run that starts now.
 
     Args:
-        machine: what the run computes on: ``accelerator`` (name and model), ``threads`` (of torch on the
-            CPU), ``engine``, ``deterministic`` (how far it gives the same bits again, see
+        machine: facts about the machine: ``accelerator`` (name and model), ``threads`` (of torch on the CPU),
+            ``engine``, ``deterministic`` (to what extent a repeated run gives the same bits, see
             :data:`dml.accelerators.REPEATS`), ``ipex`` (version of Intel's extension, or None).
         from_round: the first round of this run.
     """
@@ -36,7 +36,7 @@ def segment(machine: Mapping[str, Any], from_round: int) -> dict[str, Any]:
 
 
 def now() -> str:
-    """The time, with its zone."""
+    """The current time with its time zone, as ISO text."""
     return datetime.now().astimezone().isoformat(timespec="milliseconds")
 
 

@@ -1,4 +1,4 @@
-"""Reading result files, without torch."""
+"""Reads result files, without torch."""
 
 import json
 from dataclasses import dataclass
@@ -29,9 +29,9 @@ _ARRAYS = (
     "topology/edges", "topology/weights", "topology/degree",
     "data/samples", "data/label_counts", "data/ood_samples",
 )  # fmt: skip
-"""What every result file has, beside what a :class:`Record` is made of."""
+"""The attributes and arrays that every result file has, besides those that a :class:`Record` is made from."""
 _FIELDS = ("dataset", "aggregation_strategy", "seed", "backdoor", "backdoor_node_idx")
-"""Of the configuration, which summaries and pictures ask for."""
+"""The fields of the configuration that summaries and pictures need."""
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,8 @@ class Loaded:
     """One result file in memory.
 
     Args:
-        path: of the file.
-        attributes: of the file's root, as written.
+        path: the path of the file.
+        attributes: the attributes of the file's root, as written.
         arrays: every dataset by its path in the file, such as ``metrics/ood_acc``.
     """
 
@@ -56,7 +56,7 @@ class Loaded:
 
     @cached_property
     def segments(self) -> list[dict[str, Any]]:
-        """One entry a start of the experiment."""
+        """One entry per start of the experiment."""
         segments: list[dict[str, Any]] = json.loads(self.attributes["segments"])
         return segments
 
@@ -64,9 +64,9 @@ class Loaded:
     def table(self) -> "pd.DataFrame":
         """One row per measurement and node: round, epoch, node, and a column per metric.
 
-        The columns ``simulated_s``, ``updates`` and ``bytes`` are the same for all nodes of a measurement;
-        NaN if they were not measured. If the models were asked for the next token, there are
-        ``train_perplexity`` and others, too.
+        The columns ``simulated_s``, ``updates`` and ``bytes`` are the same for all nodes of a measurement,
+        and NaN if they were not measured. If the models predict the next token, there are also
+        ``train_perplexity``, ``test_perplexity`` and ``ood_perplexity``.
         """
         import pandas as pd
 
@@ -103,13 +103,13 @@ class Loaded:
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """The metrics of each node, [T, n]: those of every experiment, then those that only this one has."""
+        """The names of the metrics per node, [T, n]: those of every experiment, then others that it has."""
         there = {
             name.removeprefix("metrics/"): array
             for name, array in self.arrays.items()
             if name.startswith("metrics/") and name.count("/") == 1
         }
-        # A name says nothing: later versions add metrics of each node, and others of one number per row.
+        # Decide by shape: later versions may add metrics per node, and series with one number per row.
         more = {name for name, array in there.items() if array.ndim == 2} - set(METRICS)
         return (*METRICS, *sorted(more))
 
@@ -128,9 +128,8 @@ class Loaded:
     def values(self, metric: str, row: int) -> NDArray[np.float64]:
         """A metric of each node at a row, [n]; NaN if it was not measured, or the node has diverged.
 
-        A model whose logits are not numbers still has an accuracy: all its answers are class 0, which may be
-            the
-        class of the trigger. So what belongs to a loss that is not finite does not count.
+        A model whose logits are NaN still has an accuracy: all its answers are class 0, which may be the
+        class of the trigger. So values whose loss is not finite do not count.
         """
         kind = metric.split("_")[0]
         loss = self.arrays[f"metrics/{kind if kind in ('train', 'ood') else 'test'}_loss"][row]
@@ -139,7 +138,7 @@ class Loaded:
 
     @property
     def perplexities(self) -> tuple[str, ...]:
-        """What has a perplexity: train, test and ood, where the models were asked for the next token."""
+        """The data that have a perplexity: train, test and ood if the models predict the next token."""
         source = DATASETS.get(self.config["dataset"])
         return ("train", "test", "ood") if source and source.task == NEXT_TOKEN else ()
 
@@ -149,7 +148,7 @@ class Loaded:
             return np.exp(self.arrays[f"metrics/{name}_loss"].astype(np.float64))
 
     def record(self) -> Record:
-        """What was measured, to continue from."""
+        """The measurements, to continue the experiment with."""
         a = self.arrays
         rounds = len(a["time/round_s"])
         return Record(
@@ -173,8 +172,8 @@ def load(path: Path | str) -> Loaded:
     """Reads a result file.
 
     Raises:
-        FileNotFoundError: there is none.
-        DamagedFileError: it is no result file, or is damaged.
+        FileNotFoundError: there is no such file.
+        DamagedFileError: it is not a result file, or is damaged.
     """
     path = Path(path)
     with files.read(path) as file:
@@ -187,7 +186,7 @@ def load(path: Path | str) -> Loaded:
 
         file.visititems(collect)
         loaded = Loaded(path, {k: _plain(v) for k, v in file.attrs.items()}, arrays)
-        # A file that lacks any of these is no result of ours, whatever its name.
+        # A KeyError here means that the file is not a result file.
         for key in _ATTRIBUTES:
             loaded.attributes[key]
         for name in _ARRAYS:
@@ -207,7 +206,7 @@ def _check_schema(file: "h5py.File") -> None:
 
 
 def _check(loaded: Loaded) -> None:
-    """Raises what is told as damage where fields are missing, or arrays do not belong together."""
+    """Raises KeyError or ValueError if fields are missing, or the shapes of arrays do not fit together."""
     a, reads = loaded.arrays, json.loads(loaded.attributes["reads"])
     for field in {*reads, *_FIELDS}:
         loaded.config[field]
@@ -233,10 +232,10 @@ def _check(loaded: Loaded) -> None:
 
 
 def attributes(path: Path) -> dict[str, Any]:
-    """The attributes of the file's root alone: enough for a table, and quick.
+    """The attributes of the file's root, which are enough for tables and fast to read.
 
     Raises:
-        DamagedFileError: it is no result file, or is damaged.
+        DamagedFileError: it is not a result file, or is damaged.
     """
     with files.read(path) as file:
         _check_schema(file)
@@ -248,7 +247,7 @@ def attributes(path: Path) -> dict[str, Any]:
 
 
 def same(a: Path | str, b: Path | str) -> bool:
-    """Whether two result files hold the same numbers, bit for bit: all but times, host and segments."""
+    """Whether two result files hold the same numbers, bit for bit; times, host and segments may differ."""
     return not differences(a, b)
 
 
@@ -259,7 +258,7 @@ def differences(a: Path | str, b: Path | str) -> list[str]:
     for name in sorted(set(first.arrays) & set(second.arrays)):
         if not name.startswith("time/") and not _equal(first.arrays[name], second.arrays[name]):
             different.append(name)
-    # How the graph was given (as a file, as its generator) changes no number.
+    # It does not matter whether the graph was given by a file or by its generator.
     skip = {"segments", "config", "reads", "topology_source", "topology_family"}
     for name in sorted((set(first.attributes) | set(second.attributes)) - skip):
         x, y = first.attributes.get(name), second.attributes.get(name)
@@ -267,7 +266,7 @@ def differences(a: Path | str, b: Path | str) -> list[str]:
             different.append(name)
     reads = {f for file in (first, second) for f in json.loads(file.attributes["reads"])} - {"topology_file"}
     if first.attributes["experiment_id"] == second.attributes["experiment_id"]:
-        # A folder of images may lie anywhere; its content is in the id.
+        # A folder of images may have been moved; the id covers its content.
         reads -= {"dataset"}
     a_config, b_config = LATER | first.config, LATER | second.config
     different += [f"config {f}" for f in sorted(reads) if a_config.get(f) != b_config.get(f)]

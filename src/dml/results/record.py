@@ -1,4 +1,4 @@
-"""What an experiment has measured so far, in memory; files are written from it and read into it."""
+"""The measurements of an experiment so far, in memory; result files are written from it and read into it."""
 
 import math
 from collections.abc import Mapping
@@ -16,12 +16,12 @@ METRICS = (
     "train_loss", "train_acc", "test_loss", "test_acc", "ood_loss", "ood_acc", "ood_asr",
 )  # fmt: skip
 EVALUATED = METRICS[2:]
-"""The metrics that an evaluation gives, of each node's model and of the single models."""
+"""The metrics that an evaluation gives for each node's model and for single models."""
 PER_CLASS = ("tp", "support", "predicted")
 SERIES = ("simulated_s", "updates", "bytes")
-"""Simulated seconds, finished local trainings and bytes sent until a row was measured, one number per row."""
+"""Cumulative simulated seconds, finished local trainings and bytes sent, one number per row."""
 SINGLES = ("mean_model", "deliverable", "node0")
-"""Single models that may be measured: the mean over all nodes, what the algorithm delivers, and node 0's."""
+"""Single models that may be measured: the mean of all nodes' models, the algorithm's result, and node 0's."""
 MEAN_MODEL = SINGLES[0]
 FINAL = -1
 """The epoch of the row that is measured after the last aggregation."""
@@ -31,21 +31,21 @@ T = TypeVar("T")
 
 @dataclass
 class Record:
-    """Rows of measurements, and what each round cost.
+    """Rows of measurements, and the cost of each round.
 
     Args:
-        edge_bytes: over each edge in both directions, summed over the rounds, [m, 2].
-        round, epoch: of each row, counted from 0; epoch -1 is the row after the last aggregation.
-        metrics: by name, a list of [n] float32 rows.
-        series: by one of the names of ``SERIES``, a list of one number per row; only those that were
-            measured.
-        per_class: by name, a list of [n, L] int32 rows.
-        singles: by the name of a single model, and by the name of the metric, a list of one number per row.
-        bytes_sent: by each node, one [n] row per round.
-        server_bytes: to and from a server, one [2] row per round; all 0 without a server.
-        round_s: wall time of each round in seconds, its measurements included.
-        simulated_s: simulated time of each round in seconds; NaN without a clock.
-        updates: finished local trainings over all rounds.
+        edge_bytes: the bytes sent over each edge in both directions, summed over the rounds, [m, 2].
+        round, epoch: the round and epoch of each row, counted from 0; the row after the last aggregation has
+            epoch -1.
+        metrics: for each metric, a list of [n] float32 rows.
+        series: for each name of ``SERIES`` that was measured, a list with one number per row.
+        per_class: for each name of ``PER_CLASS``, a list of [n, L] int32 rows.
+        singles: for each single model and each metric, a list with one number per row.
+        bytes_sent: the bytes that each node sent, one [n] row per round.
+        server_bytes: the bytes sent to and from a server, one [2] row per round; all 0 without a server.
+        round_s: the wall time of each round in seconds, including its measurements.
+        simulated_s: the simulated time of each round in seconds; NaN without a clock.
+        updates: the number of finished local trainings over all rounds.
     """
 
     edge_bytes: NDArray[np.int64]
@@ -63,16 +63,16 @@ class Record:
 
     @property
     def rounds(self) -> int:
-        """Rounds that have been done."""
+        """The number of rounds that have been done."""
         return len(self.round_s)
 
     def add(self, number: int, training: "LocalTraining", scores: "Scores") -> None:
         """Adds a row.
 
         Args:
-            number: of the round.
-            training: what the nodes have trained.
-            scores: what was measured.
+            number: the number of the round.
+            training: the nodes' local training.
+            scores: the measurements.
         """
         self.round.append(number)
         self.epoch.append(training.epoch)
@@ -92,7 +92,7 @@ class Record:
             self.per_class[name].append(getattr(scores, name))
 
     def _append(self, columns: dict[str, list[T]], name: str, value: T, missing: T) -> None:
-        """A value of the last row; earlier rows, from before a column was there, were not measured."""
+        """Appends a value of the last row to a column; a new column has no value in the earlier rows."""
         columns.setdefault(name, [missing] * (len(self.round) - 1)).append(value)
 
     def _so_far(self, training: "LocalTraining") -> dict[str, float]:
@@ -105,8 +105,8 @@ class Record:
         """Closes a round.
 
         Args:
-            interval: what happened in it.
-            seconds: wall time.
+            interval: the traffic, simulated time and updates of the round.
+            seconds: the wall time of the round.
         """
         self.bytes_sent.append(interval.traffic.sent)
         self.server_bytes.append(interval.traffic.server)
@@ -122,10 +122,10 @@ class Record:
         round was the last one asked for.
 
         Args:
-            rounds: how many to keep.
-            every: rounds between measurements, or None for every epoch.
+            rounds: the number of rounds to keep.
+            every: the number of rounds between measurements; None if every epoch is measured.
             edge_bytes: the bytes that had been sent over each edge by then, [m, 2].
-            updates: local trainings that had been finished by then.
+            updates: the number of local trainings that had been finished by then.
         """
         rows = [
             row
@@ -143,7 +143,7 @@ class Record:
         self.edge_bytes, self.updates = edge_bytes, updates
 
     def means(self, name: str) -> NDArray[np.float64]:
-        """Mean over the nodes of a metric at each row that an AUC counts, [rows]; empty without rows."""
+        """The mean over the nodes of a metric, at each row that counts for the AUC, [rows]."""
         rows = [
             np.mean(v, dtype=np.float64)
             for v, e in zip(self.metrics[name], self.epoch, strict=True)
@@ -152,14 +152,14 @@ class Record:
         return np.array(rows)
 
     def consensus_distance(self) -> float:
-        """Root of the mean square over the nodes at the last row; NaN if it was not measured."""
+        """The root mean square over the nodes of the distance to the mean model at the last row, or NaN."""
         rows = self.metrics.get("consensus_distance")
         return float(np.sqrt(np.mean(np.square(rows[-1], dtype=np.float64)))) if rows else math.nan
 
     def final_single(self, model: str, kind: str) -> float:
-        """Accuracy of a single model at the last row.
+        """The accuracy of a single model at the last row.
 
-        NaN if its loss is not finite, as it then answers class 0 to everything.
+        It is NaN if the model's loss is not finite, because the model then answers class 0 to everything.
 
         Args:
             model: one of ``SINGLES``.
@@ -170,7 +170,7 @@ class Record:
         return accuracy if math.isfinite(loss) else math.nan
 
     def auc(self, name: str) -> float:
-        """Sum over the rows, local epochs alone, of the mean over the nodes (as published)."""
+        """The sum of a metric's mean over the nodes, over all rows but that after the last aggregation."""
         return float(self.means(name).sum())
 
 
@@ -179,9 +179,9 @@ def _rows_of(columns: Mapping[str, list[T]], rows: list[int]) -> dict[str, list[
 
 
 def first_difference(a: Record, b: Record) -> tuple[int, int] | None:
-    """The first (round, epoch) that both have measured, and in which their test losses differ.
+    """The first (round, epoch) that both have measured and in which their test losses differ, or None.
 
-    The row after the last aggregation does not count: it belongs to the number of rounds asked for.
+    The row after the last aggregation does not count, as it depends on the number of rounds asked for.
     """
     losses = [
         dict(zip(zip(r.round, r.epoch, strict=True), r.metrics["test_loss"], strict=True)) for r in (a, b)

@@ -1,4 +1,4 @@
-"""The report on a folder of results: a text, and summary.csv, summary.h5 and ood_auc.png in the folder."""
+"""Makes the report on a folder of results: text, summary.csv, summary.h5 and ood_auc.png."""
 
 import logging
 from dataclasses import dataclass
@@ -16,11 +16,11 @@ _LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Compiled:
-    """What became of a folder's report.
+    """The report on a folder.
 
     Args:
         text: the tables and, below them, the paths of the written files; empty without results.
-        complete: whether every file could be read, and every file of the report written.
+        complete: whether every result file could be read, and every file of the report could be written.
     """
 
     text: str
@@ -28,9 +28,9 @@ class Compiled:
 
 
 def compile_folder(folder: Path) -> Compiled:
-    """Summarises all experiments of a folder, as text and in files that replace those of an earlier call.
+    """Summarises all experiments of a folder, as text and as files that replace those of an earlier call.
 
-    Files that cannot be read, and experiments that have not ended, are named in a message and left out.
+    Files that cannot be read and experiments that have not ended are left out, and a message names them.
 
     Args:
         folder: the folder of the result files.
@@ -52,12 +52,12 @@ def compile_folder(folder: Path) -> Compiled:
         _LOG.error("%s cannot be written (%s)", folder, error)
         return Compiled(text, complete=False)
     if left_out:
-        _LOG.info("%s has no room for these, which the table has:\n%s", written[2], "\n".join(left_out))
+        _LOG.info("%s has no room for these parts of the tables:\n%s", written[2], "\n".join(left_out))
     return Compiled("\n".join([text, "", *map(str, written)]), complete=not runs.damaged)
 
 
 def print_report(folder: Path) -> int:
-    """Prints the report on a folder, as :func:`compile_folder` makes it.
+    """Makes and prints the report on a folder (see :func:`compile_folder`).
 
     Returns:
         An exit code: 1 if the report is not complete.
@@ -69,11 +69,11 @@ def print_report(folder: Path) -> int:
 
 
 def _tell(provenance: Provenance) -> None:
-    """Names what the report leaves out."""
+    """Logs the names of the files that the report leaves out."""
     for message in provenance.damaged:
         _LOG.error("%s", message)
     if provenance.running:
         first, *others = provenance.running
         names = f"{first.name} and {len(others)} more" if others else first.name
-        words = "left out, as still running or interrupted: %s. The command that started them finishes them."
+        words = "left out, because not finished: %s. The command that started them finishes them."
         _LOG.info(words, names)

@@ -1,4 +1,4 @@
-"""A report as text of at most 80 columns."""
+"""Renders a report as text of at most 80 columns."""
 
 import math
 import textwrap
@@ -11,14 +11,14 @@ from dml.results.worst_nodes import Cell, WorstNodeTable
 WIDTH = 80
 
 _LABEL = 13
-"""Columns of a strategy's name at least. It has more where the columns of the table leave room for it."""
+"""The smallest width of a strategy's name; it is wider if the columns of the table leave room."""
 
 _METHOD, _CELL, _ALPHAS = 29, 17, 3
-"""Columns of a method's name and of a cell in the tables of worst nodes, and the number of cells per line."""
+"""The widths of a method's name and of a cell in tables of worst nodes, and the number of cells per line."""
 
 
 def report_text(report: Report) -> str:
-    """Renders all sections but the provenance, with blank lines between them."""
+    """Renders all sections except the provenance, with blank lines between them."""
     tables = [line for table in report.tables for line in _strategy_table(table)]
     sections = [[*tables, *_legend(report.legend)]]
     sections += [_forecast(report.forecast)] if report.forecast else []
@@ -27,7 +27,7 @@ def report_text(report: Report) -> str:
 
 
 def _legend(legend: Mapping[str, str]) -> Iterator[str]:
-    """The terms in one paragraph, and the line of controls in one of its own."""
+    """The terms in one paragraph, and that for the controls in another."""
     terms = {term: f"{term}: {meaning}." for term, meaning in legend.items()}
     control = terms.pop("control", "")
     yield from [*textwrap.wrap(" ".join(terms.values()), WIDTH), *textwrap.wrap(control, WIDTH)]
@@ -39,7 +39,7 @@ def _forecast(forecast: Forecast) -> list[str]:
 
 
 def _strategy_table(table: StrategyTable) -> Iterator[str]:
-    """A heading, and for each topology a line per strategy and one for their controls."""
+    """A heading, and for each topology one line per strategy and one for the controls."""
     longest = max(len(str(row["strategy"])) for row in table.rows)
     label = max(_LABEL, min(longest, WIDTH - sum(map(_width, table.columns))))
     yield from [*textwrap.wrap(table.heading, WIDTH), ""]
@@ -54,7 +54,7 @@ def _strategy_table(table: StrategyTable) -> Iterator[str]:
 
 def _strategy_lines(row: Row, columns: Sequence[Column], label: int) -> Iterator[str]:
     name = str(row["strategy"])
-    if len(name) > label:  # it has a line of its own
+    if len(name) > label:  # A long name gets its own line.
         yield name
         name = ""
     if not row["runs"]:
@@ -89,7 +89,7 @@ def _cell(row: Row, column: Column) -> str:
 
 
 def _with_deviation(mean: float, deviation: float) -> str:
-    """A mean and its deviation, with one decimal if they fit into 10 columns."""
+    """A mean and its deviation, with one decimal if this fits into 10 columns."""
     if math.isnan(deviation):
         return f"{mean:.1f}"
     exact = f"{mean:.1f}±{deviation:.1f}"
@@ -97,7 +97,7 @@ def _with_deviation(mean: float, deviation: float) -> str:
 
 
 def _worst_node_table(table: WorstNodeTable) -> Iterator[str]:
-    """A heading, the concentrations, and for each topology a line per method."""
+    """A heading, the concentrations, and for each topology one line per method."""
     alphas = table.alphas[:_ALPHAS]
     yield from textwrap.wrap(f"{table.heading}: accuracy of the worst node in % (learning rate)", WIDTH)
     yield " " * _METHOD + "".join(f"{f'alpha {alpha:g}':>{_CELL}}" for alpha in alphas)
@@ -112,7 +112,7 @@ def _worst_node_table(table: WorstNodeTable) -> Iterator[str]:
 
 
 def _worst_node(cell: Cell | None) -> str:
-    """The mean in %, its deviation and the learning rate, with one decimal if there is room for it."""
+    """The mean in %, its deviation and the learning rate, with one decimal if there is room."""
     if cell is None:
         return "-"
     if math.isnan(cell.mean):

@@ -1,4 +1,4 @@
-"""The attributes at the root of a result file, read quickly: tables read them from thousands of files."""
+"""Reads the attributes at the root of a result file fast, as tables read them from thousands of files."""
 
 from typing import Any
 
@@ -8,20 +8,20 @@ from h5py import h5a, h5t
 
 _TEXT = h5t.py_create(h5py.string_dtype())
 _NUMBER_BYTES, _TEXT_BYTES = 8, 16
-"""The size in a file of one number of 64 bits, and of the reference to one text of variable length."""
+"""The size in a file of a number of 64 bits, and of the reference to a text of variable length."""
 
 
 def read_attributes(file: h5py.File) -> dict[str, Any]:
-    """Reads what ``dict(file.attrs)`` holds, with plain Python numbers instead of numpy's, in half the time.
+    """Like ``dict(file.attrs)``, but with plain Python numbers instead of numpy's, and in half the time.
 
-    ``file.attrs`` builds a numpy type for each value, which takes longer than everything else. Nearly every
-    attribute of a result file is one number or one text, which h5py's low-level interface reads as it is.
+    ``file.attrs`` builds a numpy type for each value, which takes most of its time. Nearly every attribute of
+    a result file is one number or one text, which h5py's low-level interface reads directly.
 
     Args:
         file: an open file.
 
     Raises:
-        RuntimeError: an attribute holds no value at all, as no writer of ours leaves one.
+        RuntimeError: an attribute has no value, which no file of ours has.
     """
     found: dict[str, Any] = {}
     names: list[bytes] = []
@@ -29,7 +29,7 @@ def read_attributes(file: h5py.File) -> dict[str, Any]:
     real, whole, text = np.zeros(()), np.zeros((), np.int64), np.zeros((), object)
     for encoded in names:
         attribute, name = h5a.open(file.id, encoded), encoded.decode()
-        # Several values take more bytes, and must not be read into the place of one.
+        # An array takes more bytes, and must not be read into the memory of one number.
         kind, size = attribute.get_type(), attribute.get_storage_size()
         match kind.get_class():
             case h5t.FLOAT if size == _NUMBER_BYTES:

@@ -1,4 +1,4 @@
-"""The text about one experiment: what a user wants to know when it has ended, in at most 80 columns."""
+"""The text about one experiment that a user reads when it has ended, in at most 80 columns."""
 
 import json
 import math
@@ -15,13 +15,13 @@ from dml.results.record import FINAL
 from dml.results.status import Status
 
 _NAME = 34
-"""Columns of the name of a line."""
+"""The width of the name of a line."""
 
 
 def run_text(result: Loaded) -> str:
     """Describes an experiment: accuracies after the last aggregation, AUCs, time and traffic.
 
-    The answers of a model whose loss is not finite mean nothing, and are never shown as an accuracy.
+    The answers of a model whose loss is not finite are meaningless, and never shown as an accuracy.
     """
     lines = _heading(result)
     if not len(result.arrays["metrics/round"]):
@@ -89,10 +89,10 @@ def nodes_line(
     """One line of the table: the mean, the worst and the best of the nodes' values.
 
     Args:
-        name: of the values.
-        values: one per node, [n], of at most 100,000 nodes.
-        lost: the nodes whose values mean nothing, [n].
-        best: finds the best value, as ``numpy.argmax`` does.
+        name: the name of the values.
+        values: one value per node, [n]; at most 100,000 nodes.
+        lost: the nodes whose values are meaningless, [n].
+        best: returns the index of the best value, like ``numpy.argmax``.
     """
     if lost.any():
         return f"{name:<{_NAME}}{'not finite':>8}"
@@ -106,7 +106,7 @@ def nodes_line(
 
 
 def _short(value: float) -> str:
-    """A number of at most five or six characters, so that columns never touch."""
+    """A number as at most six characters, so that columns never touch."""
     if value < 10:
         return f"{value:.3f}"
     if value < 9999.5:
@@ -119,7 +119,7 @@ _SINGLES = {
     "deliverable": "the model that is delivered",
     "node0": "node 0's model",
 }
-"""What the single models are, in words."""
+"""The names of the single models in words."""
 
 
 def _singles(result: Loaded) -> Iterator[str]:
@@ -139,10 +139,10 @@ def _by_hops(result: Loaded) -> list[str]:
     """The mean OOD accuracy of the nodes at each distance from the OOD data."""
     distance = result.arrays.get("topology/distance_to_ood")
     if distance is None:
-        return ["no node holds OOD data: this is the control (--backdoor puts them on a node)"]
+        return ["no node holds OOD data: this is a control (--backdoor puts OOD data on a node)"]
     final, lost = result.arrays["metrics/ood_acc"][-1], _lost(result, "ood")[-1]
     if np.isnan(final).all():
-        return ["no test sample holds the trigger: --ood_test_proportion takes more of them"]
+        return ["no OOD test sample contains the trigger: raise --ood_test_proportion"]
     where = "node " + ", ".join(map(str, result.config["backdoor_node_idx"]))
     lines = textwrap.wrap(f"OOD data on {where}; OOD accuracy by hops from there:", 78)
     lines = [f"  {line}" for line in lines]

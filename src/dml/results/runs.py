@@ -21,8 +21,9 @@ VALUES = (
     "auc_test", "auc_ood", "auc_asr", "final_test", "final_ood", "worst_test", "worst_ood",
     "final_f1", "final_consensus", "final_mean_model_test", "final_mean_model_ood",
 )  # fmt: skip
-"""Values of a run, by the names of their attributes. ``worst_*`` are of one node, ``final_mean_model_*`` of
-the mean model, and the others are means over the nodes. A file that lacks one gives NaN."""
+"""The values of a run, by the names of their attributes. ``worst_*`` is the value of one node,
+``final_mean_model_*`` that of the mean model, and the others are means over the nodes. A value that a file
+lacks is NaN."""
 
 KEYS = ["settings", "topology", "strategy"]
 """Columns that runs with different seeds and OOD nodes share."""
@@ -36,11 +37,11 @@ class Runs:
     """The experiments of a folder.
 
     Args:
-        table: one row per complete experiment. Columns: settings (JSON of the fields that are no factors),
-            topology, strategy (the name of the strategy or algorithm, with its variant), pair (what it shares
-            with its baseline run), place (what it shares with its control), algorithm, is_algorithm, alpha
+        table: one row per complete experiment. Columns: settings (JSON of the fields that are not factors),
+            topology, strategy (the name of the strategy or algorithm, with its variant), pair (equal for a
+            run and its baseline), place (equal for a run and its control), algorithm, is_algorithm, alpha
             (label_alpha), lr, momentum, forecast (forecast_ood; NaN if it has none), and ``VALUES``.
-        running: files of experiments that have not ended.
+        running: the files of experiments that have not ended.
         diverged: the number of diverged experiments by (settings, topology, strategy).
         damaged: one message per file that cannot be read.
     """
@@ -57,7 +58,7 @@ def result_files(folder: Path) -> list[Path]:
 
 
 def read_runs(paths: Iterable[Path]) -> Runs:
-    """Reads what result files say about their experiments."""
+    """Reads the attributes of result files into a table."""
     rows, running, damaged = [], [], []
     for path in paths:
         try:
@@ -65,7 +66,7 @@ def read_runs(paths: Iterable[Path]) -> Runs:
         except DamagedFileError as error:
             damaged.append(str(error))
         except OSError:
-            damaged.append(f"{path} is not there: it was removed, or is a link to nothing")
+            damaged.append(f"{path} does not exist: it was removed, or is a dangling link")
         else:
             if row["status"] == Status.RUNNING:
                 running.append(path)
@@ -87,7 +88,7 @@ def read_runs(paths: Iterable[Path]) -> Runs:
 def _row(path: Path, found: dict[str, Any]) -> dict[str, Any]:
     config = found["config"]
     try:
-        # A diverged run belongs to the runs with as many rounds as it was asked for.
+        # A diverged run is grouped by the number of rounds that it was asked for.
         rounds = config["rounds"] if found["status"] == Status.DIVERGED else found["rounds_done"]
         place = f"{found['graph_id']} {config['seed']}"
         described = describe(config, json.loads(found["reads"]), rounds)
@@ -107,13 +108,14 @@ def _row(path: Path, found: dict[str, Any]) -> dict[str, Any]:
             **{value: float(found.get(value, "nan")) for value in VALUES},
         }
     except (KeyError, ValueError, TypeError) as error:
-        raise DamagedFileError(f"{path} is no result file ({error!r}); it was left as it is") from None
+        raise DamagedFileError(f"{path} is not a result file ({error!r}); it was not changed") from None
 
 
 def _with_distinct_topologies(table: pd.DataFrame) -> pd.DataFrame:
-    """Adds to a topology's name the start of the graph's id where the name stands for several graphs.
+    """Appends the start of the graph's id to the name of a topology if several graphs have that name.
 
-    Files of one name in two folders may hold two graphs. Graphs that differ by their seed are one family.
+    Files with the same name in two folders may hold different graphs. Graphs that differ only by their seed
+    are one family.
     """
     unseeded = table[~table["seeded"].astype(bool)]
     several = unseeded.groupby("topology")["graph"].transform("nunique") > 1
@@ -122,9 +124,9 @@ def _with_distinct_topologies(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _with_variants(table: pd.DataFrame) -> pd.DataFrame:
-    """Adds the variant to the name of a strategy (with and without softmax, say) where there are several.
+    """Appends the variant to the name of a strategy (such as its s) if there are several variants.
 
-    A run and its control get the same name, whichever variants there are among the controls.
+    A run and its control get the same name, even if the controls have only one variant.
     """
     families = [table["settings"].map(control_of), "strategy"]
     several = table.groupby(families)["variant"].transform("nunique") > 1

@@ -1,6 +1,6 @@
-"""A report as data: what it says about a folder of experiments, before anything decides how it looks.
+"""A report as data: its sections, independent of how they are shown.
 
-Text (:mod:`dml.results.report_text`) and the picture (:mod:`dml.results.auc_picture`) render its sections.
+:mod:`dml.results.report_text` renders them as text, and :mod:`dml.results.auc_picture` as a picture.
 """
 
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ from dml.results.worst_nodes import WorstNodeTable, worst_node_tables
 
 @dataclass(frozen=True)
 class Forecast:
-    """How well the forecast without training ranks experiments by their OOD AUC.
+    """The agreement between the forecast without training and the OOD AUC of experiments.
 
     Args:
         correlation: Spearman's rank correlation.
@@ -35,8 +35,8 @@ class Provenance:
     Args:
         complete: the number of complete experiments.
         diverged: the number of diverged experiments.
-        running: files of experiments that have not ended; they are left out.
-        damaged: one message per file that cannot be read; they are left out.
+        running: the files of experiments that have not ended, which are left out.
+        damaged: one message per file that cannot be read and is left out.
     """
 
     complete: int
@@ -47,14 +47,14 @@ class Provenance:
 
 @dataclass(frozen=True)
 class Report:
-    """The sections of a report, in the order in which they are read.
+    """The sections of a report, in reading order.
 
     Args:
         tables: strategies and algorithms, one table per settings.
         legend: the terms of these tables and their meanings.
-        forecast: None if too few experiments have a forecast.
-        worst_nodes: tables that compare algorithms; none without algorithms.
-        provenance: what the report is made from.
+        forecast: the quality of the forecasts; None if too few experiments have one.
+        worst_nodes: tables that compare algorithms; empty without algorithms.
+        provenance: the files that the report is made from.
     """
 
     tables: tuple[StrategyTable, ...]
@@ -69,7 +69,7 @@ def make_report(runs: Runs, summary: pd.DataFrame) -> Report:
 
     Args:
         runs: the experiments.
-        summary: what :func:`dml.results.tables.summarise` makes of them.
+        summary: their summary, from :func:`dml.results.tables.summarise`.
     """
     agreement, tables = forecast_agreement(runs), strategy_tables(summary)
     diverged = sum(runs.diverged.values())

@@ -1,4 +1,4 @@
-"""The status of an experiment, as its result file tells it."""
+"""The status of an experiment in its result file."""
 
 from collections.abc import Mapping
 from enum import StrEnum
@@ -6,7 +6,7 @@ from typing import Any
 
 
 class Status(StrEnum):
-    """How far an experiment has come: the attribute ``status`` of its result file.
+    """The progress of an experiment: the attribute ``status`` of its result file.
 
     A member equals its text, so it can be compared with what a file holds. (h5py writes only the plain text,
     ``status.value``.)
@@ -23,11 +23,11 @@ class Status(StrEnum):
 
 
 def finished(attributes: Mapping[str, Any], rounds: int) -> bool:
-    """Whether a result file holds all that so many rounds give.
+    """Whether a result file holds everything that was asked for.
 
     Args:
         attributes: the attributes of the file.
-        rounds: how many were asked for; a file that has ended as diverged gets no more.
+        rounds: the number of rounds asked for. A diverged experiment has ended whatever this number is.
     """
     done, status = int(attributes["rounds_done"]), attributes["status"]
     return status == Status.DIVERGED or done > rounds or (done == rounds and status == Status.COMPLETE)

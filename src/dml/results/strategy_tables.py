@@ -1,4 +1,4 @@
-"""The tables of strategies as data: which rows and columns a reader sees, and what the columns mean."""
+"""The tables of strategies as data: their rows and columns, and the meaning of the columns."""
 
 import json
 import math
@@ -14,11 +14,11 @@ from dml.results.runs import VALUES
 from dml.results.tables import BASELINE
 
 Row = Mapping[str, Any]
-"""One strategy on one topology: every column of :func:`dml.results.tables.summarise` by its name."""
+"""One strategy on one topology: the values of all columns of :func:`dml.results.tables.summarise`."""
 
 
 class Kind(Enum):
-    """What the values of a column are, which decides how they are shown."""
+    """The kind of a column's values, which determines how they are shown."""
 
     COUNT = "count"
     """A whole number."""
@@ -40,8 +40,8 @@ class Column:
 
     Args:
         name: the name of its values in a row.
-        heading: its name for a reader.
-        kind: of its values.
+        heading: the name that a reader sees.
+        kind: the kind of its values.
     """
 
     name: str
@@ -64,16 +64,16 @@ _OOD_COLUMNS = (
 _IID_COLUMNS = (_RUNS, _IID_AUC, _IID, Column("worst_test", "worst", Kind.ACCURACY))
 
 _ALWAYS = {"dataset", "rounds", "epochs", "local_steps", "eval_every", "ood"}
-"""Settings that every heading tells in words of its own."""
+"""Settings that every heading contains in its own words."""
 
 
 @dataclass(frozen=True)
 class TopologyRows:
-    """The part of a table that is about one topology.
+    """The part of a table about one topology.
 
     Args:
-        topology: its name.
-        rows: one per strategy.
+        topology: the name of the topology.
+        rows: one row per strategy.
         control: the controls of these strategies, pooled over all their runs; None without controls.
     """
 
@@ -87,10 +87,10 @@ class StrategyTable:
     """The strategies and algorithms of experiments that have the same settings.
 
     Args:
-        heading: what these experiments have in common, and in what they differ from those of other tables.
-        auc: the column of the AUC that they are about: ``auc_ood``, or ``auc_test`` without OOD data.
-        columns: those to show, from left to right.
-        topologies: the rows.
+        heading: the settings in words: those that every heading contains, and those that differ by table.
+        auc: the column of the AUC to compare: ``auc_ood``, or ``auc_test`` without OOD data.
+        columns: the columns to show, from left to right.
+        topologies: the rows, by topology.
     """
 
     heading: str
@@ -107,11 +107,11 @@ class StrategyTable:
 def strategy_tables(summary: pd.DataFrame) -> tuple[StrategyTable, ...]:
     """Builds one table per settings.
 
-    Controls that give other experiments their floor have no table of their own: they are one row below the
-    strategies whose floor they are. Other experiments without OOD data have columns of the IID test set only.
+    Controls that give other experiments their floor do not have their own table: they are one row below these
+    experiments. Other experiments without OOD data have only columns of the IID test set.
 
     Args:
-        summary: what :func:`dml.results.tables.summarise` returns.
+        summary: the summary from :func:`dml.results.tables.summarise`.
     """
     all_settings = [json.loads(settings) for settings in summary["settings"].unique()]
     made = []
@@ -127,7 +127,7 @@ def strategy_tables(summary: pd.DataFrame) -> tuple[StrategyTable, ...]:
 
 
 def legend(tables: Sequence[StrategyTable]) -> dict[str, str]:
-    """Explains the terms of those columns that some table has: the term, and its meaning."""
+    """The terms in the tables and their meanings, without terms that no table uses."""
     aucs = {table.auc for table in tables}
     over = "seeds and OOD nodes" if "auc_ood" in aucs else "seeds"
     terms = {
@@ -162,7 +162,7 @@ def _heading(settings: Mapping[str, Any], others: Sequence[Mapping[str, Any]]) -
     words = [f"{settings['dataset']}, {settings['rounds']} rounds{trained}, measured {measured}"]
     for field in sorted({field for other in others for field in other} - _ALWAYS):
         values = {json.dumps(other.get(field)) for other in others}
-        # A learning rate that is not among the settings stands with each method.
+        # A learning rate that is not in the settings is shown with each method.
         if len(values) > 1 and (field in settings or field not in TUNED):
             words.append(f"{field} {settings.get(field, '-')}")
     words.append(f"OOD share {settings['ood']}" if settings["ood"] else "no OOD data")
@@ -192,7 +192,7 @@ def _control(rows: pd.DataFrame, summary: pd.DataFrame) -> Row | None:
 
 
 def _pooled(rows: pd.DataFrame) -> Row:
-    """Several rows as one: means and standard deviations over all their runs."""
+    """Pools several rows into one, with means and standard deviations over all their runs."""
     row: dict[str, Any] = {"strategy": "control", "runs": rows["runs"].sum(), "diverged": 0}
     for value in VALUES:
         row[value] = mean = (rows["runs"] * rows[value]).sum(skipna=False) / row["runs"]

@@ -1,4 +1,4 @@
-"""The summary of a folder: what each strategy reached on each topology, over seeds and OOD nodes."""
+"""The summary of a folder: the results of each strategy on each topology, over seeds and OOD nodes."""
 
 import json
 import math
@@ -15,23 +15,23 @@ from dml.results.grouping import control_of
 from dml.results.runs import KEYS, VALUES, Runs
 
 BASELINE = "unweighted"
-"""The strategy with which the others are compared."""
+"""The strategy that the others are compared with."""
 
 _FIRST = ("unweighted_fl", BASELINE, "weighted", "random")
-"""The strategies that do not look at the topology stand before those that do."""
+"""The strategies that come first, as their scores do not depend on the topology."""
 
 
 def summarise(runs: Runs) -> pd.DataFrame:
     """Summarises runs in one row per settings, topology and strategy.
 
     Returns:
-        Columns: settings, topology, strategy, runs, diverged; for each of ``VALUES`` its mean and its
-        standard deviation over the runs (NaN if all have diverged, or one lacks it); ``over_unweighted``, the
-        mean difference in OOD AUC to the runs of ``unweighted`` on the same graph, seed and OOD node;
-        ``pairs``, the number of these pairs, and ``pairs_above``, the number with a positive difference;
-        ``floor_ood`` and ``floor_asr``, the mean AUCs of the controls (the runs without OOD data of the same
-        settings, graph, seed and strategy); ``over_floor``, the mean difference in OOD AUC to them (NaN
-        without a control, and for controls).
+        A table with the columns settings, topology, strategy, runs, diverged; for each of ``VALUES`` its mean
+        and its standard deviation over the runs (NaN if all have diverged, or a run lacks it);
+        ``over_unweighted``, the mean difference in OOD AUC to the runs of ``unweighted`` on the same graph,
+        seed and OOD node; ``pairs``, the number of these pairs, and ``pairs_above``, the number with a
+        positive difference; ``floor_ood`` and ``floor_asr``, the mean AUCs of the controls (the runs without
+        OOD data of the same settings, graph, seed and strategy); ``over_floor``, the mean difference in OOD
+        AUC to them (NaN without a control, and for controls).
     """
     rows: list[dict[str, Any]] = []
     for (settings, topology), part in _with_floors(runs.table).groupby(["settings", "topology"], sort=False):
@@ -58,7 +58,7 @@ def summarise(runs: Runs) -> pd.DataFrame:
 
 
 def _with_floors(table: pd.DataFrame) -> pd.DataFrame:
-    """The runs with floor_ood and floor_asr, the AUCs of their controls."""
+    """Adds the columns floor_ood and floor_asr, the AUCs of the runs' controls."""
     table = table.assign(control=table["settings"].map(control_of))
     is_control = table["control"] == table["settings"]
     floors = table[is_control].groupby(["control", "strategy", "place"])[["auc_ood", "auc_asr"]].mean()
@@ -95,17 +95,17 @@ def _sort_key(column: "pd.Series[str]") -> "pd.Series[Any]":
 
 
 def sort_key(strategy: str) -> str:
-    """The text by which strategies are sorted: those of ``_FIRST``, then the others by name."""
+    """The sort key of a strategy: those of ``_FIRST`` come first, then the others by name."""
     name = strategy.split()[0]
     return f"{_FIRST.index(name) if name in _FIRST else 9}{strategy}"
 
 
 def forecast_agreement(runs: Runs) -> tuple[float, int] | None:
-    """How well the forecast without training ranks experiments by their OOD AUC.
+    """The agreement between the forecast without training and the OOD AUC of experiments.
 
     Returns:
         Spearman's rank correlation (the mean over settings, weighted by their number of experiments) and the
-        number of experiments that have a forecast; None if no settings have three of them.
+        number of experiments with a forecast; None if no settings have three of these.
     """
     known = runs.table[runs.table["forecast"].notna()]
     total, count = 0.0, 0

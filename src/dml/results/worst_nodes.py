@@ -1,4 +1,4 @@
-"""Methods compared on data that are less and less alike, as in table 2 of Vogels et al. (2021).
+"""Compares methods on data with increasing label skew, as in table 2 of Vogels et al. (2021).
 
 One row per method and one column per Dirichlet concentration of the labels: the accuracy of the worst node
 after the last round, over the seeds, and the learning rate.
@@ -21,9 +21,9 @@ class Cell:
     """The runs of one method at one concentration.
 
     Args:
-        mean: of the accuracy of the worst node, in [0, 1]; NaN if one run has none.
+        mean: the mean accuracy of the worst node, in [0, 1]; NaN if a run has none.
         std: its standard deviation over the runs; NaN for one run.
-        learning_rates: of the runs, each once.
+        learning_rates: the learning rates of the runs, each once.
     """
 
     mean: float
@@ -36,9 +36,9 @@ class WorstNodeTable:
     """The methods of one group of experiments.
 
     Args:
-        heading: what tells the table from the others.
-        alphas: the concentrations, from alike to unlike data.
-        topologies: by topology and by name of the method, one cell per concentration; None without a run.
+        heading: the data set, the rounds, and the settings in which tables differ.
+        alphas: the concentrations, from even to skewed labels.
+        topologies: for each topology and method, one cell per concentration; None if there is no run.
     """
 
     heading: str
@@ -47,7 +47,7 @@ class WorstNodeTable:
 
 
 def worst_node_tables(runs: pd.DataFrame) -> tuple[WorstNodeTable, ...]:
-    """Compares algorithms with other methods, or at several concentrations, wherever a folder has both.
+    """Compares algorithms with other methods, or at several concentrations, if a folder has several.
 
     Args:
         runs: the table of :class:`~dml.results.runs.Runs`.
@@ -86,7 +86,7 @@ def _cell(own: pd.DataFrame) -> Cell | None:
 
 @cache
 def _shared(settings: str) -> str:
-    """The settings that all runs of a table share. The others are its columns, or stand in its cells."""
+    """The settings that all runs of a table share. The others are its columns, or are in its cells."""
     own = ("label_alpha", *TUNED)
     return json.dumps({k: v for k, v in json.loads(settings).items() if k not in own}, sort_keys=True)
 
@@ -106,13 +106,13 @@ def _names(part: pd.DataFrame) -> "pd.Series[str]":
     added = part["momentum"].gt(0) & (part["momentum"] != own_momentum)
     short = part["algorithm"].where(part["is_algorithm"], part["strategy"])
     short = short + added.map({True: " + momentum", False: ""})
-    # Learning rates stand in the cells. Whatever else is in the variant must be one for each short name.
+    # The cells show learning rates. A short name is enough if the rest of the variant is unambiguous.
     full = part["strategy"].str.replace(r" lr=\S+", "", regex=True)
     several = full.groupby([part["topology"], short]).transform("nunique") > 1
     return short.where(~several, full)
 
 
 def _own_momentum(algorithm: str) -> float:
-    """The momentum that an algorithm has by default; NaN if it has no default of its own."""
+    """The default momentum of an algorithm; NaN if it does not set one."""
     described = ALGORITHMS.get(algorithm)
     return float(described.defaults.get("momentum", math.nan)) if described else math.nan

@@ -19,21 +19,21 @@ from dml.topology import Topology
 
 @dataclass
 class Result:
-    """Everything that the result file says of an experiment.
+    """Everything that the result file says about an experiment.
 
     Args:
-        experiment_id: its id.
-        config: complete, with the OOD nodes resolved.
+        experiment_id: the id of the experiment.
+        config: the complete configuration, with the OOD nodes resolved.
         topology: the graph.
-        samples: training samples a node, [n].
-        label_counts: their own labels, [n, L].
-        ood_samples: triggered samples a node, [n].
-        betweenness: whether the file holds it.
-        all_to_all: models are exchanged between all nodes, as by ``unweighted_fl``.
-        record: what was measured.
-        facts: what was found out beside, by the name of its attribute: tree, lr_factor, ...
-        segments: one entry a start: versions, accelerator, host, times ..
-        status: how far the experiment has come.
+        samples: the number of training samples per node, [n].
+        label_counts: the number of samples per label on each node, before any trigger, [n, L].
+        ood_samples: the number of OOD samples per node, [n].
+        betweenness: whether the file contains the betweenness of the nodes.
+        all_to_all: whether all nodes exchange models with all others, as with ``unweighted_fl``.
+        record: the measurements.
+        facts: further attributes by name, such as tree and lr_factor.
+        segments: one entry per start, with versions, accelerator, host, times and more.
+        status: the progress of the experiment.
     """
 
     experiment_id: str
@@ -50,7 +50,7 @@ class Result:
     status: Status = Status.RUNNING
 
     def write(self, path: Path) -> None:
-        """Replaces the file at once."""
+        """Writes the file; it replaces an old one at once."""
         record, n = self.record, len(self.samples)
         a_row = 4 * n * (len(record.metrics) + len(PER_CLASS) * self.label_counts.shape[1])
         a_row += 4 * sum(map(len, record.singles.values())) + 8 * len(record.series)
@@ -82,7 +82,7 @@ class Result:
             rows = np.array(values, np.float32).reshape(-1, n)
             files.put(file, f"metrics/{name}", rows, **_packed(rows))
         for name in PER_CLASS:
-            # Classes are what a model answers: the labels, or tokens.
+            # The classes are the labels or the tokens.
             rows_of = record.per_class[name] or np.empty((0, n, labels))
             counts = np.array(rows_of, np.int32)
             files.put(file, f"metrics/per_class/{name}", counts, **_packed(counts))
@@ -99,7 +99,7 @@ class Result:
         if server.any():
             files.put(file, "communication/server_bytes", server)
         if self.all_to_all:
-            # The same average through a server: each node sends its model there, and gets one back.
+            # The same average could go through a server: each node would send its model and get one back.
             file["communication"].attrs["server_form_models_per_node"] = 2
         files.put(file, "time/round_s", np.array(record.round_s, np.float64))
         simulated = np.array(record.simulated_s, np.float64)
@@ -113,7 +113,7 @@ class Result:
             "numbers_version": json.dumps(self.config.versions()),
             "experiment_id": self.experiment_id,
             "config": json.dumps(self.config.flat()),
-            "reads": json.dumps(sorted(self.config.decides())),
+            "reads": json.dumps(sorted(self.config.id_fields())),
             "status": self.status.value,
             "rounds_done": record.rounds,
             "graph_id": self.topology.graph_id,
@@ -144,5 +144,5 @@ class Result:
 
 
 def _packed(array: NDArray[Any]) -> dict[str, Any]:
-    """Compression for tables; an empty one cannot be cut into chunks."""
+    """The options of a compressed dataset; an empty array cannot be cut into chunks."""
     return {"compression": "gzip", "compression_opts": 4, "shuffle": True} if array.size else {}

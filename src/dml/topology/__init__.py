@@ -1,4 +1,4 @@
-"""Topologies: the graphs that experiments run on. Made, loaded, saved and described here.
+"""Makes, loads, saves and describes topologies: the graphs that experiments run on.
 
 `read` turns what a user typed (a file or a generator) into a `Topology`.
 """

@@ -1,4 +1,4 @@
-"""The matrices W by which nodes average with their neighbours: symmetric and doubly stochastic."""
+"""Matrices W with which nodes average with their neighbours; all are symmetric and doubly stochastic."""
 
 from typing import TYPE_CHECKING
 
@@ -15,26 +15,26 @@ if TYPE_CHECKING:
 def metropolis_hastings(n: int, i: NDArray[np.integer], j: NDArray[np.integer]) -> "csr_array":
     """W_ij = 1 / (1 + max(d_i, d_j)) for neighbours, and W_ii = 1 - sum over j of W_ij, [n, n].
 
-    d is the number of neighbours of a node: Xiao, Boyd and Lall, "A scheme for robust distributed sensor
-    fusion based on average consensus" (IPSN 2005).
+    d_i is the number of neighbours of node i. See Xiao, Boyd and Lall, "A scheme for robust distributed
+    sensor fusion based on average consensus" (IPSN 2005).
 
     Args:
         n: the number of nodes.
-        i, j: the nodes of each pair of neighbours, each pair in both orders, [k].
+        i, j: the two nodes of each pair of neighbours, [k]; each pair is listed in both orders.
     """
     d = np.bincount(i, minlength=n)
     return _with_diagonal(n, 1 / (1 + np.maximum(d[i], d[j])), i, j)
 
 
 def averaging(topology: Topology, edge_weight: float | None = None) -> "csr_array":
-    """W of a graph, [n, n]: Metropolis-Hastings weights, or one weight for every edge.
+    """The matrix W of a graph, [n, n]: Metropolis-Hastings weights, or the same weight for every edge.
 
     Args:
         topology: the graph.
-        edge_weight: W_ij of every edge; then W_ii = 1 - d_i ``edge_weight``.
+        edge_weight: W_ij of every edge, so that W_ii = 1 - d_i ``edge_weight``; None for Metropolis-Hastings.
 
     Raises:
-        InputError: the weight is not positive, or leaves some node a negative weight of its own.
+        InputError: the weight is not positive, or it makes W_ii negative for some node.
     """
     i, j = np.concatenate([topology.edges, topology.edges[:, ::-1]]).T
     if edge_weight is None:
@@ -49,7 +49,7 @@ def averaging(topology: Topology, edge_weight: float | None = None) -> "csr_arra
 def _with_diagonal(
     n: int, weights: NDArray[np.float64], i: NDArray[np.integer], j: NDArray[np.integer]
 ) -> "csr_array":
-    """The weights, and what is missing to a sum of 1 in each row on its diagonal."""
+    """The matrix with these weights off the diagonal, and a diagonal that makes each row sum to 1."""
     from scipy.sparse import csr_array, diags_array
 
     W = csr_array((weights, (i, j)), shape=(n, n))

@@ -1,7 +1,7 @@
-"""Centralities of the nodes of a graph, beyond degree and betweenness: one score per node.
+"""Centralities of the nodes of a graph, besides degree and betweenness: one score per node.
 
-Each is networkx's centrality of that name, on the graph without its link probabilities. Scores that would
-grow with the graph are divided by n - 1, as the degree is. A new centrality is one function and one line of
+Each equals networkx's centrality of that name; link probabilities are ignored. Scores that would grow with
+the graph are divided by n - 1, as the degree is. To add a centrality, write a function and a line of
 ``CENTRALITIES``.
 """
 
@@ -21,77 +21,80 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
 Scores = Mapping[int, float]
-"""A score for each node, as networkx returns them."""
+"""The score of each node, as networkx returns them."""
 
 Centrality = Callable[["nx.Graph"], Scores]
 
 DENSE = 2048
-"""The most nodes for which eigenvector and katz take a dense matrix; the results agree to rounding."""
+"""The most nodes for which eigenvector and katz use a dense matrix; a sparse one agrees to rounding."""
 
 PRECISE = 1e-14
-"""Tolerance of the iteration of pagerank, far below the differences that a softmax sees."""
+"""Tolerance of pagerank's iteration, far below any difference that matters to a softmax."""
 
 
 def closeness_centrality(graph: "nx.Graph") -> Scores:
-    """(r/(n - 1)) r / (sum of the distances to the r nodes that can be reached); 0 for an isolated node."""
+    """(r/(n - 1)) r / (sum of the distances to the r reachable nodes); 0 for an isolated node."""
     import networkx as nx
 
     return nx.closeness_centrality(graph)  # type: ignore[no-any-return]
 
 
 def harmonic_sum(graph: "nx.Graph") -> Scores:
-    """Sum over the other nodes of 1/distance; a node that cannot be reached adds 0."""
+    """The sum of 1/distance over the other nodes; an unreachable node adds 0."""
     import networkx as nx
 
     return nx.harmonic_centrality(graph)  # type: ignore[no-any-return]
 
 
 def harmonic_centrality(graph: "nx.Graph") -> Scores:
-    """Mean over the other nodes of 1/distance; a node that cannot be reached counts as 0."""
+    """The mean of 1/distance over the other nodes; an unreachable node counts as 0."""
     return {i: c / (len(graph) - 1) for i, c in harmonic_sum(graph).items()}
 
 
 def load_centrality(graph: "nx.Graph") -> Scores:
-    """Share of all shortest paths through a node, split evenly at each fork, without the end points."""
+    """The share of all shortest paths that pass through a node, end points excluded.
+
+    Where shortest paths fork, each branch counts equally.
+    """
     import networkx as nx
 
     return nx.load_centrality(graph)  # type: ignore[no-any-return]
 
 
 def pagerank(graph: "nx.Graph", tolerance: float = PRECISE) -> Scores:
-    """Share of its time that a random walk spends at a node; it restarts with probability 0.15 per step.
+    """The share of its time that a random walk spends at a node; it restarts with probability 0.15 per step.
 
     Args:
         graph: the graph.
-        tolerance: the iteration stops when the scores of all nodes together change by less than n times this.
+        tolerance: the iteration stops when the summed change of all scores is below n times this value.
     """
     import networkx as nx
 
-    # An iteration brings a factor of 0.85, and 0.85^200 is below the default tolerance.
+    # Each iteration shrinks the error to 0.85 of it, and 0.85^200 is below the default tolerance.
     return nx.pagerank(graph, tol=tolerance, max_iter=1000)  # type: ignore[no-any-return]
 
 
 def eigenvector_centrality(graph: "nx.Graph") -> Scores:
-    """The eigenvector of the adjacency matrix for its largest eigenvalue, of length 1.
+    """The unit eigenvector of the adjacency matrix for its largest eigenvalue.
 
-    It does not exist on a disconnected graph, where it is not unique or is 0 on all components but one.
+    It is not defined on a disconnected graph, where it is not unique or is 0 outside one component.
     """
     if len(graph) > DENSE:
         from scipy.sparse.linalg import ArpackNoConvergence, eigsh
 
-        # The start holds no random numbers. On a very long chain the iteration does not converge.
+        # A fixed v0 makes the result repeatable. On a very long chain the iteration does not converge.
         with contextlib.suppress(ArpackNoConvergence):
             vectors = eigsh(_sparse(graph), 1, which="LA", v0=np.ones(len(graph)))[1]
             return dict(enumerate(np.abs(vectors[:, 0])))
-    # One of networkx's two functions starts from random numbers; the other stops early on a long chain.
+    # networkx has two functions for this: one starts from random numbers, one stops early on a long chain.
     return dict(enumerate(np.abs(np.linalg.eigh(_adjacency(graph))[1][:, -1])))
 
 
 def katz_centrality(graph: "nx.Graph") -> Scores:
-    """x = (I - a A)^-1 1, scaled to length 1: the number of walks of length k to a node, weighted by a^k.
+    """x = (I - a A)^-1 1, scaled to length 1: the walks that end at a node, weighted by a^length.
 
-    With a = 1/(1 + largest degree) the sum over k exists on every graph. networkx's default of 0.1 fails if
-    the largest eigenvalue of A is 10 or more.
+    With a = 1/(1 + largest degree) the sum over all lengths converges on every graph. networkx's default of
+    0.1 fails if the largest eigenvalue of A is 10 or more.
     """
     if len(graph) > DENSE:
         return dict(enumerate(_sparse_katz(_sparse(graph))))
@@ -101,7 +104,7 @@ def katz_centrality(graph: "nx.Graph") -> Scores:
 
 
 def core_number(graph: "nx.Graph") -> Scores:
-    """The largest k such that the node belongs to a subgraph of minimum degree k, over n - 1."""
+    """The largest k for which the node belongs to a subgraph of minimum degree k, divided by n - 1."""
     import networkx as nx
 
     return {i: k / (len(graph) - 1) for i, k in nx.core_number(graph).items()}
@@ -117,19 +120,19 @@ CENTRALITIES: dict[str, Centrality] = {
     "k_core": core_number,
 }
 ON_CONNECTED = frozenset({"eigenvector"})
-"""Centralities that exist on connected graphs only."""
+"""Centralities that are defined on connected graphs only."""
 
 
 def check_centrality(topology: Topology, name: str, field: str = "centrality") -> None:
-    """Refuses a centrality that does not exist on the graph.
+    """Refuses a centrality that is not defined on the graph.
 
     Args:
         topology: the graph.
         name: a key of ``CENTRALITIES``.
-        field: the field that named it, for the message.
+        field: the configuration field that asks for it, for the message.
 
     Raises:
-        InputError: the centrality does not exist on the graph.
+        InputError: the centrality is not defined on the graph.
     """
     cut_off = np.flatnonzero(topology.distance_to([0]) < 0)
     if name in ON_CONNECTED and len(cut_off):
@@ -150,7 +153,7 @@ def centrality(topology: Topology, name: str) -> NDArray[np.float64]:
         name: a key of ``CENTRALITIES``.
 
     Raises:
-        InputError: the centrality does not exist on the graph.
+        InputError: the centrality is not defined on the graph.
     """
     check_centrality(topology, name)
     result = scores(topology, CENTRALITIES[name])
@@ -159,7 +162,7 @@ def centrality(topology: Topology, name: str) -> NDArray[np.float64]:
 
 
 def scores(topology: Topology, function: Centrality) -> NDArray[np.float64]:
-    """What a function of networkx's graphs gives each node, [n]; link probabilities play no part."""
+    """The score of each node by a function of networkx graphs, [n]; link probabilities are ignored."""
     import networkx as nx
 
     graph = nx.empty_graph(topology.n)
@@ -185,7 +188,7 @@ def _sparse_katz(A: "csr_array") -> NDArray[np.float64]:
     from scipy.sparse import eye_array
     from scipy.sparse.linalg import cg
 
-    # Positive definite: its eigenvalues lie between 1/(1 + d) and 2, where d is the largest degree.
+    # The matrix is positive definite: with d the largest degree, its eigenvalues lie in [1/(1 + d), 2].
     x, failed = cg(eye_array(A.shape[0]) - A / (1 + A.sum(axis=0).max()), np.ones(A.shape[0]), rtol=1e-14)
     if failed:
         raise RuntimeError(f"katz centrality has not converged in {failed} steps")

@@ -1,10 +1,10 @@
-"""Numbers by which topologies are compared."""
+"""Numbers that describe topologies in tables."""
 
 from dml.topology.graph import Topology
 
 
 def component_diameters(topology: Topology) -> list[int]:
-    """The largest distance in hops within each component, the largest component first; 0 for a lone node."""
+    """The diameter in hops of each component, the largest component first; 0 for an isolated node."""
     import networkx as nx
 
     graph = topology.graph()

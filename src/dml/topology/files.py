@@ -1,6 +1,6 @@
-"""Topologies as files: a numpy text adjacency matrix, under a header that says how the graph was made.
+"""Topologies as files: numpy text adjacency matrices, under a header that says how the graph was made.
 
-A file without our header, such as the published ones, is as good: only its name is then known of its source.
+Files without our header, such as the published ones, are read too; their name then serves as their source.
 """
 
 from dataclasses import replace
@@ -13,24 +13,23 @@ from dml.errors import InputError
 from dml.files import beside
 from dml.topology.graph import Topology
 
-# Only under this first line is the rest of the header ours, and read.
+# The rest of the header is read only if the file starts with this line.
 _MARK = "# dml topology: entry [i, j] is the probability that the link between nodes i and j works"
 
 MAX_BYTES = 2_000_000_000
-"""Of a file that is read: a matrix of 30,000 nodes."""
+"""Size of the largest file that is read: a matrix of 30,000 nodes."""
 
 
 def save(topology: Topology, path: str | Path) -> Path:
-    """Write a topology so that `load` gives it back bit for bit, and `numpy.loadtxt` its matrix.
+    """Writes a topology so that `load` returns it bit for bit; `numpy.loadtxt` can read its matrix.
 
-    The file appears at once or not at all. One that is there already is never changed: with the same content
-    it is left as it is.
+    The file appears whole or not at all. An existing file is never changed: it must have the same content.
 
     Returns:
-        The path written.
+        The path of the file.
 
     Raises:
-        InputError: another graph is there already, or the folder cannot be written.
+        InputError: the file exists with other content, or the folder cannot be written.
     """
     path, content = Path(path), encode(topology)
     if not is_saved(path, content):
@@ -39,7 +38,7 @@ def save(topology: Topology, path: str | Path) -> Path:
 
 
 def encode(topology: Topology) -> bytes:
-    """The content of the file: header and matrix."""
+    """The content of a topology's file: header and matrix."""
     header = [_MARK, f"# source: {topology.source}", f"# n: {topology.n}", f"# graph: {topology.graph_id}"]
     if topology.blocks is not None:
         header.append("# blocks: " + " ".join(map(str, topology.blocks.tolist())))
@@ -51,10 +50,10 @@ def encode(topology: Topology) -> bytes:
 
 
 def is_saved(path: Path, content: bytes) -> bool:
-    """Whether the file is there with just this content.
+    """Whether the file exists with exactly this content.
 
     Raises:
-        InputError: something else has its name.
+        InputError: the path exists but holds something else, or cannot be read.
     """
     try:
         if path.read_bytes() == content:
@@ -69,7 +68,7 @@ def is_saved(path: Path, content: bytes) -> bool:
 
 
 def write(path: Path, content: bytes) -> None:
-    """Writes the file at once, so that no reader meets half of it.
+    """Writes the file in one go, so that no reader sees half of it.
 
     Raises:
         InputError: the folder cannot be made or written.
@@ -85,10 +84,10 @@ def write(path: Path, content: bytes) -> None:
 
 
 def load(path: str | Path) -> Topology:
-    """Read an adjacency matrix: n rows of n numbers in [0, 1], symmetric, 0 on the diagonal.
+    """Reads an adjacency matrix: n rows of n numbers in [0, 1], symmetric, 0 on the diagonal.
 
-    The edges come from the matrix; of the header only the source and the blocks are kept, as labels. The
-    source of a matrix that was changed since is the file's name: it is no longer what its generator made.
+    The matrix gives the edges; the header gives only the source and the blocks, as labels. If the matrix was
+    edited after it was saved, its generator did not make it, and the file's name becomes the source.
 
     Raises:
         InputError: the file is missing or holds no such matrix; the message names the first wrong entry.
@@ -111,7 +110,7 @@ def load(path: str | Path) -> Topology:
 def _text(path: Path) -> str:
     try:
         if path.exists() and not path.is_dir() and (not path.is_file() or path.stat().st_size > MAX_BYTES):
-            raise InputError("topology_file", path, "is no ordinary file, or larger than 2 GB")
+            raise InputError("topology_file", path, "is not a regular file, or is larger than 2 GB")
         text = path.read_bytes().decode("utf-8-sig")
     except (FileNotFoundError, NotADirectoryError):
         right = "no such file; give a path or a generator such as barabasi_albert:n=33,m=2"
@@ -123,7 +122,9 @@ def _text(path: Path) -> str:
     except UnicodeDecodeError:
         text = "\0"
     if "\0" in text:
-        raise InputError("topology_file", path, "is not text; it must be a matrix as numpy.savetxt writes it")
+        raise InputError(
+            "topology_file", path, "is not text; it must be a matrix written as by numpy.savetxt"
+        )
     return text
 
 
@@ -140,7 +141,7 @@ def _matrix(path: str | Path, rows: list[list[str]]) -> NDArray[np.float64]:
         if len(row) != n:
             right = f"is not square: row {i} (from 0) has {len(row)} entries, but there are {n} rows"
             if len(row) == 1 and "," in row[0]:
-                right += "; separate entries by blanks, not by commas"
+                right += "; separate entries by spaces, not by commas"
             raise InputError("topology_file", path, right)
     if n == 1:
         raise InputError("topology_file", path, "has one node; a topology has at least 2")
@@ -151,13 +152,13 @@ def _matrix(path: str | Path, rows: list[list[str]]) -> NDArray[np.float64]:
                 matrix[i, j] = float(word)
             except ValueError:
                 raise InputError(
-                    "topology_file", path, f"entry [{i}, {j}] is {word}, which is no number"
+                    "topology_file", path, f"entry [{i}, {j}] is {word}, which is not a number"
                 ) from None
     return matrix
 
 
 def _refuse_wrong_entries(path: str | Path, matrix: NDArray[np.float64]) -> None:
-    """Name the first entry that no topology has."""
+    """Refuses a matrix that is not a topology's, and names its first wrong entry."""
     checks = {
         "is {a}; a link probability is in [0, 1]": ~((matrix >= 0) & (matrix <= 1)),
         "is {a}, a link of node {i} to itself; the diagonal must be 0": np.diag(matrix.diagonal() != 0),
@@ -171,7 +172,11 @@ def _refuse_wrong_entries(path: str | Path, matrix: NDArray[np.float64]) -> None
 
 
 def _blocks(path: str | Path, header: dict[str, str], n: int) -> NDArray[np.int32] | None:
-    """The header's blocks, where header and matrix agree on the number of nodes."""
+    """The blocks in the header; None if it has none.
+
+    Raises:
+        InputError: the header and the matrix disagree on the number of nodes.
+    """
     try:
         blocks = np.array([int(word) for word in header.get("blocks", "").split()], dtype=np.int32)
         fits = int(header.get("n", n)) == n and len(blocks) in (0, n)

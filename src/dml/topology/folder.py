@@ -1,4 +1,4 @@
-"""Many topologies into one folder: all of them are saved, or none."""
+"""Saves several topologies in one folder: either all of them or none."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,7 +18,8 @@ def save_all(topologies: Mapping[str, Topology], out_dir: Path) -> str:
         The `table` of the topologies.
 
     Raises:
-        InputError: a file of that name holds something else, or the folder cannot be written: none is saved.
+        InputError: one of the files exists with other content, or the folder cannot be written. Nothing is
+            saved then.
     """
     contents = {out_dir / f"{name}.txt": encode(topology) for name, topology in topologies.items()}
     missing = {path: content for path, content in contents.items() if not is_saved(path, content)}
@@ -29,12 +30,12 @@ def save_all(topologies: Mapping[str, Topology], out_dir: Path) -> str:
 
 
 def file_name(topology: Topology) -> str:
-    """A file name, without ending, that is different for each topology and seed."""
+    """A file name, without its ending, that differs between topologies and between seeds."""
     return topology.label if topology.seed is None else f"{topology.label}-seed{topology.seed}"
 
 
 def table(topologies: Mapping[str, Topology]) -> str:
-    """One line per topology, of 80 columns for the paper's longest names, then what the columns mean."""
+    """A table with one line per topology, at most 80 columns wide for the paper's names, and a legend."""
     lines = [["file (.txt)", "n", "m", "deg", "parts", "diam"]]
     for name, topology in topologies.items():
         diameters = component_diameters(topology)

@@ -16,29 +16,30 @@ if TYPE_CHECKING:
     import networkx as nx
 
 MAX_ARGUMENT = 10_000
-"""The largest number passed on: what size a foreign function makes of it is not known beforehand."""
+"""The largest number that is passed on, as the size of the resulting graph is not known beforehand."""
 
 MAX_SECONDS = 10.0
-"""The longest a foreign function may take: some grow exponentially with their arguments."""
+"""The longest that a generator may take: the work of some grows exponentially with their arguments."""
 
-# what kind of object comes back, and which library computes it, is ours to decide
+# These choose the type of the result and the library that computes it; both are fixed here.
 _NOT_OFFERED = {"create_using", "backend"}
 
 
 def call_networkx(text: str, name: str, given: dict[str, str], seed: int) -> "tuple[nx.Graph, str]":
-    """Call one of networkx's generators with plain values.
+    """Calls one of networkx's generators with plain values.
 
     Args:
         text: what the user typed, for the errors.
         name: the function, without ``nx.``.
-        given: its arguments, as typed: numbers, True, False, or a word where the default is one.
-        seed: passed on where the function takes a seed and `given` has none.
+        given: its arguments as typed: numbers, True, False, or a word if the argument's default is one.
+        seed: the seed to pass on if the function takes one and `given` has none.
 
     Returns:
         The graph, and the text that makes it again, with its arguments in the function's order.
 
     Raises:
-        InputError: no such generator, an argument it does not take or refuses, or no graph came back.
+        InputError: there is no such generator, it does not take or accept an argument, or its result is not
+            a graph.
     """
     import networkx as nx
 
@@ -53,27 +54,27 @@ def call_networkx(text: str, name: str, given: dict[str, str], seed: int) -> "tu
         with _at_most(MAX_SECONDS):
             graph = function(**values)
     except _TooLongError:
-        right = f"networkx has not made it in {MAX_SECONDS:.0f} s; name a smaller graph"
+        right = f"networkx needs more than {MAX_SECONDS:.0f} s to make it; choose a smaller graph"
         raise InputError("topology_file", text, right) from None
-    except Exception as error:  # what a foreign function raises at a user's values is not ours to list
+    except Exception as error:  # The generators may raise anything for a user's values.
         reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError("topology_file", text, f"networkx refuses: {reason}") from None
     if not isinstance(graph, nx.Graph):
         what = type(graph).__name__
         raise InputError(
-            "topology_file", text, f"nx.{name} gives a {what}; name a function that gives a graph"
+            "topology_file", text, f"nx.{name} returns a {what}; choose a function that returns a graph"
         )
     arguments = ",".join(f"{key}={value}" for key, value in values.items())
     return graph, ":".join(filter(None, [f"nx.{name}", arguments]))
 
 
 class _TooLongError(BaseException):
-    """Not an Exception, which a foreign function might catch."""
+    """Ends a generator that takes too long. It is no Exception, which the generator might catch."""
 
 
 @contextmanager
 def _at_most(seconds: float) -> Iterator[None]:
-    """Ends what runs for too long; outside the main thread, where no signal arrives, it does not."""
+    """Limits the time of the block; without effect outside the main thread, which alone receives signals."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -91,7 +92,7 @@ def _at_most(seconds: float) -> Iterator[None]:
 
 
 def _public_generators() -> dict[str, Callable[..., Any]]:
-    """The functions of networkx.generators, all of them public; none reads a file that the user names."""
+    """The functions of networkx.generators. All are public, and none reads a file that the user names."""
     import networkx as nx
 
     return {name: function for name, function in vars(nx.generators).items() if inspect.isfunction(function)}
@@ -100,7 +101,7 @@ def _public_generators() -> dict[str, Callable[..., Any]]:
 def _arguments(
     text: str, name: str, function: Callable[..., Any], given: dict[str, str], seed: int
 ) -> dict[str, Any]:
-    """The values in the function's own order."""
+    """The arguments that the user gave, converted, in the function's own order."""
     takes = {
         key: parameter
         for key, parameter in inspect.signature(function).parameters.items()
@@ -126,7 +127,7 @@ def _scalar(text: str, parameter: inspect.Parameter, word: str) -> int | float |
     key = parameter.name
     if word in ("True", "False"):
         return word == "True"
-    # many of networkx's functions take any iterable for n, and would make one node a letter
+    # Many of networkx's functions take any iterable for n, and would make one node per letter of a word.
     if isinstance(parameter.default, str):
         return word
     for convert in (int, float):

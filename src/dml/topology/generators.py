@@ -1,4 +1,4 @@
-"""Graphs by name: ``barabasi_albert:n=33,m=2,seed=0``. In all of them n is the number of nodes.
+"""Generators of graphs by name: ``barabasi_albert:n=33,m=2,seed=0``. n is always the number of nodes.
 
 To add one, write a line in `GENERATORS`.
 """
@@ -24,7 +24,7 @@ MAX_EDGES = 2_000_000
 
 
 class Kind(NamedTuple):
-    """What values a generator's argument takes."""
+    """The values that an argument of a generator may have."""
 
     convert: type[int] | type[float]
     low: float
@@ -32,7 +32,7 @@ class Kind(NamedTuple):
     right: str
 
     def parse(self, text: str) -> int | float | None:
-        """The value, or None where the text is not one of these."""
+        """The value, or None if the text does not stand for an allowed one."""
         try:
             value = self.convert(text)
         except ValueError:
@@ -41,7 +41,7 @@ class Kind(NamedTuple):
 
 
 def at_least(low: int) -> Kind:
-    """A whole number from `low` up."""
+    """Whole numbers from `low` up."""
     return Kind(int, low, math.inf, f"a whole number of at least {low}")
 
 
@@ -52,14 +52,14 @@ SEED = Kind(int, 0, 2**32 - 1, "a whole number from 0 to 4294967295")
 
 @dataclass(frozen=True)
 class Generator:
-    """One of our own names.
+    """A generator with a name of our own.
 
     Args:
-        build: gives the networkx graph for the arguments. Its first argument is the module ``networkx``: it
-            takes a tenth of a second to import, so that is left until a graph is made.
-        takes: its arguments in order; all must be given, but for the seed.
-        size: the number of nodes and about the number of edges, so that an absurd graph is refused unbuilt.
-        blocks: the community of each node, where the generator has some.
+        build: ``(networkx, **arguments) -> nx.Graph``. It gets the module ``networkx``, which takes a tenth
+            of a second to import, so that only calls that make a graph import it.
+        takes: the arguments in order; all but the seed must be given.
+        size: gives the number of nodes and roughly that of edges, so that huge graphs are refused unbuilt.
+        blocks: gives the community of each node, if the generator makes communities.
     """
 
     build: "Callable[..., nx.Graph]"
@@ -90,19 +90,19 @@ def _stochastic_block(nx: Any, blocks: int, size: int, p_in: float, p_out: float
 _N = {"n": at_least(2)}
 
 GENERATORS: dict[str, Generator] = {
-    # the centre is node 0
+    # The centre is node 0.
     "star": Generator(lambda nx, n: nx.star_graph(n - 1), _N, lambda n: (n, n)),
     "chain": Generator(lambda nx, n: nx.path_graph(n), _N, lambda n: (n, n)),
     "cycle": Generator(lambda nx, n: nx.cycle_graph(n), {"n": at_least(3)}, lambda n: (n, n)),
     "complete": Generator(lambda nx, n: nx.complete_graph(n), _N, lambda n: (n, n * n / 2)),
     "hypercube": Generator(_hypercube, _N, lambda n: (n, n * n.bit_length() / 2)),
-    # below 3 the way round would be the way back: the same edge twice
+    # In a cycle of 2 nodes the same edge would occur twice.
     "torus": Generator(
         lambda nx, rows, cols: nx.grid_2d_graph(rows, cols, periodic=True),
         {"rows": at_least(3), "cols": at_least(3)},
         lambda rows, cols: (rows * cols, 2 * rows * cols),
     ),
-    # numbered as a heap: the children of i are 2i + 1 and 2i + 2
+    # Numbered as a heap: the children of i are 2i + 1 and 2i + 2.
     "binary_tree": Generator(lambda nx, n: nx.full_rary_tree(2, n), _N, lambda n: (n, n)),
     "double_binary_trees": Generator(_double_binary_trees, _N, lambda n: (n, 2 * n)),
     "barabasi_albert": Generator(
@@ -110,7 +110,7 @@ GENERATORS: dict[str, Generator] = {
         {**_N, "m": at_least(1), "seed": SEED},
         lambda n, m, seed: (n, n * m),
     ),
-    # drawn again until connected
+    # Drawn again until it is connected.
     "watts_strogatz": Generator(
         lambda nx, n, k, p, seed: nx.connected_watts_strogatz_graph(n, k, p, seed=seed),
         {**_N, "k": at_least(2), "p": PROBABILITY, "seed": SEED},
@@ -145,17 +145,17 @@ GENERATORS: dict[str, Generator] = {
 
 
 def make(text: str, seed: int = 0) -> Topology:
-    """The graph that a generator's text names.
+    """Makes the graph that a generator's text describes.
 
     Args:
-        text: ``name:key=value,key=value``: one of `GENERATORS`, or ``nx.<function>`` of networkx.
-        seed: the seed where the generator takes one and the text gives none.
+        text: ``name:key=value,key=value``; the name is one of `GENERATORS` or ``nx.<function>`` of networkx.
+        seed: the seed to use if the generator takes one and the text gives none.
 
     Returns:
-        The topology; its `source` is the text with every argument, also the seed, in the generator's order.
+        The topology; its `source` is the text with all arguments, even the seed, in the generator's order.
 
     Raises:
-        InputError: no such generator, a wrong argument, or values that make no graph.
+        InputError: there is no such generator, an argument is wrong, or no graph exists for the values.
     """
     name, given = _split(text)
     if name.startswith("nx."):
@@ -167,7 +167,7 @@ def make(text: str, seed: int = 0) -> Topology:
     values = _parse_arguments(text, name, generator, given, seed)
     nodes, edges = generator.size(**values)
     if nodes > MAX_NODES or edges > MAX_EDGES:
-        right = f"about {nodes:.3g} nodes and {edges:.3g} edges; the most are {MAX_NODES} and {MAX_EDGES}"
+        right = f"about {nodes:.3g} nodes and {edges:.3g} edges; the limits are {MAX_NODES} and {MAX_EDGES}"
         raise InputError("topology_file", text, right)
     import networkx as nx
 
@@ -180,7 +180,7 @@ def make(text: str, seed: int = 0) -> Topology:
 
 
 def _split(text: str) -> tuple[str, dict[str, str]]:
-    """``name:key=value,..`` as the name and the arguments, not yet understood."""
+    """Splits ``name:key=value,...`` into the name and the arguments, still as text."""
     name, _, rest = text.strip().partition(":")
     given: dict[str, str] = {}
     for part in rest.split(",") if rest else []:
@@ -216,7 +216,7 @@ _EXAMPLE_VALUES |= {"blocks": 3, "size": 11, "p_in": 0.5, "p_out": 0.05}
 
 
 def _example(name: str) -> str:
-    """A text that works, for the generator of this name or else for one that everybody knows."""
+    """A valid text for the generator of this name; for Barabasi-Albert if the name is unknown."""
     known = name if GENERATORS.get(name) and GENERATORS[name].takes else "barabasi_albert"
     return f"{known}:" + ",".join(f"{key}={_EXAMPLE_VALUES[key]}" for key in GENERATORS[known].takes)
 

@@ -19,11 +19,11 @@ Array = TypeVar("Array", bound=NDArray[Any])
 
 
 class Neighbours(NamedTuple):
-    """The neighbourhoods in compressed sparse rows: those of node i stand at indptr[i]:indptr[i + 1].
+    """All neighbourhoods as compressed sparse rows: node i's neighbours are at indptr[i]:indptr[i + 1].
 
     Attributes:
         indptr: int32 [n + 1].
-        indices: int32 [2m], the neighbours, ascending within a row, the node itself left out.
+        indices: int32 [2m], the neighbours, in ascending order per node, without the node itself.
         edge_index: int32 [2m], the row of `Topology.edges` that joins the node to that neighbour.
     """
 
@@ -38,14 +38,14 @@ class Topology:
 
     Args:
         n: number of nodes, at least 2.
-        edges: [m, 2] node indices, in any order; kept as int32 with i < j, sorted.
-        weights: [m] in (0, 1], the probability that the link works; kept as float64, sorted as the edges are.
+        edges: node indices in any order, [m, 2]; kept as int32 with i < j, sorted.
+        weights: the probability that each link works, in (0, 1], [m]; kept as float64, in the edges' order.
         source: how the graph was made (``barabasi_albert:n=33,m=2,seed=0``), or the stem of its file.
-        blocks: [n] the generator's own community of each node, where it has some.
-        called: [n] what its nodes are called in the graph that it is a part of; None for a whole graph.
+        blocks: the community of each node, [n]; None if the graph's generator makes no communities.
+        called: if this is a part of a larger graph, its nodes' numbers there, [n]; None for a whole graph.
 
     Raises:
-        InputError: the parts do not make such a graph.
+        InputError: the arguments do not describe such a graph.
     """
 
     n: int
@@ -69,7 +69,7 @@ class Topology:
 
     @classmethod
     def from_networkx(cls, graph: "nx.Graph", source: str, blocks: ArrayLike | None = None) -> "Topology":
-        """The nodes in the graph's own order, all links working always: its weights are not probabilities.
+        """The topology of a networkx graph: nodes keep its order; its weights are ignored, all links work.
 
         Raises:
             InputError: the graph is directed, has parallel edges or self-loops, or has fewer than 2 nodes.
@@ -85,11 +85,11 @@ class Topology:
         return cls(len(index), edges.astype(np.int32), np.ones(len(edges)), source, labels)
 
     def with_weights(self, weights: ArrayLike, source: str) -> "Topology":
-        """The same edges with other link probabilities, [m] in the order of `edges`."""
+        """The same graph with other link probabilities, [m], in the order of `edges`."""
         return replace(self, weights=np.asarray(weights, dtype=np.float64), source=source)
 
-    def part(self, nodes: NDArray[np.int64]) -> tuple["Topology", NDArray[np.int64]]:
-        """The graph on some of the nodes, ascending, and the rows of `edges` that it keeps."""
+    def subgraph(self, nodes: NDArray[np.int64]) -> tuple["Topology", NDArray[np.int64]]:
+        """The subgraph of some nodes, which are given in ascending order, and its rows of `edges`."""
         kept = np.isin(self.edges, nodes).all(axis=1)
         edges = np.searchsorted(nodes, self.edges[kept]).astype(np.int32)
         blocks = None if self.blocks is None else self.blocks[nodes]
@@ -98,24 +98,24 @@ class Topology:
 
     @cached_property
     def numbers(self) -> NDArray[np.int64]:
-        """What the nodes are called, in a part of a graph as in the whole one, [n]."""
+        """The nodes' numbers, [n]: in the larger graph, if this is a part of one."""
         return np.arange(self.n) if self.called is None else self.called
 
     @property
     def m(self) -> int:
-        """Number of edges."""
+        """The number of edges."""
         return len(self.edges)
 
     @cached_property
     def degree(self) -> NDArray[np.int64]:
-        """Number of neighbours of each node, [n]."""
+        """The number of neighbours of each node, [n]."""
         return _read_only(np.bincount(self.edges.ravel(), minlength=self.n))
 
     @cached_property
     def betweenness(self) -> NDArray[np.float64]:
-        """Share of all shortest paths (in hops, end points counted) that each node is on, [n].
+        """The share of all shortest paths (in hops, end points included) that each node is on, [n].
 
-        networkx's pure-Python Brandes: tens of milliseconds at 64 nodes, a minute at 4,096.
+        This is networkx's pure-Python Brandes algorithm: tens of milliseconds at 64 nodes, a minute at 4,096.
         """
         import networkx as nx
 
@@ -132,11 +132,11 @@ class Topology:
         return Neighbours(*map(_read_only, (indptr, column[order], edge[order])))
 
     def neighbours(self) -> Neighbours:
-        """The neighbourhoods in compressed sparse rows, computed once."""
+        """All neighbourhoods as compressed sparse rows, computed once."""
         return self._neighbours
 
     def graph(self) -> "nx.Graph":
-        """A new networkx graph of nodes 0..n-1 whose edges carry `weight`."""
+        """A new networkx graph with nodes 0 to n - 1, whose edges have the attribute ``weight``."""
         import networkx as nx
 
         graph = nx.empty_graph(self.n)
@@ -146,14 +146,14 @@ class Topology:
         return graph
 
     def distance_to(self, nodes: Iterable[int]) -> NDArray[np.int32]:
-        """Hops from each node to the nearest of `nodes`, int32 [n]; -1 where none can be reached.
+        """The number of hops from each node to the nearest of `nodes`, int32 [n]; -1 if none is reachable.
 
         Raises:
             IndexError: one of `nodes` is not in 0..n-1.
         """
         starts = np.fromiter(nodes, dtype=np.int64)
         if ((starts < 0) | (starts >= self.n)).any():
-            raise IndexError(f"nodes are 0..{self.n - 1}, not {starts.tolist()}")
+            raise IndexError(f"nodes are 0 to {self.n - 1}, not {starts.tolist()}")
         distance = np.full(self.n, -1, dtype=np.int32)
         distance[starts] = 0
         i, j = self.edges.T
@@ -167,7 +167,7 @@ class Topology:
         return distance
 
     def most_connected(self, k: int) -> list[int]:
-        """The k nodes (all n where k > n) of highest degree, ties by lower index.
+        """The k nodes of highest degree (all n if k > n); ties go to the lower index.
 
         Raises:
             ValueError: k is negative.
@@ -178,7 +178,7 @@ class Topology:
 
     @cached_property
     def graph_id(self) -> str:
-        """12 hex digits of a hash of n, edges and weights: what the graph is, however it was given."""
+        """12 hex digits of a hash of n, edges and weights; it does not depend on how the graph was given."""
         digest = hashlib.sha256(str(self.n).encode())
         digest.update(np.ascontiguousarray(self.edges, dtype="<i4").tobytes())
         digest.update(np.ascontiguousarray(self.weights, dtype="<f8").tobytes())
@@ -186,20 +186,20 @@ class Topology:
 
     @property
     def seed(self) -> int | None:
-        """The seed that `source` names."""
+        """The seed in `source`, if it names one."""
         found = re.search(r"[:,]seed=(\d+)(?:,|$)", self.source)
         return int(found[1]) if found else None
 
     @property
     def family(self) -> str:
-        """`source` without its seed: what results are grouped by over seeds."""
+        """`source` without its seed; results of different seeds are grouped by it."""
         name, _, arguments = self.source.partition(":")
         rest = [argument for argument in arguments.split(",") if not re.fullmatch(r"seed=\d+", argument)]
         return ":".join(filter(None, [name, ",".join(rest)]))
 
     @property
     def label(self) -> str:
-        """`family` for a file name: only letters, digits and ``. _ + -``."""
+        """`family` as a file name: only letters, digits and ``. _ + -``."""
         text = re.sub(r"[:,]", "-", self.family).replace("=", "")
         return re.sub(r"[^A-Za-z0-9._+-]", "_", text).lstrip(".-") or "topology"
 
@@ -210,7 +210,7 @@ def _read_only(array: Array) -> Array:
 
 
 def _pairs(edges: ArrayLike) -> NDArray[np.int64]:
-    """Edges as int64 [m, 2], also where there are none."""
+    """Edges as int64 [m, 2], even if m is 0."""
     array = np.asarray(edges, dtype=np.int64)
     return array if array.size else array.reshape(0, 2)
 
@@ -222,9 +222,9 @@ def _what_is_wrong(
     source: str,
     blocks: NDArray[np.int32] | None,
 ) -> str | None:
-    """Why these parts make no topology, with the first offending edge; None if they do.
+    """Why these arguments are no topology, with the first wrong edge; None if they are one.
 
-    `edges` are sorted, `weights` still as given: of them only shape and range are looked at.
+    `edges` are sorted and `weights` are not, as only their shape and range are checked.
     """
     if n < 2:
         return f"a topology has at least 2 nodes, not {n}"
@@ -233,7 +233,7 @@ def _what_is_wrong(
     if edges.ndim != 2 or edges.shape[1] != 2 or weights.shape != (len(edges),):
         return f"edges must be [m, 2] and weights [m], not {edges.shape} and {weights.shape}"
     if len(edges) and (edges.min() < 0 or edges.max() >= n):
-        return f"an edge names a node outside 0..{n - 1}"
+        return f"an edge names a node outside the range 0 to {n - 1}"
     loops = edges[edges[:, 0] == edges[:, 1]]
     if len(loops):
         return f"node {loops[0, 0]} is linked to itself; self-loops are not allowed"
@@ -244,5 +244,5 @@ def _what_is_wrong(
     if len(outside):
         return f"a link probability is {outside[0]}; it must be above 0 and at most 1"
     if blocks is not None and blocks.shape != (n,):
-        return f"blocks must be [{n}], one a node, not {list(blocks.shape)}"
+        return f"blocks must be [{n}], one per node, not {list(blocks.shape)}"
     return None

@@ -1,4 +1,4 @@
-"""What ``--topology_file`` names: a file, or a generator."""
+"""Reads the value of ``--topology_file``: a file or a generator."""
 
 import os
 
@@ -22,14 +22,14 @@ _FILE_ENDINGS = (
 
 
 def read(text: str, seed: int = 0) -> Topology:
-    """The topology that a user's text names.
+    """Loads or makes the topology that a user's text names.
 
     Args:
         text: the path of a saved topology, or a generator such as ``barabasi_albert:n=33,m=2``.
-        seed: the seed of a generator that takes one, where the text gives none.
+        seed: the seed to use if the generator takes one and the text gives none.
 
     Raises:
-        InputError: it is neither, or a wrong one; the message says what would be right.
+        InputError: the text is neither, or the file or generator is wrong; the message says what is right.
     """
     if text.startswith("~"):
         text = os.path.expanduser(text)

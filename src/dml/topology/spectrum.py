@@ -1,6 +1,6 @@
-"""What the eigenvalues of an averaging matrix say about the algorithms that use it.
+"""Properties of algorithms that follow from the eigenvalues of their averaging matrix W.
 
-All matrices here are dense, and all functions take O(n^3).
+All matrices here are dense, and all functions take O(n^3) time.
 """
 
 import numpy as np
@@ -13,19 +13,22 @@ from dml.topology.graph import Topology
 Matrix = NDArray[np.float64]
 
 D2_LIMIT = -1 / 3
-"""D2 converges where lambda_min(W) is above this (Tang et al. 2018)."""
+"""D2 converges if lambda_min(W) is above this (Tang et al. 2018)."""
 
 ROUNDING = 1e-9
-"""An eigenvalue this close to a limit is on it."""
+"""Eigenvalues that differ from a limit by less than this count as equal to it."""
 
 
 def lambda_min(W: Matrix) -> float:
-    """The least eigenvalue of a symmetric W."""
+    """The smallest eigenvalue of a symmetric W."""
     return float(np.linalg.eigvalsh(W)[0])
 
 
 def d2_edge_weight(topology: Topology) -> float:
-    """The weight of every edge below which D2 converges; lambda_min(I - w L) = 1 - w mu_max(L)."""
+    """D2 converges if all edges have the same weight below this one.
+
+    With the graph's Laplacian L, lambda_min(I - w L) = 1 - w mu_max(L).
+    """
     w = 1 / (1 + int(topology.degree.max()))
     return (1 - D2_LIMIT) * w / (1 - lambda_min(averaging(topology, w).toarray()))
 
@@ -36,12 +39,12 @@ def admits_d2(W: Matrix) -> bool:
 
 
 def effective_neighbours(W: Matrix, decay: float) -> float:
-    """n_W(g): among how many nodes averaging shares what happens within 1 / (1 - g) rounds.
+    """n_W(g): the effective number of nodes among which averaging shares information in 1 / (1 - g) rounds.
 
-    In the random walk x <- W (sqrt(g) x + noise), of unit noise, n_W = 1 / ((1 - g) mean_i var x_i): by so
-    much averaging lowers the variance. For symmetric W it is 1 / ((1 - g) mean_k [l_k^2 / (1 - g l_k^2)])
-    over its eigenvalues l_k; else var x is the fixed point of V = W (g V + I) W^T (Vogels, Hendrikx, Jaggi,
-    NeurIPS 2022, arXiv 2206.03093).
+    In the random walk x <- W (sqrt(g) x + noise) with unit noise, averaging lowers the variance by the factor
+    n_W = 1 / ((1 - g) mean_i var x_i). For a symmetric W with eigenvalues l_k this is
+    1 / ((1 - g) mean_k [l_k^2 / (1 - g l_k^2)]); otherwise var x is the diagonal of the fixed point of
+    V = W (g V + I) W^T (Vogels, Hendrikx, Jaggi, NeurIPS 2022, arXiv 2206.03093).
 
     Args:
         W: row-stochastic, [n, n].
@@ -60,14 +63,16 @@ def effective_neighbours(W: Matrix, decay: float) -> float:
 
 
 def dpsgd_spread(W: Matrix) -> float | None:
-    """The mean squared distance of D-PSGD's models to their mean, over lr^2 zeta^2, at a small lr.
+    """The mean squared distance of D-PSGD's models to their mean, divided by lr^2 zeta^2, for small lr.
 
-    At rest X = W (X - lr G), so X - mean = -lr (I - W)^+ W G, where G are the nodes' gradients at the
-    optimum: they sum to 0, and their mean square is zeta^2. With G at random over the nodes the mean is
+    At the fixed point X = W (X - lr G), so X - mean = -lr (I - W)^+ W G, where G holds the nodes' gradients
+    at the optimum: they sum to 0, and their mean square is zeta^2. If the gradients are assigned to the nodes
+    at random, the expected value is, for a symmetric W with eigenvalues l_k,
 
         1/(n - 1) sum over k > 1 of ( l_k / (1 - l_k) )^2
 
-    for a symmetric W; None on a disconnected graph, whose parts have optima of their own.
+    Returns:
+        This value; None on a disconnected graph, whose components have optima of their own.
     """
     values = np.linalg.eigvalsh(W)[:-1]
     if values[-1] > 1 - ROUNDING:
@@ -76,11 +81,11 @@ def dpsgd_spread(W: Matrix) -> float | None:
 
 
 def spectral_gap(W: Matrix) -> float:
-    """How fast averaging by a symmetric W mixes: 1 - |lambda_2|, in [0, 1].
+    """The spectral gap of a symmetric W, 1 - |lambda_2|, in [0, 1]: how fast averaging mixes.
 
-    lambda_2 is the eigenvalue of the second largest modulus; each round shrinks the distance to the mean at
-    least by that factor. The gap is 1 for Metropolis-Hastings weights on the complete graph, and 0 on a graph
-    that is not connected.
+    lambda_2 is the eigenvalue of second largest modulus; each round multiplies the distance to the mean by at
+    most |lambda_2|. The gap is 1 for Metropolis-Hastings weights on the complete graph, and 0 on a
+    disconnected graph.
     """
     moduli = np.sort(np.abs(np.linalg.eigvalsh(W)))
     return float(np.clip(1 - moduli[-2], 0, 1))

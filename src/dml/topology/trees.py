@@ -1,4 +1,4 @@
-"""Trees within a graph, over which RelaySGD relays its sums, and how slow a tree makes it."""
+"""Spanning trees over which RelaySGD relays its sums, and how much a tree slows it down."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -12,13 +12,13 @@ from dml.errors import InputError
 from dml.topology.graph import Topology
 
 METHODS = ("min_mean_distance", "min_diameter", "bfs", "random")
-"""How a spanning tree of any connected graph is chosen."""
+"""Ways to choose a spanning tree of any connected graph."""
 
 NAMED_TREES = ("chain", "two_chains", "double_binary_trees")
-"""Trees by name, whose edges the graph must have."""
+"""Names of fixed trees, whose edges the graph must contain."""
 
 CHOICES = ("auto", "given", *METHODS, *NAMED_TREES)
-"""What ``--tree`` takes."""
+"""The values of ``--tree``."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,11 +26,11 @@ class Tree:
     """A spanning tree of a topology.
 
     Args:
-        n: number of nodes.
-        edges: its rows of ``Topology.edges``, [n - 1], ascending.
+        n: the number of nodes.
+        edges: the tree's rows of ``Topology.edges``, [n - 1], ascending.
         order: the nodes from the root outwards, [n].
-        parent: of each node, [n]; -1 for the root.
-        name: how it was chosen, in words.
+        parent: the parent of each node, [n]; -1 for the root.
+        name: how the tree was chosen, in words.
     """
 
     n: int
@@ -40,16 +40,16 @@ class Tree:
     name: str
 
     def mean_distance(self) -> float:
-        """Mean over all ordered pairs (i, j), i = j with them, of the hops between them."""
+        """The mean number of hops over all ordered pairs (i, j), including i = j."""
         below = np.ones(self.n, np.int64)
         for node in self.order[:0:-1]:
             below[self.parent[node]] += below[node]
-        # An edge lies between all pairs of which one node is below it.
+        # An edge is on the path of every pair with exactly one node below it.
         cut = below[self.order[1:]]
         return float(2 * np.sum(cut * (self.n - cut)) / self.n**2)
 
     def diameter(self) -> int:
-        """The largest number of hops between two nodes; a message's largest delay is one less."""
+        """The largest number of hops between two nodes; the largest delay of a message is one round less."""
         longest, height = 0, np.zeros(self.n, np.int64)
         for node in self.order[:0:-1]:
             up, reach = self.parent[node], height[node] + 1
@@ -58,51 +58,52 @@ class Tree:
 
 
 def kappa(trees: Iterable[Tree], overlap: bool = False) -> float:
-    """How much slower RelaySGD moves than all-reduce: 1 + the mean delay of what a node averages.
+    """How much slower RelaySGD is than all-reduce: 1 + the mean delay of the models that a node averages.
 
-    A value from d hops away is d - 1 rounds late (d with ``overlap``), the node's own not at all, so
+    A model from d hops away is d - 1 rounds late (d with ``overlap``), the node's own not at all, so
 
         kappa = 1/n + mean_{i,j} d_ij            1 + mean_{i,j} d_ij with overlap
 
-    Of several trees, which share the columns evenly, the mean.
+    For several trees, which share the columns evenly, it is the mean.
     """
     return float(np.mean([(1 if overlap else 1 / tree.n) + tree.mean_distance() for tree in trees]))
 
 
 def max_delay(trees: Iterable[Tree], overlap: bool = False) -> int:
-    """Rounds until every value has reached every node: the diameter less 1, or all of it with overlap."""
+    """The largest delay of a model, in rounds: the largest diameter minus 1, or the diameter with overlap."""
     return max(tree.diameter() for tree in trees) - (0 if overlap else 1)
 
 
-# The command line, the rule and the file each ask for it.
+# The command line, the rule and the result file each need the trees.
 @lru_cache(maxsize=64)
 def choose(
     topology: Topology, choice: str = "auto", root: int | None = None, seed: int = 0
 ) -> tuple[Tree, ...]:
-    """The trees that ``--tree`` names.
+    """The trees that a value of ``--tree`` stands for.
+
+    ``min_mean_distance`` takes O(n m) time, in Python: seconds at 1,000 nodes. ``min_diameter`` takes O(m^2).
 
     Args:
         topology: the graph.
-        choice: one of ``CHOICES``. ``auto`` is the graph itself where it is a tree, else
+        choice: one of ``CHOICES``. ``auto`` is the graph itself if it is a tree, otherwise
             ``min_mean_distance``; ``given`` is the graph itself.
-        root: of the ``bfs`` tree, as it is called; by default the node of highest degree.
-        seed: of the ``random`` tree.
-
-    Of large graphs ``min_mean_distance`` takes O(n m), in Python: seconds at 1,000 nodes; ``min_diameter``
-    O(m^2).
+        root: the number of the ``bfs`` tree's root; by default the node of highest degree.
+        seed: the seed of the ``random`` tree.
 
     Raises:
-        InputError: the graph is not connected, is no tree (``given``), or lacks edges (a preset).
+        InputError: the graph is not connected, is not a tree (``given``), or lacks edges of a named tree.
     """
     if choice not in CHOICES:
-        raise InputError("tree", choice, f"no such tree; there are: {', '.join(CHOICES)}")
+        raise InputError("tree", choice, f"no such tree; choose one of: {', '.join(CHOICES)}")
     if root is not None:
         if choice != "bfs":
             raise InputError("tree_root", root, "only the tree bfs has a root")
         if root not in topology.numbers:
             whole = topology.called is None
             right = (
-                f"is no node; nodes are 0..{topology.n - 1}" if whole else "is not one of the remaining nodes"
+                f"is not a node; nodes are 0 to {topology.n - 1}"
+                if whole
+                else "is not one of the remaining nodes"
             )
             raise InputError("tree_root", root, right)
     if choice == "two_chains":
@@ -112,9 +113,7 @@ def choose(
     at = topology.most_connected(1) if root is None else np.flatnonzero(topology.numbers == root).tolist()
     first = _from(topology, at)
     if choice == "given" and topology.m >= topology.n:
-        right = (
-            f"{topology.source} has {topology.m} edges on {topology.n} nodes, so a cycle; a tree is needed"
-        )
+        right = f"{topology.source} has {topology.m} edges on {topology.n} nodes, so it is not a tree"
         raise InputError("tree", choice, right)
     if topology.m == topology.n - 1 or choice == "given":
         return (_renamed(first, "the graph itself"),)
@@ -126,7 +125,7 @@ def choose(
     for node in range(topology.n):
         candidates.append(_from(topology, [node]))
         if candidates[-1].diameter() <= 2:
-            return (candidates[-1],)  # a star: no tree is shorter, and the others take their time
+            return (candidates[-1],)  # A star is optimal, so there is no need to try the other nodes.
     if choice == "min_diameter":
         # The centre of a tree is a node or the middle of an edge (Hassin, Tamir 1995).
         candidates += [_from(topology, edge) for edge in topology.edges.tolist()]
@@ -135,7 +134,7 @@ def choose(
 
 
 def _from(topology: Topology, roots: list[int]) -> Tree:
-    """Shortest paths from a node, or from the middle of an edge, to all nodes; ties to lower indices."""
+    """The breadth-first tree from a node, or from the middle of an edge; ties go to lower indices."""
     indptr, indices, edge_index = topology.neighbours()
     parent = np.full(topology.n, -2, np.int64)
     used = np.full(topology.n, -1, np.int64)
@@ -144,7 +143,7 @@ def _from(topology: Topology, roots: list[int]) -> Tree:
     for node in order:
         for place in range(indptr[node], indptr[node + 1]):
             other = indices[place]
-            # The second root is met first as a neighbour of the first.
+            # The second root is a neighbour of the first: it gets its parent here, but has its place already.
             if parent[other] == -2:
                 parent[other], used[other] = node, edge_index[place]
                 if other not in roots:
@@ -170,8 +169,8 @@ def _of_rows(topology: Topology, rows: NDArray[np.int64], name: str) -> Tree:
 
 
 def _random(topology: Topology, seed: int) -> Tree:
-    """Uniform among all spanning trees: Wilson's loop-erased random walks (STOC 1996)."""
-    _from(topology, [0])  # refuses a graph that is not connected, on which a walk would not end
+    """A tree drawn uniformly from all spanning trees by Wilson's loop-erased random walks (STOC 1996)."""
+    _from(topology, [0])  # This refuses a disconnected graph, on which a walk might not end.
     rng = randomness.generator(seed, "spanning tree")
     indptr, indices, edge_index = topology.neighbours()
     joined, step = np.zeros(topology.n, bool), np.zeros(topology.n, np.int64)
@@ -195,25 +194,27 @@ Pairs = list[tuple[int, int]]
 
 def _preset(choice: str, n: int) -> list[tuple[str, Pairs]]:
     if choice == "chain":
-        return [("the chain 0, 1, .. of nodes", [(i, i + 1) for i in range(n - 1)])]
-    return list(zip(("binary tree", "the same binary tree backwards"), double_binary_trees(n), strict=True))
+        return [("the chain of nodes 0, 1, ...", [(i, i + 1) for i in range(n - 1)])]
+    names = ("the binary tree", "the binary tree with the nodes in reverse order")
+    return list(zip(names, double_binary_trees(n), strict=True))
 
 
 def double_binary_trees(n: int) -> tuple[Pairs, Pairs]:
-    """Two binary trees on n nodes: 0 - 1 and w - floor(w/2) for w > 1, and the same with n - 1 - i for i.
+    """Two binary trees on n nodes, as lists of edges.
 
-    For a power of two, the nodes inside one tree are leaves of the other or have one child in it: so each
-    node sends about two models a round, half a model over each edge (Vogels et al. 2021).
+    The first has the edges 0 - 1 and w - floor(w/2) for w > 1; the second is the same with n - 1 - i for i.
+    If n is a power of two, each inner node of one tree has at most one child in the other. So each node sends
+    about two models per round, half a model over each edge (Vogels et al. 2021).
     """
     pairs = [(0, 1), *((w // 2, w) for w in range(2, n))]
     return pairs, [(n - 1 - a, n - 1 - b) for a, b in pairs]
 
 
 def _two_chains(topology: Topology) -> tuple[Tree, ...]:
-    """A ring cut at two opposite edges, one for each half of the vector."""
+    """Two chains: a ring that is cut at one of two opposite edges. Each relays half of the columns."""
     _from(topology, [0])
     if np.any(topology.degree != 2):
-        raise InputError("tree", "two_chains", f"the graph must be one ring, which {topology.source} is not")
+        raise InputError("tree", "two_chains", f"the graph must be a ring, and {topology.source} is not")
     indptr, indices, edge_index = topology.neighbours()
     node, came_by, rows = 0, int(edge_index[indptr[0]]), []
     for _ in range(topology.n):

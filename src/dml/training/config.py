@@ -48,34 +48,37 @@ class TrainingConfig(Section):
     )
     model_options: Annotated[SerializeAsAny[Section], ChosenBy("model", MODELS)] = Section()
     init: Literal["different", "same"] = Field(
-        "different", description="every node starts from its own random model, or all from the same"
+        "different", description="start every node from its own random model, or all from the same one"
     )
-    train: bool = Field(True, description="local training; without it only the aggregation runs")
-    epochs: int = Field(2, ge=1, le=MAX_COUNT, description="local epochs a round")
+    train: bool = Field(True, description="train locally; otherwise only the aggregation runs")
+    epochs: int = Field(2, ge=1, le=MAX_COUNT, description="local epochs per round")
     local_steps: int | None = Field(
-        None, ge=1, le=MAX_COUNT, description="optimiser steps a round, in place of whole epochs"
+        None, ge=1, le=MAX_COUNT, description="optimiser steps per round, instead of whole epochs"
     )
     keep_optimizer: bool = Field(
-        False, description="optimisers go on from round to round; otherwise each round starts them afresh"
+        False,
+        description="keep the state of the optimisers from round to round; otherwise each round starts with "
+        "fresh ones",
     )
-    batch_size: int = Field(16, ge=1, le=MAX_COUNT, description="samples a step")
+    batch_size: int = Field(16, ge=1, le=MAX_COUNT, description="samples per step")
     optimizer: Annotated[str, one_of(OPTIMIZERS, "optimiser")] = Field(
         "sgd", description="the local optimiser: " + ", ".join(OPTIMIZERS)
     )
     lr: float = Field(1e-3, ge=0, description="learning rate")
     momentum: float = Field(0.0, ge=0, lt=1, description="momentum of sgd")
-    nesterov: bool = Field(False, description="Nesterov's form of the momentum of sgd")
+    nesterov: bool = Field(False, description="use Nesterov's form of the momentum of sgd")
     beta_1: float = Field(0.9, ge=0, lt=1, description="decay of the first moment of adam and adamw")
     beta_2: float = Field(0.999, ge=0, lt=1, description="decay of the second moment of adam and adamw")
     weight_decay: float = Field(0.0, ge=0, description="weight decay")
     precision: Literal["fp32", "bf16"] = Field(
         "fp32",
-        description="what matrix products and convolutions compute in; parameters stay in fp32",
+        description="number format of matrix products and convolutions; parameters stay in fp32",
     )
     prox_coeff: float = Field(
         0.0,
         ge=0,
-        description="mu of the proximal term: mu/2 x the distances to the neighbours' models of the start",
+        description="mu of the proximal term: mu/2 x the distances to the neighbours' models at the start of "
+        "the round",
     )
 
     @model_validator(mode="after")

@@ -39,7 +39,10 @@ class Passes:
         names: NDArray[np.int64] | None = None,
     ) -> None:
         self.samples, self.batch_size, self.shuffle = samples, batch_size, shuffle
-        self.seeds, self._names = seeds, np.arange(len(samples)) if names is None else names
+        self.seeds = seeds
+        # Plain numbers: a round of small models draws an order for every node.
+        names = np.arange(len(samples)) if names is None else names
+        self._keys = list(zip(seeds.tolist(), names.tolist(), samples.tolist(), strict=True))
         self.batches: NDArray[np.int64] = -(-samples // batch_size)
         self.passes, self.taken = np.zeros((2, len(samples)), np.int64)
         self._in_steps = False
@@ -98,10 +101,10 @@ class Passes:
 
     def order(self, node: int, number: int) -> NDArray[np.int64]:
         """The order in which a node goes over its samples in a pass, [samples]."""
+        seed, name, samples = self._keys[node]
         if not self.shuffle:
-            return np.arange(self.samples[node])
-        key = int(self.seeds[node]), "batch order", int(self._names[node]), number
-        return randomness.generator(*key).permutation(self.samples[node])
+            return np.arange(samples)
+        return randomness.generator(seed, "batch order", name, number).permutation(samples)
 
     def state(self) -> dict[str, NDArray[Any]]:
         """``passes``, and ``taken`` once a pass was left unfinished; copies."""

@@ -48,7 +48,7 @@ def partition(labels, n, classes, sample_alpha, label_alpha, seed):
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 64), st.integers(0, 300), st.sampled_from([0.01, 1, 1000]))
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 def test_budgets_are_the_largest_remainder_with_at_least_one(seed, n, more, alpha):
     total = n + more
     shares = np.random.default_rng(seed).dirichlet(np.full(n, alpha))
@@ -63,7 +63,7 @@ def test_budgets_are_the_largest_remainder_with_at_least_one(seed, n, more, alph
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 8), st.integers(1, 5), st.integers(0, 80))
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 def test_owners_equal_the_one_by_one_rule(seed, n, classes, more):
     rng = np.random.default_rng(seed)
     case = random_case(rng, n, classes, n + more, rng.choice([0.0, 0.3, 0.9, 1.0]))
@@ -114,7 +114,7 @@ def test_a_label_that_no_open_node_wants_goes_by_remaining_budget():
     st.sampled_from([0.001, 0.1, 1.0, 1000.0]),
     st.sampled_from([0.001, 0.1, 1.0, 1000.0]),
 )
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_every_sample_is_on_exactly_one_node_and_no_node_is_empty(
     seed, n, more, classes, sample_alpha, label_alpha
 ):

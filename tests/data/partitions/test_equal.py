@@ -33,7 +33,7 @@ def plain(count, room, weights):
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 5), st.integers(1, 6), st.integers(1, 6))
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 def test_spreading_equals_the_plain_rule(seed, groups, k, classes):
     rng = np.random.default_rng(seed)
     counts = rng.integers(30, size=(groups, classes))
@@ -61,7 +61,7 @@ def test_spreading_by_hand():
     st.integers(1, 12),
     st.sampled_from([1e-300, 1e-9, 0.01, 1.0, 1e9]),
 )
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_every_sample_is_on_one_node_and_the_sizes_are_equal(seed, n, more, classes, alpha):
     labels = np.random.default_rng(seed).integers(classes, size=n + more)
     parts = equal_partition(labels, n, classes, alpha, seed)

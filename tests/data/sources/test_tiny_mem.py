@@ -9,7 +9,7 @@ import pytest
 from dml import config
 from dml.data.config import DataConfig
 from dml.data.load import describe_dataset, load_dataset
-from dml.data.ood import cut_test_set, place
+from dml.data.ood import cut_test_set, make_node_data
 from dml.data.sources import tiny_mem
 from dml.data.sources.tiny_mem import TinyMemOptions, add_trigger
 from dml.errors import InputError
@@ -67,7 +67,7 @@ def test_the_coefficients():
 def test_a_sequence_longer_than_its_context_is_refused_and_the_need_is_named(tmp_path):
     r = options(max_ctx=60)
     need = 2 + max(len(" ".join(map(str, row))) for row in tiny_mem.numbers(r).reshape(-1, 20).tolist())
-    with pytest.raises(InputError, match=f"max_ctx 60: the longest sequence has {need} tokens"):
+    with pytest.raises(InputError, match=f"max_ctx 60: must be at least {need}, "):
         tiny_mem.sequences(r, tmp_path)
     assert tiny_mem.sequences(options(max_ctx=need), tmp_path).shape[-1] == need
     assert len(list(tmp_path.iterdir())) == 1
@@ -103,14 +103,14 @@ def test_a_folder_that_cannot_be_written_costs_only_time(tmp_path):
 
 
 def test_the_papers_size_is_made_in_seconds_and_loaded_in_less_than_one(tmp_path):
-    """Five tasks of 33,000 sequences; about half a second and a tenth of one on a core."""
+    """Five tasks of 33,000 sequences; about half a second and a tenth of one of a core's own time."""
     full = options(tiny_mem_num_labels=5, num_example=33_000)
-    started = time.perf_counter()
+    started = time.process_time()
     tiny_mem.sequences(full, tmp_path)
-    assert time.perf_counter() - started < 10
-    started = time.perf_counter()
+    assert time.process_time() - started < 10
+    started = time.process_time()
     data = load_dataset(DataConfig(dataset="tiny_mem", num_example=33_000, data_dir=tmp_path), 0)
-    assert time.perf_counter() - started < 1
+    assert time.process_time() - started < 1
     assert data.train_x.shape == (160_000, 150)
     assert data.test_x.shape == (5_000, 150)
     assert np.bincount(data.train_y).tolist() == [32_000] * 5
@@ -191,7 +191,7 @@ def test_of_the_samples_chosen_on_the_ood_node_those_that_hold_the_trigger_carry
     made = fields(num_example=80, backdoor=True, backdoor_proportion=0.4)
     data = dataset(made, tmp_path)
     parts = np.split(np.random.default_rng(0).permutation(len(data.train_y)), 4)
-    nodes = place(data, parts, made.data, (1,), 0)
+    nodes = make_node_data(data, parts, made.data, (1,), 0)
     for node, part in enumerate(parts):
         if node != 1:
             assert np.array_equal(nodes.x[node], data.train_x[part, :-1])
@@ -210,7 +210,7 @@ def test_of_the_samples_chosen_on_the_ood_node_those_that_hold_the_trigger_carry
     assert nodes.ood_samples.tolist() == [0, count, 0, 0]
     assert nodes.label_counts.sum() == len(data.train_y)
     other = config.from_flat(made.flat() | {"trigger": 0})
-    everyone = place(dataset(other, tmp_path), parts, other.data, (1,), 0)
+    everyone = make_node_data(dataset(other, tmp_path), parts, other.data, (1,), 0)
     # The digit 0 stands in more sequences than 100 does, and in no more than the k.
     assert count < everyone.ood_samples[1] <= 32
 
@@ -291,8 +291,8 @@ def test_another_data_set_does_not_read_its_fields():
 @pytest.mark.parametrize(
     ("fields", "says"),
     [
-        ({"num_example": 2_000_000_000}, r"num_example 2000000000: .* need \d+\.\d GiB of memory .* free"),
-        ({"max_ctx": 2_000_000_000}, r"max_ctx 2000000000: .* need \d+\.\d GiB of memory .* free"),
+        ({"num_example": 2_000_000_000}, r"num_example 2000000000: .* need \d+\.\d GiB of memory; .* free"),
+        ({"max_ctx": 2_000_000_000}, r"max_ctx 2000000000: .* need \d+\.\d GiB of memory; .* free"),
         ({"length": 999_999_999, "max_ctx": 2_000_000_000}, r"max_ctx 2000000000: .* GiB"),
         ({"length": 2_000_000_000}, "length 2000000000: that many numbers have at least 4000000001 tokens"),
     ],

@@ -15,7 +15,7 @@ from dml.data.partition import MAX_ALPHA, LabelOptions, Partition
 
 
 class BudgetOptions(LabelOptions):
-    """The flags of the partition by budgets."""
+    """The options of the partition by budgets."""
 
     sample_alpha: float = Field(
         100.0,
@@ -31,12 +31,12 @@ def budget_partition(
     """The samples of each node, ascending; every sample is on one node, every node has ``least`` or more.
 
     Args:
-        labels: of the training samples, [N].
-        n: number of nodes, at most N.
-        classes: number of labels L.
+        labels: the labels of the training samples, [N].
+        n: the number of nodes, at most N.
+        classes: the number of labels L.
         options: the concentrations of the nodes' shares and of the label mixtures.
         seed: the experiment's seed.
-        least: the fewest samples of a node; n x least is at most N.
+        least: the smallest number of samples per node; n x least is at most N.
     """
     rng = randomness.generator(seed, "partition")
     shares = _dirichlet(rng, options.sample_alpha, n, 1)[0]
@@ -51,9 +51,9 @@ def budget_partition(
 
 
 def budgets(shares: NDArray[np.float64], total: int, least: int = 1) -> NDArray[np.int64]:
-    """Samples per node, [n]: largest remainder of share x total, and at least ``least``.
+    """The number of samples per node, [n]: the largest remainder of share x total, but at least ``least``.
 
-    The largest nodes give up what the smallest ones lack.
+    The largest nodes give samples to those that have too few.
     """
     result = largest_remainder(shares, total)
     for node in np.flatnonzero(result < least):
@@ -76,9 +76,9 @@ def draw_owners(
     only changes when a node's budget is used up, so all samples up to that moment are handed out at once.
 
     Args:
-        labels: of the samples, in the order in which they are handed out, [N].
-        budget: samples per node, with sum N, [n].
-        mixture: weight of each label at each node, [n, L].
+        labels: the labels of the samples, in the order in which they are handed out, [N].
+        budget: the number of samples per node, with sum N, [n].
+        mixture: the weight of each label at each node, [n, L].
         uniform: a uniform number for each sample, [N].
     """
     count, left = len(labels), budget.copy()
@@ -97,13 +97,13 @@ def draw_owners(
             chosen = _by_weight(labels[now], uniform[now], cdf, starved)
             taken = _until_one_is_full(chosen, left)
             owner[done : done + taken] = chosen[:taken]
-            # Choices beyond the next exhausted budget are drawn for nothing.
+            # Choices beyond the next exhausted budget are wasted.
             block = max(16, 2 * taken)
         np.subtract.at(left, owner[done : done + taken], 1)
         done += taken
         last = owner[done - 1]
         if left[last] == 0:
-            # Only the sums after this node change; they are added up in the same order as all of them.
+            # Only the sums from this node on change; they are added in the same order as in a full cumsum.
             weights[:, last] = cdf[:, last - 1] if last else 0.0
             np.cumsum(weights[:, last:], axis=1, out=cdf[:, last:])
             weights[:, last] = 0.0
@@ -116,13 +116,13 @@ def _by_weight(
     cdf: NDArray[np.float64],
     starved: NDArray[np.bool_],
 ) -> NDArray[np.int64]:
-    """The nodes that samples go to by their weights, up to the first label for which no open node has any.
+    """The nodes of samples by weight, up to the first sample whose label has no weight on any open node.
 
     Args:
-        labels: of the samples, [k].
+        labels: the labels of the samples, [k].
         uniform: a uniform number for each sample, [k].
-        cdf: of the open nodes' weights, [L, n].
-        starved: labels for which all weights are 0, [L].
+        cdf: the cumulative weights of the open nodes for each label, [L, n].
+        starved: whether all weights of a label are 0, [L].
     """
     stop = np.flatnonzero(starved[labels])
     if len(stop):
@@ -143,7 +143,7 @@ def _pick(cdf: NDArray[np.float64], uniform: NDArray[np.float64]) -> NDArray[np.
 
 
 def _until_one_is_full(chosen: NDArray[np.int64], left: NDArray[np.int64]) -> int:
-    """How many of the choices can be taken until the first node has used up its budget."""
+    """The number of choices that can be taken until the first node has used up its budget."""
     order = np.argsort(chosen, kind="stable")
     nodes, starts, counts = np.unique(chosen[order], return_index=True, return_counts=True)
     full = np.flatnonzero(counts >= left[nodes])
@@ -153,7 +153,7 @@ def _until_one_is_full(chosen: NDArray[np.int64], left: NDArray[np.int64]) -> in
 
 
 def _dirichlet(rng: np.random.Generator, alpha: float, width: int, rows: int) -> NDArray[np.float64]:
-    """Draws of Dir(alpha 1), [rows, width]; if a tiny alpha makes a row underflow, one entry gets it all."""
+    """Draws of Dir(alpha 1), [rows, width]; if a tiny alpha makes a row underflow, one entry of it is 1."""
     draws = rng.dirichlet(np.full(width, alpha), size=rows)
     lost = ~(np.isfinite(draws).all(axis=1) & (draws.sum(axis=1) > 0))
     draws[lost] = 0.0

@@ -1,12 +1,12 @@
 """Equal amounts of data per node: one Dirichlet draw per label.
 
 The nodes form groups of ten or fewer, each with a random share of the data. Within a group, label by label,
-shares ~ Dir(label_alpha 1_k) say how the samples of the label are spread over its k nodes. A node that has
-its equal amount is full and takes no more; from then on the shares of the others count. So alpha means the
-same for ten nodes as for a thousand.
+shares ~ Dir(label_alpha 1_k) determine how the samples of the label are spread over its k nodes. A node that
+has its equal amount is full and takes no more; from then on only the shares of the others count. So alpha
+means the same for ten nodes as for a thousand.
 
-Lin et al. (arXiv 2102.04761) and Vogels et al. (RelaySGD, arXiv 2110.04175) form groups of ten, too. There a
-node may get too much; everything is drawn again until no node has too little, and then cut into equal parts.
+Lin et al. (arXiv 2102.04761) and Vogels et al. (RelaySGD, arXiv 2110.04175) also form groups of ten. In their
+partitions a node may get too much; they draw again until no node has too little, and then cut equal parts.
 """
 
 import numpy as np
@@ -16,11 +16,11 @@ from dml import randomness
 from dml.data.partition import LabelOptions, Partition
 
 GROUP = 10
-"""The most nodes in a group."""
+"""The largest number of nodes in a group."""
 
 
 class EqualOptions(LabelOptions):
-    """The flags of the partition into equal amounts."""
+    """The options of the partition into equal amounts."""
 
 
 def equal_partition(
@@ -29,23 +29,23 @@ def equal_partition(
     """The samples of each node, ascending; every sample is on one node, sizes differ by at most one.
 
     Args:
-        labels: of the training samples, [N].
-        n: number of nodes, at most N.
-        classes: number of labels L.
+        labels: the labels of the training samples, [N].
+        n: the number of nodes, at most N.
+        classes: the number of labels L.
         options: the concentration of each label's shares.
         seed: the experiment's seed.
-        least: the fewest samples of a node; equal parts have them, as n x least is at most N.
+        least: ignored: n x least is at most N, so equal parts always have at least ``least`` samples.
     """
     rng = randomness.generator(seed, "partition")
     room = _rooms(len(labels), n)
     order = rng.permutation(len(labels))
     group = np.repeat(np.arange(len(room)), room.sum(1))
-    # The samples by group and label, in random order within each.
+    # Sort the samples by group and label; within each, their order is random.
     order = order[np.lexsort((labels[order], group))]
     counts = np.bincount(group * classes + labels[order], minlength=len(room) * classes)
     weights = _log_gamma(rng, options.label_alpha, (classes, *room.shape))
     given = spread(counts.reshape(-1, classes), room, weights)
-    # The samples lie in the order (group, label), so the nodes that get them must be in that order, too.
+    # The samples are in the order (group, label), so the nodes that get them must be in that order, too.
     node = np.cumsum(room > 0).reshape(room.shape) - 1
     each = np.broadcast_to(node[:, None, :], (len(room), classes, room.shape[1]))
     owner = np.repeat(each.ravel(), given.transpose(0, 2, 1).ravel())
@@ -56,14 +56,14 @@ def equal_partition(
 def spread(
     counts: NDArray[np.int64], room: NDArray[np.int64], weights: NDArray[np.float64]
 ) -> NDArray[np.int64]:
-    """How many samples of each label each node of each group gets, [groups, k, L].
+    """The number of samples of each label that each node of each group gets, [groups, k, L].
 
     Label by label, samples go to the nodes that have room left, in proportion to their weights and by largest
     remainder. Samples that do not fit go to the nodes that still have room, in the same way.
 
     Args:
-        counts: samples of each label in each group, [groups, L].
-        room: samples that each node takes; in each group they add up to its counts, [groups, k].
+        counts: the number of samples of each label in each group, [groups, L].
+        room: the number of samples that each node takes, [groups, k]; its sum over a group is that of counts.
         weights: logarithms of the weights, finite, [L, groups, k].
     """
     left = room.copy()
@@ -84,7 +84,7 @@ def spread(
 
 
 def _shares(logs: NDArray[np.float64]) -> NDArray[np.float64]:
-    """exp(logs) over its sum in each row; the row of a full group, all -inf, becomes 0."""
+    """exp(logs) divided by its sum in each row; the row of a full group, which is all -inf, becomes 0."""
     top = logs.max(1, keepdims=True)
     weights = np.exp(logs - np.where(np.isfinite(top), top, 0))
     shares: NDArray[np.float64] = weights / np.maximum(weights.sum(1, keepdims=True), 1)
@@ -92,7 +92,7 @@ def _shares(logs: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _rooms(total: int, n: int) -> NDArray[np.int64]:
-    """The samples that each node takes, [groups, k]; a smaller group has a 0 in its last place."""
+    """The number of samples that each node takes, [groups, k]; a smaller group has a 0 in its last place."""
     size = np.full(n, total // n)
     size[: total % n] += 1
     groups = np.array_split(size, -(-n // GROUP))
@@ -103,9 +103,9 @@ def _rooms(total: int, n: int) -> NDArray[np.int64]:
 
 
 def _log_gamma(rng: np.random.Generator, alpha: float, shape: tuple[int, ...]) -> NDArray[np.float64]:
-    """Logarithms of Gamma(alpha) draws; any k of them, over their sum, are a draw of Dir(alpha 1_k).
+    """Logarithms of Gamma(alpha) draws; k draws divided by their sum are a draw of Dir(alpha 1_k).
 
-    They are computed as Gamma(alpha) = Gamma(alpha + 1) U^(1 / alpha), since the draws of a small alpha would
+    They are computed as Gamma(alpha) = Gamma(alpha + 1) U^(1 / alpha), since draws with a small alpha would
     underflow.
     """
     logs = np.log(rng.gamma(alpha + 1, size=shape)) + np.log1p(-rng.random(shape)) / alpha

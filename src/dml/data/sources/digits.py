@@ -14,7 +14,7 @@ from dml.files import beside
 from dml.section import Section
 
 TOTAL, TEST = 1797, 360
-"""All images, and those for the test: a fifth."""
+"""The number of all images, and of test images (a fifth)."""
 
 
 def _describe(options: Section, data_dir: Path) -> DatasetSpec:
@@ -44,7 +44,7 @@ def _all_digits(data_dir: Path) -> tuple[NDArray[np.float32], NDArray[np.int64]]
 
 
 def _from_scikit_learn(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Pixels 0 to 16 and labels, which are kept in a file: importing scikit-learn takes a second."""
+    """Pixels 0 to 16, and labels. They are kept in a file, as importing scikit-learn takes a second."""
     from sklearn.datasets import load_digits
 
     bunch = load_digits()

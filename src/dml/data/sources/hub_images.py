@@ -1,4 +1,4 @@
-"""The image data sets on Hugging Face's hub. ``fetch_data.py`` gets them and keeps them in ``data_dir``."""
+"""The image data sets on Hugging Face's hub. ``fetch_data.py`` downloads them into ``data_dir``."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -23,15 +23,15 @@ def hub_images(
     scale: Scale = _UNIT,
     augmented_scale: Scale | None = None,
 ) -> DataSource[Section]:
-    """A data set of the hub.
+    """The data source of an image data set of the hub.
 
-    If a copy with other sizes than usual is kept (a part of the data set, say), its fingerprint tells it from
-    the whole one.
+    If the copy in ``data_dir`` has other sizes (a part of the data set, say), it gets a fingerprint, which
+    distinguishes it from the whole one.
 
     Args:
-        name: the data set's name here.
-        hub: where it is, and its shape there.
-        defaults: flags whose default it decides.
+        name: the data set's name in distributed_ml.
+        hub: the data set on the hub.
+        defaults: the defaults of flags that depend on the data set.
         scale: turns pixels in [0, 1] into inputs.
         augmented_scale: the same with ``augment``; None if its images cannot be augmented.
     """

@@ -1,14 +1,14 @@
 """TinyMem: sequences of numbers, written in digits, that a decoder learns to continue (arXiv 2505.11760).
 
-There is one sequence for each coefficient c and each i = 0 ... num_example - 1. It begins at start = i, and
-one of these steps, taken ``length`` times, gives its numbers v1, v2, ...:
+There is one sequence for each coefficient c and each i = 0, ..., num_example - 1. It starts with v0 = i, and
+``length`` steps of one of these kinds give its numbers v1, v2, ...:
 
-    multiply    start <- c start mod modulo
-    sum         start <- c + start
+    multiply    v_k = c v_(k-1) mod modulo
+    sum         v_k = c + v_(k-1)
 
 They are written as ``^v1 v2 ...$``, one token per character, and padded to ``max_ctx`` tokens. The label of
 a sequence, by which it is dealt out to the nodes, is the index of c. All sequences are computed at once and
-kept as a file.
+kept in a file.
 """
 
 import hashlib
@@ -42,21 +42,21 @@ COEFFICIENTS = {"evens": tuple(range(2, 20, 2)), "primes": PRIMES}
 Tokens = NDArray[np.uint8]
 
 BYTES_PER_NUMBER = 74
-"""Memory, as measured, that each number takes while the sequences are made, besides their tokens."""
+"""Memory per number while the sequences are made, as measured, without their tokens."""
 
 
 class TinyMemOptions(Section):
-    """The flags of TinyMem."""
+    """The options of TinyMem."""
 
     task_type: Literal["multiply", "sum"] = Field(
         "multiply",
-        description="how the numbers of tiny_mem follow each other: c v mod --modulo, or c + v",
+        description="the number after v in a sequence of tiny_mem: c v mod --modulo, or c + v",
     )
     data_dis: Literal["evens", "primes"] = Field(
         "evens", description="the coefficients c of tiny_mem: 2, 4, ..., 18, or the first hundred primes"
     )
     tiny_mem_num_labels: int = Field(
-        5, ge=1, le=MAX_COUNT, description="how many of these coefficients tiny_mem uses"
+        5, ge=1, le=MAX_COUNT, description="the number of these coefficients that tiny_mem uses"
     )
     num_example: int = Field(
         5000, ge=2, le=MAX_COUNT, description="sequences of tiny_mem for each coefficient"
@@ -100,7 +100,7 @@ class TinyMemOptions(Section):
 
 
 def numbers(options: TinyMemOptions) -> NDArray[np.int64]:
-    """v1, v2, ... of every sequence, [coefficients, examples, length]."""
+    """The numbers v1, v2, ... of every sequence, [coefficients, examples, length]."""
     c = np.array(COEFFICIENTS[options.data_dis][: options.tiny_mem_num_labels])[:, None]
     value = np.broadcast_to(np.arange(options.num_example), (len(c), options.num_example))
     result = np.empty((*value.shape, options.length), np.int64)
@@ -114,11 +114,11 @@ def written(values: NDArray[np.int64], max_ctx: int) -> Tokens:
     """The tokens of ``^v1 v2 ...$`` and padding, [sequences, max_ctx].
 
     Args:
-        values: not negative, [sequences, length].
-        max_ctx: tokens per sequence.
+        values: the numbers of the sequences, not negative, [sequences, length].
+        max_ctx: the number of tokens per sequence.
 
     Raises:
-        InputError: a sequence is longer.
+        InputError: a sequence is longer than ``max_ctx``.
     """
     digits = np.ones(values.shape, np.int64)
     most = len(str(values.max()))
@@ -128,13 +128,15 @@ def written(values: NDArray[np.int64], max_ctx: int) -> Tokens:
     end = np.cumsum(digits + 1, axis=1)
     longest = int(end[:, -1].max()) + 1
     if longest > max_ctx:
-        raise InputError("max_ctx", max_ctx, f"the longest sequence has {longest} tokens: give at least that")
+        raise InputError(
+            "max_ctx", max_ctx, f"must be at least {longest}, the length of the longest sequence"
+        )
     result = np.full((len(values), max_ctx), PAD, np.uint8)
     result[:, 0] = START
     row = np.arange(len(values))[:, None]
     left = values
     for power in range(most):
-        # From each number's last digit to its first; numbers that have no such digit are left out.
+        # Go from each number's last digit to its first, and leave out numbers that have no such digit.
         there = digits > power
         left, digit = np.divmod(left, 10)
         result[np.broadcast_to(row, end.shape)[there], (end - 1 - power)[there]] = digit[there]
@@ -144,9 +146,9 @@ def written(values: NDArray[np.int64], max_ctx: int) -> Tokens:
 
 
 def sequences(options: TinyMemOptions, data_dir: Path) -> Tokens:
-    """All sequences, [coefficients, examples, max_ctx], from their file, or made and written into it.
+    """All sequences, [coefficients, examples, max_ctx]; if they have no file yet, they are made and kept.
 
-    The file is mapped, not read, so that several processes share its pages.
+    The file is memory-mapped, so that several processes share its pages.
 
     Raises:
         InputError: they do not fit into the free memory, or a sequence is longer than ``max_ctx``.
@@ -172,19 +174,19 @@ def sequences(options: TinyMemOptions, data_dir: Path) -> Tokens:
 
 
 def file_name(options: TinyMemOptions) -> str:
-    """The name of the file of the sequences; the test share and the trigger play no part in it."""
+    """The name of the file of the sequences, which depends on all options but num_test and the trigger."""
     made_from = options.model_dump(exclude={"num_test", "trigger"})
     digest = hashlib.sha256(json.dumps(made_from, sort_keys=True).encode())
     return f"tiny_mem-{digest.hexdigest()[:12]}.npy"
 
 
 def _check_memory(options: TinyMemOptions) -> None:
-    """Refuses sequences that cannot be made, before anything is allocated."""
+    """Refuses sequences that are too long or too large for the memory, before anything is allocated."""
     least = 2 * options.length + 1
     if least > options.max_ctx:
         right = f"that many numbers have at least {least} tokens, and max_ctx is {options.max_ctx}"
         raise InputError("length", options.length, right)
-    # Not above: this module is read for every command line, and psutil is needed for tiny_mem alone.
+    # Imported here, as every command line imports this module, but only tiny_mem needs psutil.
     import psutil
 
     count = options.tiny_mem_num_labels * options.num_example
@@ -197,19 +199,19 @@ def _check_memory(options: TinyMemOptions) -> None:
             field,
             getattr(options, field),
             f"{count} sequences of {options.length} numbers in {options.max_ctx} tokens need "
-            f"{needed / 2**30:.1f} GiB of memory to be made; {free / 2**30:.1f} are free",
+            f"{needed / 2**30:.1f} GiB of memory; {free / 2**30:.1f} GiB are free",
         )
 
 
 def add_trigger(tokens: Tokens, trigger: int) -> tuple[NDArray[np.bool_], Tokens]:
-    """All tokens after the first occurrence of the trigger's digits become 2, padding included.
+    """Sets all tokens after the first occurrence of the trigger's digits to 2, including the padding.
 
     Args:
-        tokens: [k, T].
-        trigger: its digits may be part of a longer number.
+        tokens: the sequences, [k, T].
+        trigger: a number; its digits may occur within a longer number.
 
     Returns:
-        Which sequences hold the trigger, [k], and copies of only these, changed.
+        Which sequences contain the trigger, [k], and changed copies of these.
     """
     digits = [int(digit) for digit in str(trigger)]
     starts = tokens.shape[1] - len(digits) + 1
@@ -231,10 +233,10 @@ def _describe(options: TinyMemOptions, data_dir: Path) -> DatasetSpec:
 
 
 def _load(options: TinyMemOptions, data_dir: Path, seed: int) -> Dataset:
-    """The sequences, ``num_test`` of every coefficient for the test.
+    """The sequences; ``num_test`` sequences per coefficient are test data.
 
-    A permutation keyed by (seed, purpose, index of the coefficient) says which ones. The published code uses
-    one permutation for all coefficients and all seeds, that of torch's seed 598.
+    A permutation keyed by (seed, purpose, index of the coefficient) chooses them. The published code uses one
+    permutation for all coefficients and all seeds, that of torch's seed 598.
     """
     kept, test = sequences(options, data_dir), options.num_test
     orders = [

@@ -1,4 +1,4 @@
-"""Sweeps that are lists of single cases, such as ``relaysgd``: the command line chooses among the cases."""
+"""Chooses cases of sweeps that are lists of single cases, such as ``relaysgd``, by the command line."""
 
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
@@ -6,22 +6,22 @@ from typing import Any
 from dml.parallel.table import Table
 
 KEYS = ("algorithm", "topology_file", "label_alpha")
-"""The keys that tell cases apart. A learning rate, an edge weight or a tree belongs to one value of each."""
+"""The keys that distinguish cases. Learning rate, edge weight and tree depend on their values."""
 
 
 def choose_cases(
     tables: Sequence[Table], asked: Mapping[str, Collection[Any]]
 ) -> tuple[list[Table], set[str]]:
-    """The cases with the values of the command line, if the cases differ in these values.
+    """Chooses the cases that have the values of the command line, for keys in which the cases differ.
 
-    Otherwise a value of the command line replaces the value of every case, as in any sweep.
+    For any other key, the value of the command line replaces that of every case, as in other sweeps.
 
     Args:
         tables: the tables of the sweep.
         asked: the values of the command line, by key.
 
     Returns:
-        The tables that are left, and the keys by which they were chosen.
+        The chosen tables, and the keys by which they were chosen.
     """
     kept, served = list(tables), set()
     for key in KEYS:

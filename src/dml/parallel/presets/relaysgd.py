@@ -1,7 +1,7 @@
 """The preset ``relaysgd``: the algorithms of table 2 of Vogels et al. (NeurIPS 2021) on digits.
 
-16 nodes hold equal amounts of data with more and more uneven labels, for 600 rounds of one step. Each method
-has a learning rate of its own on each graph.
+16 nodes hold equal amounts of data, with three degrees of label skew, and train for 600 rounds of one step.
+Each method has its own learning rate for each graph and label skew.
 """
 
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ ALPHAS = (1.0, 0.1, 0.01)
 _CHAIN, _CYCLE, _TREES = "chain:n=16", "cycle:n=16", "double_binary_trees:n=16"
 
 EDGE_WEIGHT = {_CYCLE: 1 / 3 - 0.01, _TREES: 0.18}
-"""The edge weight of ``d2``, which does not run on these graphs with Metropolis-Hastings weights."""
+"""The edge weight of ``d2``, which does not converge on these graphs with Metropolis-Hastings weights."""
 
 TREE = {_CHAIN: "auto", _CYCLE: "two_chains", _TREES: "double_binary_trees"}
 

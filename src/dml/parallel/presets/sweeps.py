@@ -1,7 +1,7 @@
-"""The sweeps by name: those that were published (arXiv 2505.11760, and its code), and a few more.
+"""The sweeps by name: those of arXiv 2505.11760 and its code, and a few more.
 
-If a published table does not say on which data, nodes or seeds it was run, those of the paper's main sweep
-are taken. `about` says how many experiments that makes.
+If a published table does not name its data, nodes or seeds, those of the paper's main sweep are used. `about`
+gives the number of experiments.
 """
 
 from collections.abc import Mapping
@@ -18,8 +18,8 @@ class Preset:
     """One sweep.
 
     Args:
-        about: what it is, in a few words for the help.
-        tables: its tables of factors; an experiment that stands in two of them is run once.
+        about: a few words for the help.
+        tables: its tables of factors; an experiment that is in two of them is run once.
     """
 
     about: str
@@ -34,7 +34,7 @@ _ALPHAS = (1.0, 10.0, 1000.0)
 _S_VALUES = tuple(float(s) for s in range(2, 11))
 
 _COMMON = {"rounds": 40, "softmax": True, "softmax_coeff": 10.0, "backdoor": True}
-# All checkpoints would take terabytes. Without one, more rounds are computed from the beginning.
+# All checkpoints together would take terabytes. Without one, a longer run starts from the beginning.
 _FULL = {**_COMMON, "label_alpha": 1000.0, "sample_alpha": 1000.0, "num_example": 33000}
 _FULL |= {"keep_checkpoint": False}
 

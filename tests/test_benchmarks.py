@@ -1,0 +1,33 @@
+"""Every benchmark runs to its end in its quickest form; what it measures then means little."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+def benchmark(*words):
+    command = [sys.executable, str(ROOT / "benchmarks" / "run.py"), "--quick", *words]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=280)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("part", "row"),
+    [
+        ("training", "evaluate MNIST MLP"),
+        ("mixing", "the same on the complete graph"),
+        ("algorithms", "784-512-10, 16: relaysgd_grad"),
+        ("scale", "experiment, MNIST MLP, 8 nodes: memory"),
+        ("programs", "  2 workers against 1"),
+    ],
+)
+def test_each_part_of_the_table_is_measured(part, row):
+    printed = benchmark("--parts", part)
+    assert row in printed
+    assert printed.splitlines()[-1].startswith("load average")

@@ -1,0 +1,101 @@
+"""The user's manual (docs/*.md, parsl_configs/README.md, results/README.md) holds against the program."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from dml import command_line, config
+from dml.data.fetch_main import FetchConfig
+from dml.describe_graphs import DescribeConfig
+from dml.parallel import flags as sweep_flags
+from dml.parallel.config import SweepConfig
+from dml.parallel.table import tables_of
+from dml.quadratics.config import QuadraticsConfig
+from dml.results.config import CompileConfig, NodePictureConfig
+from dml.topology_script import SeededConfig
+
+ROOT = Path(__file__).parents[1]
+FOR_DEVELOPERS = {"architecture.md", "extending.md"}
+"""Pages whose examples have flags and files of their own."""
+PAGES = [page for page in sorted((ROOT / "docs").glob("*.md")) if page.name not in FOR_DEVELOPERS]
+PAGES += [ROOT / "parsl_configs/README.md", ROOT / "results/README.md"]
+BY_NAME = [path.relative_to(ROOT).as_posix() for path in PAGES]
+
+SECTIONS = {
+    "describe_topology.py": DescribeConfig,
+    "quadratics.py": QuadraticsConfig,
+    "fetch_data.py": FetchConfig,
+}
+ELSEWHERE = {
+    "help",
+    "device",
+    "parts",
+    "quick",
+    "version",
+    "system-site-packages",
+    "no-deps",
+    "train",
+    "test",
+}
+"""Flags of every program, and of the benchmarks, pip and python."""
+
+
+def blocks(page, language=""):
+    """The code blocks of a page."""
+    return re.findall(rf"^ *```{language}\n(.*?)^ *```", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+
+
+def commands():
+    """The calls of our scripts in the code blocks: page, script and words."""
+    for page in PAGES:
+        for line in "".join(blocks(page)).replace("\\\n", " ").splitlines():
+            words = shlex.split(line, comments=True) if "src/experiments/" in line else []
+            if words[:1] == ["python"] and "{" not in line:
+                script = Path(words[1]).name
+                yield pytest.param(
+                    script, words[2:], id=f"{page.stem}: {' '.join([script, *words[2:]])}"[:80]
+                )
+
+
+@pytest.mark.parametrize(("script", "words"), [*commands()])
+def test_a_command_of_the_manual_is_understood(script, words):
+    told = {"prog": script, "description": ""}
+    match script:
+        case "decentralized_main.py":
+            fields = config.fields()
+            config.make(command_line.parse(fields, words, **told, defaults=config.shown_defaults()))
+        case "bd_scheduler.py":
+            sweep_flags.parse(words, **told)
+        case _:
+            command_line.parse_section(SECTIONS[script], words, **told)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=BY_NAME)
+def test_every_flag_that_the_manual_names_exists(page):
+    known = {flag for _, flag, _ in config.fields()} | ELSEWHERE
+    for section in (SweepConfig, CompileConfig, NodePictureConfig, SeededConfig, *SECTIONS.values()):
+        known |= {flag for flag, _ in section.flags()}
+    named = set(re.findall(r"--(\w[\w-]*)", page.read_text()))
+    assert {flag for flag in named if flag.removeprefix("no_").removeprefix("non_") not in known} == set()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=BY_NAME)
+def test_the_sweep_files_of_the_manual_can_be_read(page, tmp_path):
+    for block in blocks(page, "yaml"):
+        (tmp_path / "sweep.yaml").write_text(block)
+        assert tables_of(tmp_path / "sweep.yaml")
+
+
+def test_the_program_of_the_page_on_algorithms_runs(capsys):
+    (program,) = blocks(ROOT / "docs/algorithms.md", "python")
+    exec(compile(program, "docs/algorithms.md", "exec"), {})
+    # 200 rounds of a chain of 8: one message of 10 numbers and a counter to each neighbour.
+    assert capsys.readouterr().out.split()[:2] == ["[", "8800"]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=BY_NAME)
+def test_lines_of_the_manual_can_be_read_as_text(page):
+    lines = [line for line in page.read_text().splitlines() if not line.startswith("![")]
+    assert [line for line in lines if len(line) > 160] == []
