@@ -256,5 +256,4 @@ def test_the_managers_command_keeps_its_form(
 def test_workers_that_are_pinned_start_without_torch(tmp_path: Path, pins: dict[str, Any]) -> None:
     executor = HighThroughputExecutor(address="127.0.0.1", encrypted=False, **pins)
     watch_executors(Config(executors=[executor]), Owner.here(tmp_path / "beat"))
-    assert "dml.parallel.pool" not in executor.launch_cmd
-    assert " -- process_worker_pool.py" in executor.launch_cmd
+    assert f" -- {POOL} --pinned process_worker_pool.py" in executor.launch_cmd
