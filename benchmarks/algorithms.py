@@ -29,7 +29,7 @@ COPY_GOAL = 1.15
 
 LR = 0.01
 
-NAMES = [name for name, entry in ALGORITHMS.items() if not entry.strategies or entry.options.model_fields]
+NAMES = [name for name, entry in ALGORITHMS.items() if entry.runs_alone]
 """The algorithms that need no strategy."""
 
 

@@ -12,9 +12,7 @@ from dml.exchange.links import all_to_all
 from dml.exchange.traffic import Traffic
 from dml.topology import make
 
-BUILT = tuple(
-    name for name, entry in ALGORITHMS.items() if not entry.strategies or entry.options.model_fields
-)
+BUILT = tuple(name for name, entry in ALGORITHMS.items() if entry.runs_alone)
 """The algorithms that need no strategy."""
 
 OFF_GRAPH = ("allreduce", "fedavg", "one_peer_exponential")

@@ -9,7 +9,7 @@ from dml import config
 from dml.algorithms.registry import ALGORITHMS
 from dml.experiment_rule import columns
 
-TAKES_DIFFERENCES = {"d2", "exact_diffusion", "gradient_tracking", "relaysgd_grad", "relay_mix"}
+TAKES_DIFFERENCES = {"d2", "exact_diffusion", "gradient_tracking", "relaysgd_grad", "relay_mix", "push_sum"}
 
 
 @pytest.mark.parametrize("name", ALGORITHMS)

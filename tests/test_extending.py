@@ -110,8 +110,8 @@ def test_the_page_has_an_example_of_each_kind():
     lines = [found["path"] for found in NEW_LINES.finditer(PAGE)]
     kinds = ["algorithms", "models", "data/sources"]
     assert files == {*(f"src/dml/{kind}" for kind in kinds), "parsl_configs", "tests/algorithms"}
-    assert len(lines) == len(re.findall(r"^In `", PAGE, re.MULTILINE)) == 9
-    assert len(commands()) == 8
+    assert len(lines) == len(re.findall(r"^In `", PAGE, re.MULTILINE)) == 12
+    assert len(commands()) == 9
 
 
 def test_the_examples_keep_the_style_of_the_project(clone):
@@ -137,10 +137,12 @@ def test_an_algorithm(found):
 
 
 def test_the_tests_of_a_strategy_and_of_an_algorithm(clone):
+    (golden,) = [line for line in commands() if line[0].startswith("tests/golden")]
+    call(clone, *golden)
     lines = [line for line in commands() if line[:2] == ["-m", "pytest"]]
-    folders, names = [line[2] for line in lines], [line[4] for line in lines]
-    assert all(line[3] == "-k" for line in lines)
-    call(clone, "-m", "pytest", *folders, "-k", " or ".join(names), "-p", "no:cacheprovider")
+    assert all(line[-2] == "-k" for line in lines)
+    places, names = {place for line in lines for place in line[2:-2]}, [line[-1] for line in lines]
+    call(clone, "-m", "pytest", *sorted(places), "-k", " or ".join(names), "-p", "no:cacheprovider")
 
 
 def test_a_model(found):

@@ -8,7 +8,7 @@ import pytest
 from dml import experiment, results
 from dml.config import ExperimentConfig
 from dml.errors import InputError
-from dml.plan import make_plan, trees_of
+from dml.plan import make_plan
 
 Small = Callable[..., ExperimentConfig]
 
@@ -54,15 +54,16 @@ def test_a_graph_that_was_read_already_is_not_read_again(small: Small, tmp_path:
     assert again.identity.id == make_plan(made).identity.id
 
 
-def test_only_algorithms_over_trees_have_some(small: Small) -> None:
-    def trees(**flags: object) -> int:
-        made = small(**flags)
-        return len(trees_of(made, make_plan(made).topology))
+def test_only_algorithms_over_trees_tell_of_one(small: Small) -> None:
+    def facts(**flags: object) -> dict[str, str | int]:
+        plan = make_plan(small(**flags))
+        return plan.config.algorithm.options.facts(plan.topology, plan.config.run.seed)
 
     chain = {"topology_file": "chain:n=5", "epochs": 1}
-    assert trees(**chain) == trees(**chain, algorithm="dpsgd") == 0
-    assert trees(**chain, algorithm="relaysgd") == 1
-    assert trees(topology_file="cycle:n=6", algorithm="relaysgd", tree="two_chains") == 2
+    assert facts(**chain) == facts(**chain, algorithm="dpsgd") == {}
+    assert facts(**chain, algorithm="relaysgd") == {"tree": "the graph itself", "max_delay": 3}
+    two = facts(topology_file="cycle:n=6", algorithm="relaysgd", tree="two_chains")
+    assert " and " in str(two["tree"])
 
 
 def test_planning_writes_nothing(small: Small, tmp_path: Path) -> None:

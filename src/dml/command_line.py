@@ -69,6 +69,8 @@ def parse(
         found, left = parser.parse_known_intermixed_args([_normal(word) for word in argv])
     except argparse.ArgumentError as error:
         flag = str(error.argument_name).split("/")[0].removeprefix("--")
+        if error.message.startswith("ignored explicit argument"):
+            raise InputError(flag, None, "takes no value") from None
         raise InputError(flag, None, _RIGHT.get(error.message, error.message)) from None
     if left:
         raise _unknown(_text(left[0]), [flag for _, flag, _ in fields])

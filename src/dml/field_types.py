@@ -7,7 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+)
 from pydantic.fields import FieldInfo
 
 MAX_COUNT = 2**31 - 1
@@ -17,6 +23,13 @@ MAX_COUNT = 2**31 - 1
 def _expand(path: Path) -> Path:
     # Path.expanduser would fail in a container without a home folder.
     return Path(os.path.expanduser(path))
+
+
+def _not_empty(path: Any) -> Any:
+    # An empty path would be the working directory.
+    if path == "":
+        raise ValueError("must be a path, as ./ for the working directory")
+    return path
 
 
 def suggestion(name: str, known: Collection[str]) -> str:
@@ -49,7 +62,7 @@ def says(right: str) -> WrapValidator:
     return WrapValidator(check)
 
 
-UserPath = Annotated[Path, AfterValidator(_expand)]
+UserPath = Annotated[Path, BeforeValidator(_not_empty), AfterValidator(_expand)]
 """A path as a user types it; ~ stands for the home folder, even if no shell has expanded it."""
 
 

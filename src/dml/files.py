@@ -58,7 +58,7 @@ def check_writable(folder: Path, field: str = "out_dir") -> None:
     Raises:
         InputError: the folder, or the nearest folder above it that exists, cannot be written.
     """
-    there = folder.expanduser().absolute()
+    there = folder.absolute()
     while not there.exists() and there != there.parent:
         there = there.parent
     if not there.is_dir():

@@ -45,9 +45,7 @@ def facts(
     """
     W = averaging.averaging(topology, given.get("edge_weight")).toarray()
     refused = {
-        name: refusal(entry, topology, given, seed)
-        for name, entry in ALGORITHMS.items()
-        if not entry.strategies or entry.options.model_fields
+        name: refusal(entry, topology, given, seed) for name, entry in ALGORITHMS.items() if entry.runs_alone
     }
     return {
         "topology": topology.source,

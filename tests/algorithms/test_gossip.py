@@ -9,6 +9,7 @@ from dml.algorithms import reference
 from dml.algorithms.build import build
 from dml.algorithms.options import TreeOptions
 from dml.algorithms.registry import ALGORITHMS
+from dml.algorithms.rule import RoundStart
 from dml.algorithms.weights import GOSSIP_RULES
 from dml.errors import InputError
 from dml.exchange import links
@@ -203,7 +204,17 @@ def test_every_algorithm_goes_on_from_its_state_bit_for_bit(name, drop, dtype):
     assert torch.equal(X, Y)
 
 
-KEEPS_THE_START = ["relaysgd_grad", "relay_mix", "gradient_tracking", "quasi_global_momentum", "push_sum"]
+def keeps_the_start(name):
+    """Whether a rule keeps x(t), as what it was built with says."""
+    rule = build(name, GRAPH, torch.zeros(N, P), **weight_of(name))
+    return any(isinstance(part, RoundStart) for part in vars(rule).values())
+
+
+KEEPS_THE_START = [name for name in BUILT if keeps_the_start(name)]
+
+
+def test_some_rules_keep_the_start():
+    assert {"relaysgd_grad", "push_sum"} <= set(KEEPS_THE_START) < set(BUILT)
 
 
 @pytest.mark.parametrize("name", KEEPS_THE_START)

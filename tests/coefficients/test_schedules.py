@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from torch.optim.lr_scheduler import CosineAnnealingWarmRestarts
 
 from dml.coefficients.config import StrategyConfig
-from dml.coefficients.schedules import cosine, exponential, oscillating
+from dml.coefficients.options import ScoreOptions
+from dml.coefficients.schedules import SCHEDULES, cosine, exponential, oscillating
 
 values = st.floats(-50, 50)
 
@@ -82,3 +83,14 @@ def test_the_configuration_gives_the_s_of_a_round():
     assert s(66, scheduler="CA") == 10
     assert [s(t, scheduler="osc") for t in (0, 65, 66, 131, 132)] == [10, 10, -10, -10, 10]
     assert s(4, scheduler="CA", eta_min=-10.0, T_0=8) == pytest.approx(0)
+
+
+def test_an_option_that_a_strategy_adds_counts_besides_those_of_scores():
+    class Own(ScoreOptions):
+        knob: float = 0.5
+
+    assert Own().reads() == {"softmax", "knob"}
+    assert Own(softmax=True, scheduler="exp").reads() == {
+        *("softmax", "knob", "softmax_coeff", "scheduler"),
+        *SCHEDULES["exp"].reads,
+    }

@@ -8,8 +8,8 @@ from scipy.sparse import csr_array
 
 from dml import randomness
 from dml.algorithms.algorithm import Setup
+from dml.algorithms.averaging_rule import AveragingRule
 from dml.algorithms.build import build
-from dml.algorithms.dpsgd import DPSGD
 from dml.algorithms.push_sum import ALGORITHM as PUSH_SUM
 from dml.exchange.in_memory import InMemory
 from dml.exchange.links import Links, over_edges
@@ -82,7 +82,7 @@ def test_coefficients_of_each_round_go_over_the_links_of_that_round() -> None:
         return csr_array(dense)
 
     exchange = InMemory(GRAPH, X, present=present)
-    rule = DPSGD(exchange, exchange.average(half, "renormalise"))
+    rule = AveragingRule(exchange, exchange.average(half, "renormalise"))
     x = start()
     for t in range(5):
         before(rule, X, t)

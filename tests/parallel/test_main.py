@@ -86,7 +86,7 @@ def test_in_one_process_in_four_workers_or_killed_and_called_again_the_numbers_a
 
     third = script("bd_scheduler.py", *QUICK, "--out_dir", "four")
     assert third.returncode == 0
-    assert "18 of 18 experiments are done already" in third.stderr
+    assert "18 of 18 experiments done already" in third.stderr
     assert third.stdout == again.stdout
 
 

@@ -24,6 +24,18 @@ def test_the_table_says_who_converged(script, tmp_path):
     assert cells[0]["models"] == 5
 
 
+def test_an_algorithm_whose_messages_cannot_be_lost_has_a_row(script):
+    out = script("quadratics.py", "--algorithms", "fedavg@cycle", "--nodes", 4, "--zeta2", 0, "--r0", 1)
+    assert out.returncode == 0, out.stderr
+    assert out.stdout.splitlines()[1].split()[1].isdigit()
+
+
+def test_an_algorithm_that_needs_a_strategy_is_refused(script):
+    out = script("quadratics.py", "--algorithms", "decentralized@cycle", "--nodes", 4)
+    assert out.returncode == 2
+    assert "decentralized: averages by an aggregation strategy" in out.stderr
+
+
 @pytest.mark.slow
 def test_two_workers_give_the_table_of_one(process, tmp_path):
     words = ("--algorithms", "allreduce@complete", "dpsgd@cycle", "--nodes", 5, "--zeta2", 0.1, 10)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from dml.algorithms.options import Options
+from dml.errors import InputError
 from dml.topology import Topology
 
 if TYPE_CHECKING:
@@ -110,3 +111,21 @@ class Algorithm:
     defaults: Mapping[str, Any] = field(default_factory=dict)
     unread: frozenset[str] = frozenset()
     needs_spectrum: bool = False
+
+    @property
+    def runs_alone(self) -> bool:
+        """Whether it runs outside an experiment, where there is no aggregation strategy."""
+        return not self.strategies or bool(self.options.model_fields)
+
+    def check_alone(self, name: str) -> None:
+        """Refuses an algorithm that needs a strategy.
+
+        Args:
+            name: its own.
+
+        Raises:
+            InputError: it runs in experiments alone.
+        """
+        if not self.runs_alone:
+            right = "averages by an aggregation strategy, so it runs only in an experiment"
+            raise InputError("algorithm", name, right)

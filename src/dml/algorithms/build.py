@@ -44,6 +44,7 @@ def build(
             run on this graph.
     """
     algorithm = registry.find(name)
+    algorithm.check_alone(name)
     for option in options:
         if option not in algorithm.options.model_fields:
             there = ", ".join(algorithm.options.model_fields) or "none"

@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from typing import Annotated, Any
 
-from pydantic import Field, SerializeAsAny, field_validator
+from pydantic import Field, SerializeAsAny, ValidationInfo, field_validator
 
 from dml.algorithms import node_failures
 from dml.algorithms.algorithm import Algorithm
@@ -43,7 +43,7 @@ class AlgorithmConfig(Section):
     drop_probability: float = Field(
         0.0, ge=0, lt=1, description="probability that a message is lost, besides what its edge's weight says"
     )
-    loss_rule: Annotated[str, one_of(_LOSS_RULES, "loss rule")] | None = Field(
+    loss_rule: str | None = Field(
         None,
         description="what a lost message counts as (default: hold_last; renormalise for decentralized): "
         + ", ".join(_LOSS_RULES),
@@ -52,6 +52,13 @@ class AlgorithmConfig(Section):
         (),
         description="nodes that fail for good, as NODE@ROUND: at the start of that round, counted from 0",
     )
+
+    @field_validator("loss_rule")
+    @classmethod
+    def _default_is_none(cls, rule: str | None, info: ValidationInfo) -> str | None:
+        # The same experiment has the same id, whether or not the default is spelled out.
+        known = ALGORITHMS[info.data["algorithm"]].loss_rules if "algorithm" in info.data else ()
+        return None if rule in known[:1] else rule
 
     @field_validator("failing_nodes", mode="before")
     @classmethod

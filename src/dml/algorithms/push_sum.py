@@ -77,6 +77,8 @@ ALGORITHM = Algorithm(
     about="shares of sums and weights, which no node needs to know degrees for",
     make=make,
     loss_rules=("hold_last", "self_weight", "lost"),
+    # w z + h - z has a negative weight on z where w is below 1.
+    convex=False,
     memory=lambda n, m, lossy: n + last_messages(n, m, lossy),
     defaults=STEPPING,
     unread=frozenset({"prox_coeff"}),

@@ -45,11 +45,11 @@ class ScoreOptions(StrategyOptions):
 
     def reads(self) -> set[str]:
         """The options that change the numbers: s and its schedule count only with the softmax."""
-        fields = {"softmax"}
+        schedules = {flag for schedule in SCHEDULES.values() for flag in schedule.reads}
+        unread = schedules | {"softmax_coeff", "scheduler"}
         if self.softmax:
-            fields |= {"softmax_coeff", "scheduler"}
-            fields |= SCHEDULES[self.scheduler].reads if self.scheduler else set()
-        return fields
+            unread = schedules - (SCHEDULES[self.scheduler].reads if self.scheduler else set())
+        return super().reads() - unread
 
     @property
     def steady(self) -> bool:

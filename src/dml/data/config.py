@@ -92,7 +92,7 @@ class DataConfig(Section):
     @field_validator("dataset")
     @classmethod
     def _is_known(cls, name: str) -> str:
-        if not is_dataset(name):
+        if not name or not is_dataset(name):
             there = ", ".join(dataset_names())
             raise ValueError(f"no such data set; choose one of: {there}, or give a folder")
         return name

@@ -13,6 +13,7 @@ from dml.data.data_dir import default_data_dir
 from dml.data.load import load_dataset
 from dml.errors import ArgumentError, InputError
 from dml.field_types import Positional, UserPath
+from dml.files import check_writable
 from dml.section import Section
 
 DESCRIPTION = "Fetches image data sets over the network and keeps them for runs, which never use a network."
@@ -58,6 +59,7 @@ def main(argv: Sequence[str]) -> int:
     data_dir, source = config.data_dir, config.source
     if source is not None and len(config.names) > 1:
         raise InputError("source", source, "holds one data set, so give one name")
+    check_writable(data_dir, "data_dir")
     from dml.data.fetch import NoNetworkError, fetch_dataset
 
     for name in config.names:

@@ -10,6 +10,9 @@ from pydantic import Field
 
 from dml.section import Section
 
+MIN_ALPHA = 1e-300
+"""Every label is on one node long before; below it, logarithms of Dirichlet draws overflow."""
+
 MAX_ALPHA = 1e9
 """The largest concentration: draws overflow far above it, and here shares differ by only 1 in 30,000."""
 
@@ -19,7 +22,7 @@ class LabelOptions(Section):
 
     label_alpha: float = Field(
         100.0,
-        gt=0,
+        ge=MIN_ALPHA,
         le=MAX_ALPHA,
         description="Dirichlet concentration of the labels on each node: 1000 is even, 1 is skewed",
     )

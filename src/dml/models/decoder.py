@@ -4,7 +4,6 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from dml.field_types import MAX_COUNT
 from dml.models.spec import ModelSpec, Shape
 from dml.section import Section
 
@@ -12,12 +11,14 @@ if TYPE_CHECKING:
     from dml.models.transformer import Decoder
 
 WIDTH, HEADS = 128, 4
+MAX_LAYERS = 1000
+"""More layers than any decoder has; each takes some milliseconds to describe."""
 
 
 class DecoderOptions(Section):
     """The decoder's own flags."""
 
-    n_layer: int = Field(4, ge=1, le=MAX_COUNT, description="blocks of the decoder")
+    n_layer: int = Field(4, ge=1, le=MAX_LAYERS, description="blocks of the decoder")
 
 
 def decoder(shape: Shape, labels: int, n_layer: int) -> "Decoder":

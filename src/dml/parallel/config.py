@@ -70,7 +70,7 @@ class SweepConfig(Section):
     @classmethod
     def _known_datasets(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         for name in names:
-            if name not in DATASET_ALIASES and not is_dataset(name):
+            if not name or (name not in DATASET_ALIASES and not is_dataset(name)):
                 there = ", ".join(dataset_names())
                 raise ValueError(f"{name} is not a data set; choose from: {there}; or give a folder")
         return names

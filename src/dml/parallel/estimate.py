@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import median
 
 from dml import capacity
-from dml.config import label_of
+from dml.algorithms.registry import DEFAULT
 from dml.data.catalogue import datasets_to_fetch
 from dml.data.data_dir import fetch_command
 from dml.errors import DamagedFileError
@@ -116,9 +116,14 @@ def text(cost: Estimate, plans: Sequence[Plan], folder: Path) -> str:
         "data set": {plan.config.data.dataset for plan in plans},
         "seed": {plan.config.run.seed for plan in plans},
         "topology": {plan.topology.family for plan in plans},
-        "strategy": {label_of(plan.config.flat()) for plan in plans},
+        "strategy": {
+            plan.config.strategy.aggregation_strategy
+            for plan in plans
+            if plan.config.algorithm.described.strategies
+        },
+        "algorithm": {name for plan in plans if (name := plan.config.algorithm.algorithm) != DEFAULT},
     }
-    counts = ", ".join(count(len(values), name) for name, values in factors.items())
+    counts = ", ".join(count(len(values), name) for name, values in factors.items() if values)
     lines = [
         f"{count(len(plans), 'experiment')}: {counts}",
         f"done already: {cost.done}; to run: {cost.left}",

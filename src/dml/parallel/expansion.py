@@ -45,7 +45,11 @@ def experiments(sweep: SweepConfig, flags: Mapping[str, Any]) -> list[Plan]:
         InputError: a value is wrong, or no experiment of the sweep reads a flag or key.
     """
     path = sweep.sweep
-    given, sweep, flags = _chosen(sweep, flags)
+    try:
+        given, sweep, flags = _chosen(sweep, flags)
+    except InputError as error:
+        flag = next((flag for flag, key in _REPLACING.items() if key == error.field), error.field)
+        raise InputError(flag, error.value, error.right) from None
     tables = [_with_flags(table, sweep, flags) for table in given]
     count = sum(table.size for table in tables)
     if count > SOON and sweep.limit is None:

@@ -57,12 +57,21 @@ def _main(argv: Sequence[str], sites: Path, ending: Ending) -> int:
 
         code = print_report(sweep.folder)
     else:
+        _check_rates(plans, sweep.tune_lr)
         tuner = Tuner(expansion.combinations(sweep, flags), sweep.tune_lr)
         failed = _run(sweep, tuner.first(), site, options, ending, tuner)
         code = _tell_rates(tuner, sweep.folder / f"{sweep.name}-tuned.yaml")
     if failed:
         print("\n".join(["", *failed, "run the same command to retry them"]), file=sys.stderr)
     return EXIT_FAILED if failed else code
+
+
+def _check_rates(plans: list[Plan], wanted: str) -> None:
+    """Refuses to tune experiments without a learning rate."""
+    for plan in plans:
+        if "lr" not in plan.config.reads() or plan.config.training.lr == 0:
+            right = f"{plan.identity.name} has no learning rate to tune: it does not train, or its lr is 0"
+            raise InputError("tune_lr", wanted, right)
 
 
 def _estimate(sweep: SweepConfig, plans: list[Plan], site: Site, options: dict[str, str]) -> int:
@@ -106,7 +115,7 @@ def _run(
         outcome = scheduler.outcome
         ending.say = scheduler.how_to_go_on
         if outcome.skipped:
-            _log.info(f"{outcome.skipped} of {count(outcome.total, 'experiment')} are done already")
+            _log.info(f"{outcome.skipped} of {count(outcome.total, 'experiment')} done already")
 
         @contextlib.contextmanager
         def start() -> Iterator[fanout.Workers]:
@@ -120,7 +129,7 @@ def _run(
             with Progress("experiment", outcome.total, outcome.done) as bar:
                 scheduler.run(start, bar.update)
             took = f"{time.monotonic() - started:.0f} s"
-            _log.info(f"{outcome.done} of {count(outcome.total, 'experiment')} are done, after {took}")
+            _log.info(f"{outcome.done} of {count(outcome.total, 'experiment')} done, after {took}")
     heading = f"{len(outcome.failed)} of {count(outcome.total, 'experiment')} failed:"
     return [heading, *(f"  {line}" for line in outcome.failed)] if outcome.failed else []
 

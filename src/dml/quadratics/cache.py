@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 import dml
-from dml.errors import DamagedFileError
+from dml.errors import DamagedFileError, UnwritableFileError
 from dml.files import beside
 from dml.quadratics.setting import Setting
 from dml.quadratics.tuning import Candidate, Try
@@ -67,8 +67,11 @@ class Cache:
             if self._path is None or time.monotonic() - self._written < after:
                 return
             text = json.dumps({k: asdict(c) for k, c in dict(self._known).items()})
-            with beside(self._path) as new:
-                new.write_text(text, encoding="utf-8")
+            try:
+                with beside(self._path) as new:
+                    new.write_text(text, encoding="utf-8")
+            except OSError as error:
+                raise UnwritableFileError(f"{self._path} cannot be written ({error.strerror})") from error
             self._written = time.monotonic()
 
 

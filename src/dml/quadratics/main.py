@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dml import command_line
-from dml.errors import InputError
-from dml.files import check_writable
+from dml.errors import InputError, UnwritableFileError
+from dml.files import beside, check_writable
 from dml.parallel.ending import Ending
 from dml.parallel.sites import Site, load_site, options_of
 from dml.quadratics.config import QuadraticsConfig
@@ -61,7 +61,7 @@ def _main(argv: Sequence[str], sites: Path, ending: Ending) -> int:
             print(f"{title} n={cell.n} zeta2={cell.zeta2:g}: {cell.found.why}", file=sys.stderr)
     print(table.text(cells, titles))
     if config.json_file is not None:
-        config.json_file.write_text(json.dumps([cell.record() for cell in cells], indent=1) + "\n")
+        _write(config.json_file, json.dumps([cell.record() for cell in cells], indent=1) + "\n")
         print(config.json_file)
     return 0 if any(cell.found.converged for cell in cells) else 1
 
@@ -112,6 +112,14 @@ def _workers(site: Site, options: dict[str, str], ending: Ending) -> "Iterator[W
                 yield workers
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        with beside(path) as new:
+            new.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UnwritableFileError(f"{path} cannot be written ({error.strerror})") from error
 
 
 def _check_file(flag: str, path: Path) -> None:

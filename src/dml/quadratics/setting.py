@@ -77,8 +77,9 @@ def settings(config: QuadraticsConfig) -> Iterator[tuple[str, Setting]]:
     for text in config.algorithms:
         name, _, graph = text.partition("@")
         algorithm = registry.find(name)
+        algorithm.check_alone(name)
         options: dict[str, Any] = {"drop_probability": config.drop_probability, "momentum": config.momentum}
-        options["loss_rule"] = registry.check_loss_rule(name, config.loss_rule)
+        options["loss_rule"] = registry.check_loss_rule(name, config.loss_rule) or None
         own = {"edge_weight": config.edge_weight} if algorithm.needs_spectrum else {}
         for n in config.nodes:
             source = _with_nodes(graph, n)

@@ -93,7 +93,9 @@ class Topology:
         kept = np.isin(self.edges, nodes).all(axis=1)
         edges = np.searchsorted(nodes, self.edges[kept]).astype(np.int32)
         blocks = None if self.blocks is None else self.blocks[nodes]
-        part = Topology(len(nodes), edges, self.weights[kept], self.source, blocks, self.numbers[nodes])
+        gone = np.setdiff1d(self.numbers, self.numbers[nodes])
+        source = f"{self.source} without {', '.join(map(str, gone))}" if len(gone) else self.source
+        part = Topology(len(nodes), edges, self.weights[kept], source, blocks, self.numbers[nodes])
         return part, np.flatnonzero(kept)
 
     @cached_property

@@ -26,6 +26,10 @@ OPTIMIZERS: dict[str, OptimizerSpec] = {
 }
 
 
+MAX_COEFFICIENT = 1e30
+"""The largest coefficient: its products with parameters are still numbers in fp32."""
+
+
 def obstacle(training: "TrainingConfig", augment: bool) -> str | None:
     """What keeps the nodes of an experiment from training at once, in words; None where they can.
 
@@ -77,6 +81,7 @@ class TrainingConfig(Section):
     prox_coeff: float = Field(
         0.0,
         ge=0,
+        le=MAX_COEFFICIENT,
         description="mu of the proximal term: mu/2 x the distances to the neighbours' models at the start of "
         "the round",
     )

@@ -19,7 +19,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from dml import randomness
 from dml.data.dataset import NEXT_TOKEN, Dataset, DatasetSpec
@@ -93,6 +93,17 @@ class TinyMemOptions(Section):
         if count >= earlier.data.get("num_example", count + 1):
             raise ValueError(f"must be below num_example, which is {earlier.data['num_example']}")
         return count
+
+    @model_validator(mode="after")
+    def _context_holds_the_numbers(self) -> "TinyMemOptions":
+        least = 2 * self.length + 1
+        if self.max_ctx < least:
+            if "max_ctx" in self.model_fields_set:
+                right = f"must be at least {least}, the fewest tokens of --length {self.length} numbers"
+                raise InputError("max_ctx", self.max_ctx, right)
+            right = f"that many numbers have at least {least} tokens, and max_ctx is {self.max_ctx}"
+            raise InputError("length", self.length, right)
+        return self
 
     def reads(self) -> set[str]:
         """The fields that change the numbers."""
@@ -181,11 +192,7 @@ def file_name(options: TinyMemOptions) -> str:
 
 
 def _check_memory(options: TinyMemOptions) -> None:
-    """Refuses sequences that are too long or too large for the memory, before anything is allocated."""
-    least = 2 * options.length + 1
-    if least > options.max_ctx:
-        right = f"that many numbers have at least {least} tokens, and max_ctx is {options.max_ctx}"
-        raise InputError("length", options.length, right)
+    """Refuses sequences that are too large for the memory, before anything is allocated."""
     # Imported here, as every command line imports this module, but only tiny_mem needs psutil.
     import psutil
 

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+from dml.errors import InputError
 from dml.parallel.table import Table
 
 KEYS = ("algorithm", "topology_file", "label_alpha")
@@ -14,7 +15,8 @@ def choose_cases(
 ) -> tuple[list[Table], set[str]]:
     """Chooses the cases that have the values of the command line, for keys in which the cases differ.
 
-    For any other key, the value of the command line replaces that of every case, as in other sweeps.
+    For any other key, the value of the command line replaces that of every case, as in other sweeps. A value
+    that no case has cannot: it would get the learning rates that were tuned for the values of all cases.
 
     Args:
         tables: the tables of the sweep.
@@ -22,6 +24,9 @@ def choose_cases(
 
     Returns:
         The chosen tables, and the keys by which they were chosen.
+
+    Raises:
+        InputError: the cases differ in a key, and none has the value that was asked for.
     """
     kept, served = list(tables), set()
     for key in KEYS:
@@ -29,13 +34,15 @@ def choose_cases(
         held = [_only(table, key) for table in kept]
         if not values or None in held or len(set(map(str, held))) < 2:
             continue
-        if all(any(_same(value, one) for one in held) for value in values):
-            served.add(key)
-            kept = [
-                table
-                for table, one in zip(kept, held, strict=True)
-                if any(_same(value, one) for value in values)
-            ]
+        for value in values:
+            if not any(_same(value, one) for one in held):
+                there = ", ".join(dict.fromkeys(map(str, held)))
+                right = f"no case of this sweep has it, so it has no learning rate here; there are: {there}"
+                raise InputError(key, value, f"{right}; for another one write a --sweep file and --tune_lr")
+        served.add(key)
+        kept = [
+            table for table, one in zip(kept, held, strict=True) if any(_same(value, one) for value in values)
+        ]
     return kept, served
 
 
