@@ -125,7 +125,7 @@ def _run(command: list[str], watch: OwnerWatch, grace: float) -> int:
     signal.signal(signal.SIGTERM, end)
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)  # Orphans of the child become ours, so that we can end them.
     try:
-        child = subprocess.Popen(command, preexec_fn=partial(_end_with, os.getpid()))
+        child = subprocess.Popen(command, preexec_fn=partial(end_with_parent, os.getpid()))
     except OSError as error:
         print(f"{command[0]}: {error.strerror}", file=sys.stderr)
         return 127
@@ -163,10 +163,15 @@ def _end_gently(processes: set[psutil.Process], grace: float) -> None:
     psutil.wait_procs(alive, timeout=1)
 
 
-def _end_with(parent: int) -> None:
-    """Called in the child before its program starts: makes it end if the watching process gets SIGKILL."""
-    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
+def end_with_parent(parent: int | None = None, number: int = signal.SIGKILL) -> None:
+    """Makes this process get a signal when its parent ends, however that happens.
+
+    Args:
+        parent: the parent that was there when this process was started; it may have ended since.
+        number: the signal.
+    """
+    _prctl(_PR_SET_PDEATHSIG, number)
+    if parent is not None and os.getppid() != parent:
         os._exit(1)
 
 
