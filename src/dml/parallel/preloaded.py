@@ -2,8 +2,9 @@
 
 A module that cannot be imported is skipped. An experiment that needs it fails later, and says why.
 
-This process ends with the pool, and all that are forked from it end with this one: a pool that is killed hard
-leaves neither workers nor the server of its shared objects. Busy workers get SIGTERM, so they save their round.
+This process ends with the pool, and whatever was forked from it ends with this one: a pool that is killed
+leaves neither workers nor the server of its shared objects. Busy workers get SIGTERM, so they save their
+round.
 """
 
 import contextlib
