@@ -96,11 +96,13 @@ class Average:
             else:
                 used = self._space[: len(self._read), : part.stop - part.start]
                 torch.index_select(y, 0, self._read, out=used)
-            mixed = self.mixed(part)
-            if self._rows is None:
-                y.copy_(mixed)
+            if self._exchange.outgoing is None and not self._recalled:
+                assert self._product is not None
+                self._product.put(y, self._rows)
+            elif self._rows is None:
+                y.copy_(self.mixed(part))
             else:
-                y[self._rows] = mixed
+                y[self._rows] = self.mixed(part)
 
     def chunks(self, t: int, listeners: NDArray[np.bool_] | None = None) -> Iterator[slice]:
         """Starts the average of a round: the chunks of columns, for each of which ``mixed`` is taken once."""

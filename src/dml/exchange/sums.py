@@ -131,6 +131,7 @@ class Sums:
             # An entry of 0 would carry what is not finite to a node that does not read it.
             self._to, self._row, self._weights = to[rounded != 0], row[rounded != 0], rounded[rounded != 0]
         self._bags: dict[int, tuple[Tensor, Tensor | None, Tensor, Tensor | None]] = {}
+        self._by_piece: dict[int, tuple[Tensor, Tensor, Tensor | None]] = {}
         self._dense: Tensor | None = None
         if space is not None:
             numbers = source.numel() + space.numel()
@@ -164,6 +165,41 @@ class Sums:
         sums: Tensor = torch.embedding_bag(pool, rows, ends, False, 0, False, weights, True)[0]
         return sums.view(self._n, -1)[:, :columns]
 
+    def put(self, target: Tensor, rows: Tensor | None = None) -> None:
+        """Writes the sums of the first columns of the table into a matrix, with the same bits as a call.
+
+        The pieces of all sums are taken one after another, and written from the cache. A call, whose sums
+        must be rows of a matrix, takes a sixth longer.
+
+        Args:
+            target: with one row per sum, or more; as many columns as are summed.
+            rows: the rows of the target that take the sums; None for all.
+        """
+        columns = target.shape[1]
+        if self._dense is not None:
+            _put(target, rows, self(columns))
+            return
+        if columns not in self._by_piece:
+            places = np.arange(-(-columns // self._piece))[:, None]
+            order, counts = np.argsort(self._to, kind="stable"), np.bincount(self._to, minlength=self._n)
+            first = self._row[order] * (self._source.shape[1] // self._piece)
+            ends = np.append(0, np.tile(counts, len(places)).cumsum())
+            weights = None if self._weights is None else np.tile(self._weights[order], len(places))
+            self._by_piece[columns] = (
+                _int32((first + places).ravel()),
+                _int32(ends),
+                None if weights is None else torch.from_numpy(weights),
+            )
+        entries, bag_ends, values = self._by_piece[columns]
+        pool = self._pool.view(-1, self._piece)
+        sums = torch.embedding_bag(pool, entries, bag_ends, False, 0, False, values, True)[0]
+        sums, whole = sums.view(-1, self._n, self._piece), columns // self._piece
+        if whole:
+            pieces = target[:, : whole * self._piece].view(len(target), whole, self._piece)
+            _put(pieces, rows, sums[:whole].transpose(0, 1))
+        if columns % self._piece:
+            _put(target[:, whole * self._piece :], rows, sums[whole, :, : columns % self._piece])
+
     def _product(self, weights: Tensor, vectors: Tensor) -> Tensor:
         sums = torch.mm(weights, vectors)
         if not sums.sum().isfinite():
@@ -190,6 +226,13 @@ class Sums:
             weights = torch.from_numpy(np.repeat(self._weights, pieces)[order])
         stays = None if self._space is None else _int32(np.repeat(~moves, pieces)[order].astype(np.int32))
         return _int32(rows[order]), stays, _int32(ends), weights
+
+
+def _put(target: Tensor, rows: Tensor | None, values: Tensor) -> None:
+    if rows is None:
+        target.copy_(values)
+    else:
+        target[rows] = values
 
 
 def _int32(numbers: NDArray[np.integer]) -> Tensor:
