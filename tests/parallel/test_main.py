@@ -188,11 +188,11 @@ def test_a_lost_manager_is_started_again(tmp_path: Path):
     assert len(_files(tmp_path / "out")) == 8
 
 
-def test_a_lost_interchange_ends_the_sweep_and_the_next_call_goes_on(script: Script, tmp_path: Path):
-    process = _start_and_wait_for_a_result(tmp_path)
-    _kill_one(tmp_path / "out", process.pid, "HTEX interchange")
-    _, err = process.communicate(timeout=60)
-    assert process.returncode == 75
+def test_a_lost_interchange_ends_the_sweep_and_the_next_call_goes_on(process: Script, tmp_path: Path):
+    first = _start_and_wait_for_a_result(tmp_path)
+    _kill_one(tmp_path / "out", first.pid, "HTEX interchange")
+    _, err = first.communicate(timeout=60)
+    assert first.returncode == 75
     assert "run the same command to continue" in err
     assert "Traceback" not in err
     assert not (tmp_path / "out" / "sweep.json").exists()
