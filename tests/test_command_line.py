@@ -140,7 +140,7 @@ def test_the_help_says_what_each_word_is(capsys: pytest.CaptureFixture[str]) -> 
         (ArgumentError("FILE", "x", "no such file"), 2, "error: FILE x: no such file\n"),
         (DamagedFileError("a.h5 cannot be read"), 1, "error: a.h5 cannot be read\n"),
         (UnwritableFileError("a.h5 cannot be written"), 1, "error: a.h5 cannot be written\n"),
-        (LostWorkersError("the workers were lost"), 1, "error: the workers were lost\ntry again\n"),
+        (LostWorkersError("the workers were lost"), 75, "error: the workers were lost\ntry again\n"),
         (KeyboardInterrupt(), 130, "interrupted: try again\n"),
     ],
 )
@@ -169,7 +169,7 @@ def test_a_lost_interchange_ends_the_process_without_closing_parsl(monkeypatch: 
         raise EndedError(code)
 
     monkeypatch.setattr("os._exit", end)
-    with pytest.raises(EndedError, match="1"):
+    with pytest.raises(EndedError, match="75"):
         command_line.guard(_ending(LostInterchangeError("it was killed")))
 
 

@@ -148,7 +148,7 @@ def test_ctrl_c_ends_after_the_round_and_says_how_to_go_on(tmp_path: Path):
     assert wait_until(lambda: bool(list(tmp_path.glob("results/single/*.ckpt"))))
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode == 75
     assert "run the same command to continue" in err
     assert "Traceback" not in err
     assert out == ""
@@ -180,7 +180,7 @@ def test_a_second_process_names_the_one_that_runs_the_experiment_and_leaves_it_a
     assert first.poll() is None
     first.send_signal(signal.SIGINT)
     first.communicate(timeout=60)
-    assert first.returncode == 130
+    assert first.returncode == 75
     (path,) = tmp_path.glob("results/single/*.h5")
     assert results.load(path).attributes["status"] == "running"
     assert len(results.load(path).segments) == 1

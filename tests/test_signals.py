@@ -2,11 +2,10 @@
 
 import os
 import signal
-import threading
 
 import pytest
 
-from dml.signals import interrupt_on_sigterm, stop_on_signals
+from dml.signals import stop_on_signals
 
 
 def test_a_signal_asks_to_stop_and_a_second_ctrl_c_interrupts(capsys: pytest.CaptureFixture[str]) -> None:
@@ -27,23 +26,3 @@ def test_sigterm_asks_quietly_however_often_it_comes(capsys: pytest.CaptureFixtu
             os.kill(os.getpid(), signal.SIGTERM)
         assert request() == "asked to by SIGTERM"
     assert capsys.readouterr().err == ""
-
-
-def test_sigterm_interrupts_while_that_is_wanted() -> None:
-    before = signal.getsignal(signal.SIGTERM)
-    with pytest.raises(KeyboardInterrupt), interrupt_on_sigterm():
-        os.kill(os.getpid(), signal.SIGTERM)
-    assert signal.getsignal(signal.SIGTERM) is before
-
-
-def test_another_thread_gets_no_signals_and_asks_for_none() -> None:
-    entered = []
-
-    def enter() -> None:
-        with interrupt_on_sigterm():
-            entered.append(True)
-
-    thread = threading.Thread(target=enter)
-    thread.start()
-    thread.join()
-    assert entered == [True]

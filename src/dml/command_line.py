@@ -15,6 +15,10 @@ from pydantic.fields import FieldInfo
 
 from dml import messages
 from dml.errors import (
+    EXIT_AGAIN,
+    EXIT_AT_ONCE,
+    EXIT_FAILED,
+    EXIT_WRONG_CALL,
     ArgumentError,
     DamagedFileError,
     InputError,
@@ -104,8 +108,8 @@ def parse_section(
 def guard(main: Callable[[], int], go_on: str = "") -> NoReturn:
     """Runs a script's main and exits; expected errors end it with one message, without a traceback.
 
-    The exit code is that of ``main``; 2 after a user's mistake; 1 after a damaged file, a file that cannot be
-    written, or lost workers; 130 after Ctrl-C.
+    The exit code is that of ``main``; 2 after a user's mistake; 1 after a damaged file or one that cannot be
+    written; 75 after lost workers; 130 after Ctrl-C.
 
     Args:
         main: returns the exit code.
@@ -116,15 +120,15 @@ def guard(main: Callable[[], int], go_on: str = "") -> NoReturn:
         code = main()
     except InputError as error:
         dashes = "" if isinstance(error, ArgumentError) else "--"
-        code = _tell(f"error: {dashes}{error}", 2)
+        code = _tell(f"error: {dashes}{error}", EXIT_WRONG_CALL)
     except (DamagedFileError, UnwritableFileError) as error:
-        code = _tell(f"error: {error}", 1)
+        code = _tell(f"error: {error}", EXIT_FAILED)
     except LostWorkersError as error:
-        code = _tell(f"error: {error}" + (f"\n{go_on}" if go_on else ""), 1)
+        code = _tell(f"error: {error}" + (f"\n{go_on}" if go_on else ""), EXIT_AGAIN)
         if isinstance(error, LostInterchangeError):
             os._exit(code)
     except KeyboardInterrupt:
-        code = _tell("interrupted" + (f": {go_on}" if go_on else ""), 130)
+        code = _tell("interrupted" + (f": {go_on}" if go_on else ""), EXIT_AT_ONCE)
     except BrokenPipeError:
         # Nobody reads our output any more (`| head`), so end quietly.
         sys.stderr.close()

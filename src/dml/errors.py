@@ -1,5 +1,9 @@
 """The errors of the library: wrong input, files that cannot be read or written, lost workers."""
 
+EXIT_FAILED, EXIT_WRONG_CALL, EXIT_AGAIN, EXIT_AT_ONCE = 1, 2, 75, 130
+"""The exit codes besides 0, which says that all is done: something failed or cannot go on; a wrong call; the
+call was interrupted, or ran out of time or workers, and the same command goes on; a second Ctrl-C."""
+
 LONGEST = 200
 """The number of characters of a value that a message shows, which is enough to recognise it."""
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from dml import command_line, config
 from dml.data.catalogue import check_fetched
+from dml.errors import EXIT_AGAIN, EXIT_FAILED
 from dml.messages import count
 from dml.plan import Plan, make_plan
 
@@ -19,7 +20,7 @@ def main(argv: Sequence[str]) -> int:
         argv: the words after the program's name.
 
     Returns:
-        The exit code: 0 after a result, 1 if another process runs the experiment, 130 if asked to stop.
+        The exit code: 0 after a result, 1 if another process runs the experiment, 75 if asked to stop.
     """
     given = command_line.parse(
         config.fields(),
@@ -40,10 +41,10 @@ def main(argv: Sequence[str]) -> int:
         return _run(planned)
     except Stopped as stopped:
         print(f"{stopped}; run the same command to continue", file=sys.stderr)
-        return 130
+        return EXIT_AGAIN
     except LockedError as error:
         print(f"error: {error}", file=sys.stderr)
-        return 1
+        return EXIT_FAILED
 
 
 def _announce(planned: Plan) -> None:

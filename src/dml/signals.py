@@ -1,8 +1,7 @@
-"""The effect of signals on a run: they ask it to stop after its current round, or interrupt it."""
+"""What signals do to a run: they ask it to stop at its next round, after its checkpoint."""
 
 import signal
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -40,20 +39,3 @@ def stop_on_signals(say: str = "") -> Iterator[StopRequest]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-@contextmanager
-def interrupt_on_sigterm() -> Iterator[None]:
-    """Turns SIGTERM into a KeyboardInterrupt, so that the program cleans up; only in the main thread."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # Only the main thread receives signals.
-        return
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -135,7 +135,7 @@ def test_ctrl_c_ends_the_sweep_and_all_that_it_started(tmp_path: Path):
     family = psutil.Process(process.pid).children(recursive=True)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode == 75
     assert "run the same command to continue" in err
     assert "Traceback" not in err
     _, alive = psutil.wait_procs(family, timeout=10)
@@ -192,7 +192,7 @@ def test_a_lost_interchange_ends_the_sweep_and_the_next_call_goes_on(process: Sc
     first = _start_and_wait_for_a_result(tmp_path)
     _kill_one(tmp_path / "out", first.pid, "HTEX interchange")
     _, err = first.communicate(timeout=60)
-    assert first.returncode == 1
+    assert first.returncode == 75
     assert "run the same command to continue" in err
     assert "Traceback" not in err
     assert not (tmp_path / "out" / "sweep.json").exists()
@@ -218,7 +218,7 @@ def test_sigterm_as_at_the_end_of_a_job_ends_the_sweep_cleanly(tmp_path: Path):
         time.sleep(0.05)
     process.terminate()
     _, err = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode == 75
     assert "run the same command to continue" in err
     assert not list(tmp_path.rglob("heartbeat"))
 

@@ -173,7 +173,7 @@ def test_ctrl_c_ends_all_quietly(sweep: Callable[..., Sweep]) -> None:
 
 
 def wrapper(owner: Owner, patience: float, *command: str) -> list[str]:
-    who = [owner.host, str(owner.pid), repr(owner.started), owner.heartbeat, str(patience)]
+    who = [owner.host, str(owner.pid), repr(owner.started), owner.heartbeat, str(patience), "2"]
     return [sys.executable, "-m", "dml.parallel.watch", *who, "--", *command]
 
 
@@ -246,8 +246,8 @@ def test_the_managers_command_keeps_its_form(
     line = executor.launch_cmd.format_map(fields).format(block_id=7)
     assert line.startswith(before + sys.executable)
     words = shlex.split(line[len(before) :])
-    assert words[words.index("--") - 2] == owner.heartbeat
-    assert words[words.index("--") - 1] == "2.5"
+    assert words[words.index("--") - 3] == owner.heartbeat
+    assert words[words.index("--") - 2] == "2.5"
     assert line.split(" -- ", 1)[1].startswith(after)
     assert executor.interchange_launch_cmd[-2:] == ["--", "interchange.py"]
 
@@ -256,5 +256,4 @@ def test_the_managers_command_keeps_its_form(
 def test_workers_that_are_pinned_start_without_torch(tmp_path: Path, pins: dict[str, Any]) -> None:
     executor = HighThroughputExecutor(address="127.0.0.1", encrypted=False, **pins)
     watch_executors(Config(executors=[executor]), Owner.here(tmp_path / "beat"))
-    assert "dml.parallel.pool" not in executor.launch_cmd
-    assert " -- process_worker_pool.py" in executor.launch_cmd
+    assert f" -- {POOL} --pinned process_worker_pool.py" in executor.launch_cmd

@@ -59,6 +59,9 @@ class SweepConfig(Section):
         le=MAX_COUNT,
         description="the number of workers, an option of the site (local: one per core)",
     )
+    grace: float = Field(
+        25.0, gt=0, description="seconds that workers have to end their round and save it when all must end"
+    )
     dry_run: bool = Field(
         False, description="say what would run, how long it takes, and how much disk and memory; run nothing"
     )

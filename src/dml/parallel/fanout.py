@@ -10,22 +10,34 @@ module starts workers.
         answer = workers.answer(future)
 """
 
+import contextlib
+import shutil
 import threading
+import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import psutil
+
 from dml.errors import LostInterchangeError, LostWorkersError
 from dml.parallel import parsl_private
+from dml.parallel.ending import Ending
 from dml.parallel.owner import Heartbeat, Owner
 from dml.parallel.sites import Site
-from dml.parallel.watch import watch_executors
-from dml.signals import interrupt_on_sigterm
+from dml.parallel.watch import GRACE, tell_local, watch_executors
 
 if TYPE_CHECKING:
     from parsl import Config
+    from parsl.dataflow.dflow import DataFlowKernel
+
+CLOSE = 30.0
+"""Seconds that Parsl has to close when all is done; its workers are idle then."""
+
+ENDS_WITHIN = 3.0
+"""Seconds that are waited for processes on this host once they were asked to end."""
 
 Task = Callable[[str], str]
 """The function that a worker runs: it takes a text and returns a text."""
@@ -86,17 +98,19 @@ class Workers:
 
 
 @contextmanager
-def workers(task: Task, site: Site, options: Mapping[str, str], run_dir: Path) -> Iterator[Workers]:
+def workers(
+    task: Task, site: Site, options: Mapping[str, str], run_dir: Path, ending: Ending, grace: float = GRACE
+) -> Iterator[Workers]:
     """Starts the workers of a site. They end with this process, however it ends.
-
-    Meanwhile SIGTERM, which batch systems send at the end of a job, raises KeyboardInterrupt. Otherwise
-    Parsl's processes would outlive this one.
 
     Args:
         task: the function that the workers run.
         site: the site of the workers.
         options: the options of the site.
-        run_dir: the folder from :meth:`Site.run_dir`, for Parsl's own files and the heartbeat.
+        run_dir: the folder from :meth:`Site.run_dir`, for Parsl's own files and the heartbeat. It is removed
+            once the workers have ended.
+        ending: ends this process when it is told to, and gives up the workers.
+        grace: seconds that a worker has to end its round and save it.
 
     Raises:
         InputError: the site does not take an option, or cannot make a configuration on this machine.
@@ -104,12 +118,48 @@ def workers(task: Task, site: Site, options: Mapping[str, str], run_dir: Path) -
     import parsl
 
     config = site.config(options, run_dir)
-    with interrupt_on_sigterm(), Heartbeat(run_dir / "heartbeat") as heart, ExitStack() as loaded:
-        watch_executors(config, heart.owner)
-        kernel = loaded.enter_context(parsl.load(config))
-        try:
-            yield Workers(heart.owner, config, parsl.python_app(task, data_flow_kernel=kernel))
-        except LostInterchangeError:
-            # Closing Parsl would wait for its interchange forever.
-            loaded.pop_all()
-            raise
+    with Heartbeat(run_dir / "heartbeat") as heart:
+        watch_executors(config, heart.owner, grace=grace)
+        with ending.giving_up(lambda: _give_up(config, heart, run_dir)):
+            kernel = parsl.load(config)
+            try:
+                yield Workers(heart.owner, config, parsl.python_app(task, data_flow_kernel=kernel))
+            finally:
+                _close(kernel, config)
+    _remove(run_dir)
+
+
+def _close(kernel: "DataFlowKernel", config: "Config") -> None:
+    """Closes Parsl.
+
+    Raises:
+        LostInterchangeError: it waits for its interchange, and would for ever.
+    """
+    closing = threading.Thread(target=kernel.cleanup, name="closing Parsl", daemon=True)
+    closing.start()
+    until = time.monotonic() + CLOSE
+    while closing.is_alive() and time.monotonic() < until:
+        closing.join(0.1)
+        if parsl_private.interchange_has_ended(config):
+            closing.join(1.0)
+            break
+    if closing.is_alive():
+        raise LostInterchangeError("Parsl's interchange has ended")
+
+
+def _give_up(config: "Config", heart: Heartbeat, run_dir: Path) -> None:
+    """Leaves Parsl as it is: tells all its processes to end, waits for those here, and cleans up."""
+    heart.stop()
+    told = tell_local(heart.owner)
+    canceller = threading.Thread(target=parsl_private.cancel_blocks, args=(config,), daemon=True)
+    canceller.start()
+    psutil.wait_procs(told, timeout=ENDS_WITHIN)
+    canceller.join(0.5)
+    _remove(run_dir)
+
+
+def _remove(run_dir: Path) -> None:
+    """Removes Parsl's files, keys included. If workers are lost they stay, since they say why."""
+    shutil.rmtree(run_dir, ignore_errors=True)
+    with contextlib.suppress(OSError):
+        run_dir.parent.rmdir()  # unless it holds those of another call

@@ -12,11 +12,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from dml.data.catalogue import check_fetched
-from dml.errors import InputError
+from dml.errors import EXIT_FAILED, InputError
 from dml.files import check_writable
 from dml.messages import count
 from dml.parallel import expansion
 from dml.parallel.config import SweepConfig
+from dml.parallel.ending import Ending
 from dml.parallel.flags import parse
 from dml.parallel.sites import Site, load_site, options_of, whole_number
 from dml.parallel.tune import Tuner
@@ -37,6 +38,11 @@ def main(argv: Sequence[str], sites: Path) -> int:
     Returns:
         The exit code: 0 only if all experiments are done.
     """
+    with Ending(lambda: "interrupted before anything ran: run the same command to start again") as ending:
+        return _main(argv, sites, ending)
+
+
+def _main(argv: Sequence[str], sites: Path, ending: Ending) -> int:
     sweep, flags = parse(argv, prog="bd_scheduler.py", description=DESCRIPTION)
     site = load_site(sweep.parsl_config, sites)
     options = options_of(site, sweep.site_options, sweep.workers)
@@ -46,18 +52,18 @@ def main(argv: Sequence[str], sites: Path) -> int:
         return _estimate(sweep, plans, site, options)
     check_fetched((plan.config.data.dataset for plan in plans), plans[0].config.data.data_dir)
     if not sweep.tune_lr:
-        failed = _run(sweep.folder, plans, site, options)
+        failed = _run(sweep, plans, site, options, ending)
         from dml.results.report import print_report
 
         code = print_report(sweep.folder)
     else:
         _check_rates(plans, sweep.tune_lr)
         tuner = Tuner(expansion.combinations(sweep, flags), sweep.tune_lr)
-        failed = _run(sweep.folder, tuner.first(), site, options, tuner)
+        failed = _run(sweep, tuner.first(), site, options, ending, tuner)
         code = _tell_rates(tuner, sweep.folder / f"{sweep.name}-tuned.yaml")
     if failed:
         print("\n".join(["", *failed, "run the same command to retry them"]), file=sys.stderr)
-    return 1 if failed else code
+    return EXIT_FAILED if failed else code
 
 
 def _check_rates(plans: list[Plan], wanted: str) -> None:
@@ -82,9 +88,15 @@ def _estimate(sweep: SweepConfig, plans: list[Plan], site: Site, options: dict[s
 
 
 def _run(
-    folder: Path, plans: list[Plan], site: Site, options: dict[str, str], tuner: Tuner | None = None
+    sweep: SweepConfig,
+    plans: list[Plan],
+    site: Site,
+    options: dict[str, str],
+    ending: Ending,
+    tuner: Tuner | None = None,
 ) -> list[str]:
     """Runs the experiments that are not done; returns a heading and a line per failure, if there are any."""
+    folder = sweep.folder
     # Each scheduler needs its own folder: two that start together would choose the same number in Parsl's.
     wanted = folder / ".parsl" / f"{socket.gethostname()}-{os.getpid()}"
     with site.run_dir(wanted) as run_dir:
@@ -101,12 +113,13 @@ def _run(
 
         scheduler = Scheduler(plans, folder, tuner.follow if tuner else lambda plan: [])
         outcome = scheduler.outcome
+        ending.say = scheduler.how_to_go_on
         if outcome.skipped:
             _log.info(f"{outcome.skipped} of {count(outcome.total, 'experiment')} done already")
 
         @contextlib.contextmanager
         def start() -> Iterator[fanout.Workers]:
-            with fanout.workers(worker.run_task, site, options, run_dir) as workers:
+            with fanout.workers(worker.run_task, site, options, run_dir, ending, sweep.grace) as workers:
                 # This process waits while the workers import torch, so it can do its own imports meanwhile.
                 threading.Thread(target=_prepare_report).start()
                 yield workers

@@ -26,6 +26,9 @@ from dml.files import beside
 PATIENCE = 15.0
 """Seconds without a sign of life after which the owner counts as lost."""
 
+FAREWELL = 1.0
+"""The same in seconds once its file has gone: a shared file system may lose sight of a file for a moment."""
+
 SAME_START = 2.0
 """Seconds by which two readings of a process's start may differ, as the host's clock may be adjusted."""
 
@@ -92,6 +95,10 @@ class Heartbeat:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Removes the file, from any thread; whoever looks for it knows that the owner ends."""
         self._end.set()
         self._thread.join()
         self._path.unlink(missing_ok=True)
@@ -127,12 +134,17 @@ class OwnerWatch:
         self._seen = time.monotonic()
 
     def lost(self) -> bool:
-        """Looks once, without waiting; this takes about 0.1 ms. An owner that was lost once stays lost."""
+        """Looks once, without waiting; this takes about 0.1 ms. An owner that was lost once stays lost.
+
+        An owner that ends removes its file. So it is lost at once if neither it nor the file is there, and
+        only an owner that was killed is waited for.
+        """
         if not self._lost:
             now = time.monotonic()
             if self._runs() or self._has_beaten():
                 self._seen = now
-            self._lost = now - self._seen > self.patience
+            removed = bool(self._beat) and not os.path.exists(self.owner.heartbeat)
+            self._lost = now - self._seen > (FAREWELL if removed else self.patience)
         return self._lost
 
     def _runs(self) -> bool:

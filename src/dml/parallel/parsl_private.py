@@ -7,11 +7,18 @@ Parsl is imported within the functions: :mod:`dml.parallel.watch` and :mod:`dml.
 in processes that must start fast.
 """
 
+import multiprocessing.connection
+import multiprocessing.util
+import os
 import re
 import shlex
+import sys
+import threading
 from collections.abc import Sequence
 from multiprocessing.context import BaseContext
-from typing import TYPE_CHECKING
+from multiprocessing.managers import BaseManager
+from multiprocessing.process import BaseProcess
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from parsl import Config
@@ -36,6 +43,29 @@ def start_workers_from(context: BaseContext) -> None:
     parsl.multiprocessing.SpawnContext = context  # type: ignore[assignment]
 
 
+def end_with_shared_objects() -> None:
+    """Makes Parsl's worker pool, if it is run later in this process, end with its server of shared objects.
+
+    The pool and its workers share objects through a ``multiprocessing.Manager``, a process that looks like a
+    worker. If the system's memory killer takes that process, the pool waits forever.
+    """
+    start = BaseManager.start
+
+    def started(manager: BaseManager, *arguments: Any, **options: Any) -> None:
+        start(manager, *arguments, **options)
+        server = manager._process  # type: ignore[attr-defined]
+        threading.Thread(target=_end_with, args=(server,), name="server", daemon=True).start()
+
+    BaseManager.start = started  # type: ignore[assignment, method-assign]
+
+
+def _end_with(server: BaseProcess) -> None:
+    multiprocessing.connection.wait([server.sentinel])
+    if not multiprocessing.util.is_exiting():
+        print("the server of the pool's shared objects was killed", file=sys.stderr, flush=True)
+        os._exit(1)
+
+
 def interchange_has_ended(config: "Config") -> bool:
     """Whether the interchange of an executor, the process through which Parsl hands out tasks, has ended.
 
@@ -45,23 +75,33 @@ def interchange_has_ended(config: "Config") -> bool:
     return any(process is not None and process.poll() is not None for process in processes)
 
 
+def cancel_blocks(config: "Config") -> None:
+    """Cancels the jobs that hold the workers, without asking Parsl's interchange for them.
+
+    Parsl's own way out asks the interchange which blocks are idle, and waits for its answer.
+    """
+    for executor in config.executors:
+        provider, blocks = getattr(executor, "provider", None), getattr(executor, "blocks_to_job_id", {})
+        if provider is not None and blocks:
+            provider.cancel(list(blocks.values()))
+
+
 def wrap_commands(executor: "HighThroughputExecutor", wrapper: Sequence[str], pool: Sequence[str]) -> None:
     """Puts other commands before those with which an executor starts its processes.
 
     Args:
         executor: changed in place, before it is started.
         wrapper: goes before the commands of the interchange and of the managers.
-        pool: goes between the wrapper and the managers' command, if that command is Parsl's pool and its
-            workers are not pinned. A worker must be pinned to an accelerator or to cores before it imports
-            torch, so it cannot be forked from a process that has imported torch.
+        pool: goes between the wrapper and the managers' command, if that command is Parsl's pool; followed
+            by ``--pinned`` if its workers are pinned to accelerators or cores.
     """
     executor.interchange_launch_cmd = [*wrapper, *executor.interchange_launch_cmd]
     found = _POOL_COMMAND.search(executor.launch_cmd)  # Words before it, such as `X=1`, are for the shell.
     at = found.start() if found else 0
     before, command = executor.launch_cmd[:at], executor.launch_cmd[at:]
     pinned = executor.available_accelerators or executor.cpu_affinity != "none"
-    if command.startswith(POOL) and not pinned:
-        command = f"{_escaped(pool)} {command}"
+    if command.startswith(POOL):
+        command = f"{_escaped([*pool, *(['--pinned'] if pinned else [])])} {command}"
     executor.launch_cmd = f"{before}{_escaped(wrapper)} {command}"
 
 

@@ -1,10 +1,22 @@
 """The imports that workers share: the process from which they are forked imports this module.
 
 A module that cannot be imported is skipped. An experiment that needs it fails later, and says why.
+
+This process ends with the pool, and whatever was forked from it ends with this one: a pool that is killed
+leaves neither workers nor the server of its shared objects. Busy workers get SIGTERM, so they save their
+round.
 """
 
 import contextlib
 import importlib
+import os
+import signal
+from functools import partial
+
+from dml.parallel.watch import end_with_parent
+
+end_with_parent(number=signal.SIGTERM)
+os.register_at_fork(after_in_child=partial(end_with_parent, number=signal.SIGTERM))
 
 for _module in (
     "parsl.executors.high_throughput.process_worker_pool",

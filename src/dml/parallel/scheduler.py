@@ -17,7 +17,7 @@ from dml.parallel.failed_experiments import FailedExperiments
 from dml.parallel.fanout import LostTaskError, Workers
 from dml.parallel.worker import Answer, TaskStatus
 from dml.plan import Plan
-from dml.results import reader
+from dml.results import checkpoint, reader
 from dml.results.status import Status, finished
 
 _log = logging.getLogger(__name__)
@@ -78,6 +78,15 @@ class Scheduler:
     def left(self) -> int:
         """The number of experiments that wait to be run."""
         return len(self._waiting)
+
+    def how_to_go_on(self) -> str:
+        """The last line of a call that is interrupted. Any thread may ask, at any moment."""
+        waiting = [*self._running.values(), *self._waiting, *(plan for _, plan in [*self._locked])]
+        kept = sum(checkpoint.path_of(plan.result).exists() for plan in waiting)
+        return (
+            f"interrupted: {self.outcome.done} of {count(self.outcome.total, 'experiment')} are done, "
+            f"{kept} have a checkpoint: run the same command to continue"
+        )
 
     def run(self, start: Callable[[], AbstractContextManager[Workers]], show: Show) -> Outcome:
         """Runs all experiments that are not done.

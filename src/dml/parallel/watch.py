@@ -29,29 +29,36 @@ if TYPE_CHECKING:
 POLL = 1.0
 """Seconds between two checks for the owner."""
 
+_MODULE = "dml.parallel.watch"
+
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 
 
-def watch_executors(config: "Config", owner: Owner, patience: float = PATIENCE) -> None:
+GRACE = 25.0
+"""Seconds in which workers may end their round and save it; Slurm kills 30 s after it has asked."""
+
+
+def watch_executors(config: "Config", owner: Owner, patience: float = PATIENCE, grace: float = GRACE) -> None:
     """Makes every HighThroughputExecutor of a Parsl configuration end with its owner.
 
     Args:
         config: the configuration of any site, which is changed in place before it is loaded.
         owner: the process to end with.
         patience: seconds without a sign of life from the owner.
+        grace: seconds until a worker that was asked to end is killed.
     """
     from parsl.executors import HighThroughputExecutor
 
     from dml.parallel.parsl_private import wrap_commands
 
-    who = [owner.host, str(owner.pid), repr(owner.started), owner.heartbeat, str(patience)]
+    who = [owner.host, str(owner.pid), repr(owner.started), owner.heartbeat, str(patience), str(grace)]
     # -P: a file in the user's folder must not be imported instead of a Python module of the same name.
     python = [sys.executable, "-P", "-m"]
     for executor in config.executors:
         if isinstance(executor, HighThroughputExecutor):
             wrap_commands(
                 executor,
-                wrapper=[*python, "dml.parallel.watch", *who, "--"],
+                wrapper=[*python, _MODULE, *who, "--"],
                 pool=[*python, "dml.parallel.pool"],
             )
 
@@ -60,15 +67,31 @@ def main(arguments: Sequence[str]) -> int:
     """Runs a command that ends with its owner.
 
     Args:
-        arguments: host, pid, start, heartbeat file and patience, ``--``, and the command.
+        arguments: host, pid, start, heartbeat file, patience and grace, ``--``, and the command.
 
     Returns:
         The command's exit status, as a shell gives it.
     """
     split = arguments.index("--")
-    host, pid, started, heartbeat, patience = arguments[:split]
+    host, pid, started, heartbeat, patience, grace = arguments[:split]
     watch = OwnerWatch(Owner(host, int(pid), float(started), heartbeat), float(patience))
-    return _run(beside_python(arguments[split + 1 :]), watch)
+    return _run(beside_python(arguments[split + 1 :]), watch, float(grace))
+
+
+def tell_local(owner: Owner) -> list[psutil.Process]:
+    """Asks all processes on this host that watch for an owner to end, and returns them.
+
+    Args:
+        owner: the process that started them, as they were told.
+    """
+    told = []
+    for process in psutil.process_iter(["cmdline"]):
+        words = process.info["cmdline"] or []
+        if _MODULE in words and {str(owner.pid), repr(owner.started), owner.heartbeat} <= set(words):
+            with contextlib.suppress(psutil.Error):
+                process.terminate()
+                told.append(process)
+    return told
 
 
 def beside_python(command: Sequence[str]) -> list[str]:
@@ -83,15 +106,18 @@ def beside_python(command: Sequence[str]) -> list[str]:
     return [*([sys.executable] if script.suffix == ".py" else []), str(script), *command[1:]]
 
 
-def _run(command: list[str], watch: OwnerWatch) -> int:
+def _run(command: list[str], watch: OwnerWatch, grace: float) -> int:
     child: subprocess.Popen[bytes] | None = None
+    left: set[psutil.Process] = set()
     told_to_end = False
 
-    def end(number: int, frame: FrameType | None) -> None:
+    def end(number: int = 0, frame: FrameType | None = None) -> None:
         nonlocal told_to_end
         told_to_end = True
-        if child is not None:
-            child.terminate()
+        if child is not None and child.returncode is None:
+            left.update(_descendants() - {psutil.Process(child.pid)})
+            # Killed hard: a manager that ends by itself kills its busy workers after one second.
+            child.kill()
 
     # Ctrl-C reaches the whole foreground group. The owner handles it, and ends this process by SIGTERM. The
     # child inherits that Ctrl-C is ignored; otherwise each of Parsl's processes would print a traceback.
@@ -99,22 +125,20 @@ def _run(command: list[str], watch: OwnerWatch) -> int:
     signal.signal(signal.SIGTERM, end)
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)  # Orphans of the child become ours, so that we can end them.
     try:
-        child = subprocess.Popen(command, preexec_fn=partial(_end_with, os.getpid()))
+        child = subprocess.Popen(command, preexec_fn=partial(end_with_parent, os.getpid()))
     except OSError as error:
         print(f"{command[0]}: {error.strerror}", file=sys.stderr)
         return 127
     if told_to_end:
-        child.terminate()
-
-    left: set[psutil.Process] = set()
+        end()
     while child.poll() is None:
         with contextlib.suppress(subprocess.TimeoutExpired):
             child.wait(POLL)
-        if child.returncode is None and watch.lost():
-            left = _descendants() - {psutil.Process(child.pid)}
-            # SIGKILL, because a manager that ends by itself kills its busy workers after one second.
-            child.kill()
-    _end_gently(left | _descendants())
+        if not told_to_end and watch.lost():
+            end()
+    _end_gently(left | _descendants(), grace)
+    if told_to_end:
+        return 128 + signal.SIGTERM
     return child.returncode if child.returncode >= 0 else 128 - child.returncode
 
 
@@ -122,8 +146,8 @@ def _descendants() -> set[psutil.Process]:
     return set(psutil.Process().children(recursive=True))
 
 
-def _end_gently(processes: set[psutil.Process]) -> None:
-    """Asks processes to end, and waits for them.
+def _end_gently(processes: set[psutil.Process], grace: float) -> None:
+    """Asks processes to end, waits for them, and kills those that have not ended after `grace` seconds.
 
     Idle workers and the server of Parsl's shared objects end at once, and busy workers after the current
     round. Without waiting, mpiexec would kill everything on the host as soon as this process ends.
@@ -131,13 +155,23 @@ def _end_gently(processes: set[psutil.Process]) -> None:
     for process in processes:
         with contextlib.suppress(psutil.Error):
             process.terminate()
-    psutil.wait_procs(processes)
+    # A second SIGTERM to this process changes nothing.
+    _, alive = psutil.wait_procs(processes, timeout=grace)
+    for process in alive:
+        with contextlib.suppress(psutil.Error):
+            process.kill()
+    psutil.wait_procs(alive, timeout=1)
 
 
-def _end_with(parent: int) -> None:
-    """Called in the child before its program starts: makes it end if the watching process gets SIGKILL."""
-    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
+def end_with_parent(parent: int | None = None, number: int = signal.SIGKILL) -> None:
+    """Makes this process get a signal when its parent ends, however that happens.
+
+    Args:
+        parent: the parent that was there when this process was started; it may have ended since.
+        number: the signal.
+    """
+    _prctl(_PR_SET_PDEATHSIG, number)
+    if parent is not None and os.getppid() != parent:
         os._exit(1)
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from dml import command_line
 from dml.errors import InputError, UnwritableFileError
 from dml.files import beside, check_writable
+from dml.parallel.ending import Ending
 from dml.parallel.sites import Site, load_site, options_of
 from dml.quadratics.config import QuadraticsConfig
 from dml.quadratics.setting import Setting, here, settings
@@ -37,6 +38,11 @@ def main(argv: Sequence[str], sites: Path) -> int:
     Returns:
         The exit code: 0 if a learning rate was found for at least one cell.
     """
+    with Ending(lambda: "interrupted: run the same command to start again") as ending:
+        return _main(argv, sites, ending)
+
+
+def _main(argv: Sequence[str], sites: Path, ending: Ending) -> int:
     config = command_line.parse_section(QuadraticsConfig, argv, prog="quadratics.py", description=DESCRIPTION)
     titles, chosen = zip(*settings(config), strict=True)
     for flag, path in (("json", config.json_file), ("cache", config.cache)):
@@ -49,7 +55,7 @@ def main(argv: Sequence[str], sites: Path) -> int:
     from dml.quadratics import table
 
     cells = []
-    with _search(config, chosen, site, options) as found:
+    with _search(config, chosen, site, options, ending) as found:
         for title, cell in zip(titles, found, strict=True):
             cells.append(cell)
             print(f"{title} n={cell.n} zeta2={cell.zeta2:g}: {cell.found.why}", file=sys.stderr)
@@ -62,7 +68,11 @@ def main(argv: Sequence[str], sites: Path) -> int:
 
 @contextlib.contextmanager
 def _search(
-    config: QuadraticsConfig, chosen: Sequence[Setting], site: Site | None, options: dict[str, str]
+    config: QuadraticsConfig,
+    chosen: Sequence[Setting],
+    site: Site | None,
+    options: dict[str, str],
+    ending: Ending,
 ) -> "Iterator[Iterator[Cell]]":
     """The cells in order, searched in this process or by the workers of a site."""
     import torch
@@ -72,23 +82,24 @@ def _search(
     # Matrices this small gain nothing from a second thread.
     torch.set_num_threads(1)
     known = Cache(config.cache)
-    try:
-        if site is None:
-            yield (setting.cell(known.wrap(here(setting), setting)) for setting in chosen)
-        else:
-            from dml.quadratics import tasks
+    with ending.giving_up(known.write):
+        try:
+            if site is None:
+                yield (setting.cell(known.wrap(here(setting), setting)) for setting in chosen)
+            else:
+                from dml.quadratics import tasks
 
-            with (
-                _workers(site, options) as workers,
-                contextlib.closing(tasks.cells(workers, chosen, known.wrap)) as cells,
-            ):
-                yield cells
-    finally:
-        known.write()
+                with (
+                    _workers(site, options, ending) as workers,
+                    contextlib.closing(tasks.cells(workers, chosen, known.wrap)) as cells,
+                ):
+                    yield cells
+        finally:
+            known.write()
 
 
 @contextlib.contextmanager
-def _workers(site: Site, options: dict[str, str]) -> "Iterator[Workers]":
+def _workers(site: Site, options: dict[str, str], ending: Ending) -> "Iterator[Workers]":
     from dml.parallel import fanout
     from dml.quadratics.tasks import run_task
 
@@ -97,7 +108,7 @@ def _workers(site: Site, options: dict[str, str]) -> "Iterator[Workers]":
     wanted = Path(tempfile.gettempdir() if site.one_host else Path.cwd() / ".parsl") / name
     with site.run_dir(wanted) as folder:
         try:
-            with fanout.workers(run_task, site, options, folder) as workers:
+            with fanout.workers(run_task, site, options, folder, ending) as workers:
                 yield workers
         finally:
             shutil.rmtree(folder, ignore_errors=True)
