@@ -44,7 +44,7 @@ class OnePeerExponential(Rule):
 
     Args:
         exchange: over which models go.
-        peers: for each offset, the mean with the node that is so many places back.
+        peers: for each offset, the mean with the node that many places back.
         exchanges: how many a round makes.
     """
 
