@@ -21,6 +21,7 @@ from dml.errors import (
     EXIT_WRONG_CALL,
     ArgumentError,
     DamagedFileError,
+    FailingWorkersError,
     InputError,
     LostInterchangeError,
     LostWorkersError,
@@ -108,8 +109,8 @@ def parse_section(
 def guard(main: Callable[[], int], go_on: str = "") -> NoReturn:
     """Runs a script's main and exits; expected errors end it with one message, without a traceback.
 
-    The exit code is that of ``main``; 2 after a user's mistake; 1 after a damaged file or one that cannot be
-    written; 75 after lost workers; 130 after Ctrl-C.
+    The exit code is that of ``main``; 2 after a user's mistake; 1 after a damaged file, one that cannot be
+    written, or workers that cannot work; 75 after lost workers; 130 after Ctrl-C.
 
     Args:
         main: returns the exit code.
@@ -121,7 +122,7 @@ def guard(main: Callable[[], int], go_on: str = "") -> NoReturn:
     except InputError as error:
         dashes = "" if isinstance(error, ArgumentError) else "--"
         code = _tell(f"error: {dashes}{error}", EXIT_WRONG_CALL)
-    except (DamagedFileError, UnwritableFileError) as error:
+    except (DamagedFileError, UnwritableFileError, FailingWorkersError) as error:
         code = _tell(f"error: {error}", EXIT_FAILED)
     except LostWorkersError as error:
         code = _tell(f"error: {error}" + (f"\n{go_on}" if go_on else ""), EXIT_AGAIN)

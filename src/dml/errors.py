@@ -48,6 +48,14 @@ class LostWorkersError(RuntimeError):
     """All workers of a sweep are lost, and no others will start."""
 
 
+class NoMoreWorkersError(LostWorkersError):
+    """All workers of a sweep are lost and may not be started again, as the time or the jobs are used up."""
+
+
+class FailingWorkersError(RuntimeError):
+    """Workers cannot work: they end again and again before any of them has done something."""
+
+
 class LostInterchangeError(LostWorkersError):
     """The process through which Parsl hands out tasks has ended.
 

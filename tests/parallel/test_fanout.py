@@ -15,6 +15,7 @@ from dml.errors import LostInterchangeError, LostWorkersError
 from dml.parallel import fanout
 from dml.parallel.ending import Ending
 from dml.parallel.fanout import LostTaskError, Workers
+from dml.parallel.jobs import Jobs
 from dml.parallel.owner import Owner
 from dml.parallel.sites import load_site
 
@@ -33,7 +34,7 @@ def test_texts_go_to_workers_answers_come_back_and_nothing_is_left(tmp_path: Pat
 def _three_tasks(folder: Path) -> None:
     site = load_site("local", SITES)
     with fanout.workers(
-        os.path.basename, site, {"workers": "2"}, folder / "parsl" / "one", Ending()
+        os.path.basename, site, {"workers": "2"}, folder / "parsl" / "one", Ending(), Jobs()
     ) as workers:
         assert workers.owner.pid == os.getpid()
         assert Path(workers.owner.heartbeat).read_text().startswith(workers.owner.signature)
@@ -59,7 +60,7 @@ def workers(tmp_path: Path) -> Workers:
 def _workers(folder: Path, exit_status: int | None) -> Workers:
     interchange = SimpleNamespace(poll=lambda: exit_status)
     config: Any = SimpleNamespace(executors=[SimpleNamespace(interchange_proc=interchange)])
-    return Workers(Owner.here(folder / "beat"), config, lambda text: Future())
+    return Workers(Owner.here(folder / "beat"), config, Jobs(), lambda text: Future())
 
 
 def _ended(result: str | Exception) -> "Future[str]":

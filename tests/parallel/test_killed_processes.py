@@ -1,4 +1,4 @@
-"""Each process of a sweep is killed hard once: the sweep goes on or says how to, and leaves nothing behind."""
+"""Each process of a sweep is killed hard once: the sweep goes on or says how to, and leaves nothing."""
 
 import os
 import subprocess
@@ -31,8 +31,8 @@ def _start(folder: Path) -> tuple["subprocess.Popen[str]", list[psutil.Process]]
     while len(list((folder / "out").glob("*.ckpt"))) < 2:
         assert time.monotonic() < until
         time.sleep(0.02)
-    # By a variable that all inherit, as some are no descendants of the scheduler; the interchange renames itself
-    # in the place where the variable was, but is the child of its wrapper.
+    # By a variable that all inherit, as some are no descendants of the scheduler. The interchange writes its
+    # new name over the variable, but is the child of its wrapper.
     marked = [
         p for p in psutil.process_iter(["environ"]) if (p.info["environ"] or {}).get(MARK) == str(folder)
     ]

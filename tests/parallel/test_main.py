@@ -184,7 +184,7 @@ def test_a_lost_manager_is_started_again(tmp_path: Path):
     _kill_one(tmp_path / "out", process.pid, "process_worker_pool")
     _, err = process.communicate(timeout=200)
     assert process.returncode == 0, err
-    assert "starting them again" in err
+    assert "starting workers again" in err
     assert len(_files(tmp_path / "out")) == 8
 
 

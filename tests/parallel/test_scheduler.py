@@ -8,10 +8,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import h5py
 import pytest
 
 from dml import config, experiment
-from dml.errors import LostInterchangeError, LostWorkersError
+from dml.errors import FailingWorkersError, LostInterchangeError, LostWorkersError, NoMoreWorkersError
 from dml.parallel import scheduler as module
 from dml.parallel import worker
 from dml.parallel.fanout import LostTaskError
@@ -19,6 +20,7 @@ from dml.parallel.owner import Owner
 from dml.parallel.scheduler import TRIES, Scheduler
 from dml.parallel.worker import Answer
 from dml.plan import Plan, make_plan
+from dml.results.checkpoint import path_of
 from dml.results.status import Status
 
 Reply = Callable[[int, int], "Answer | Exception"]
@@ -120,8 +122,23 @@ def test_a_stopped_experiment_is_tried_again_but_not_for_ever(tmp_path: Path) ->
     assert workers.given == [0, 1, 2, 0]
     assert scheduler.outcome.failed == []
     scheduler, workers, _ = run(tmp_path, lambda seed, before: COMPLETE if seed else stopped)
-    assert workers.given.count(0) == 1 + TRIES
+    assert workers.given.count(0) == TRIES
     assert len(scheduler.outcome.failed) == 1
+
+
+def test_tries_count_only_if_no_round_was_added(tmp_path: Path) -> None:
+    first, *_ = plans(tmp_path)
+
+    def reply(seed: int, before: int) -> Answer:
+        if seed or before == 3 * TRIES:
+            return COMPLETE
+        with h5py.File(path_of(first.result), "w") as file:
+            file.attrs["rounds"] = before + 1
+        return Answer(worker.TaskStatus.STOPPED, "asked to by SIGTERM")
+
+    scheduler, workers, _ = run(tmp_path, reply)
+    assert workers.given.count(0) == 3 * TRIES + 1
+    assert scheduler.outcome.failed == []
 
 
 def test_a_lost_worker_counts_as_stopped(tmp_path: Path) -> None:
@@ -163,18 +180,36 @@ def test_workers_that_are_lost_again_and_again_end_the_sweep(tmp_path: Path) -> 
         Scheduler(plans(tmp_path), tmp_path),
         StandIn(tmp_path, lambda seed, before: LostWorkersError("all gone")),
     )
-    with pytest.raises(LostWorkersError):
+    with pytest.raises(FailingWorkersError, match=f"lost {TRIES} times .* all gone"):
         scheduler.run(workers.start, lambda done, note, total: None)
     assert workers.started == TRIES
     assert not (tmp_path / "sweep.json").exists(), "no experiment has failed"
 
 
-def test_a_lost_interchange_ends_the_sweep_at_once(tmp_path: Path) -> None:
+def test_workers_that_are_lost_are_started_as_long_as_rounds_are_added(tmp_path: Path) -> None:
+    first, *_ = plans(tmp_path)
+
+    def reply(seed: int, before: int) -> Answer | Exception:
+        if before > 3 * TRIES:
+            return COMPLETE
+        with h5py.File(path_of(first.result), "w") as file:
+            file.attrs["rounds"] = before + 1
+        return LostWorkersError("the walltime of the job")
+
+    scheduler, workers, _ = run(tmp_path, reply)
+    assert workers.started > 3 * TRIES
+    assert scheduler.outcome.done == 3
+
+
+@pytest.mark.parametrize("error", [LostInterchangeError, NoMoreWorkersError])
+def test_if_no_workers_can_be_started_the_sweep_ends_at_once(
+    tmp_path: Path, error: type[LostWorkersError]
+) -> None:
     scheduler, workers = (
         Scheduler(plans(tmp_path), tmp_path),
-        StandIn(tmp_path, lambda seed, before: LostInterchangeError("gone")),
+        StandIn(tmp_path, lambda seed, before: error("gone")),
     )
-    with pytest.raises(LostInterchangeError):
+    with pytest.raises(error):
         scheduler.run(workers.start, lambda done, note, total: None)
     assert workers.started == 1
 

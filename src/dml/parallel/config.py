@@ -62,6 +62,9 @@ class SweepConfig(Section):
     grace: float = Field(
         25.0, gt=0, description="seconds that workers have to end their round and save it when all must end"
     )
+    max_jobs: int = Field(
+        10, ge=1, le=MAX_COUNT, description="how many jobs may be submitted for the workers in all"
+    )
     dry_run: bool = Field(
         False, description="say what would run, how long it takes, and how much disk and memory; run nothing"
     )

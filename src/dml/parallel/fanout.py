@@ -3,7 +3,7 @@
 A task is a function from text to text that a worker can import; models and data are never sent. Only this
 module starts workers.
 
-    with fanout.workers(run_task, site, options, run_dir) as workers:
+    with fanout.workers(run_task, site, options, run_dir, ending, Jobs()) as workers:
         future = workers.submit(text)
         while not workers.ready([future], timeout=1.0):
             ...
@@ -22,9 +22,10 @@ from typing import TYPE_CHECKING
 
 import psutil
 
-from dml.errors import LostInterchangeError, LostWorkersError
+from dml.errors import LostInterchangeError, LostWorkersError, NoMoreWorkersError
 from dml.parallel import parsl_private
 from dml.parallel.ending import Ending
+from dml.parallel.jobs import Jobs
 from dml.parallel.owner import Heartbeat, Owner
 from dml.parallel.sites import Site
 from dml.parallel.watch import GRACE, tell_local, watch_executors
@@ -35,6 +36,9 @@ if TYPE_CHECKING:
 
 CLOSE = 30.0
 """Seconds that Parsl has to close when all is done; its workers are idle then."""
+
+LOOK = 1.0
+"""Seconds between two looks at the jobs that hold the workers."""
 
 ENDS_WITHIN = 3.0
 """Seconds that are waited for processes on this host once they were asked to end."""
@@ -53,12 +57,16 @@ class Workers:
     Args:
         owner: the process that they end with; tasks need it to notice its end.
         config: Parsl's configuration, loaded.
+        jobs: those that hold the workers.
         app: gives a text to the next free worker.
     """
 
-    def __init__(self, owner: Owner, config: "Config", app: "Callable[[str], Future[str]]") -> None:
+    def __init__(
+        self, owner: Owner, config: "Config", jobs: Jobs, app: "Callable[[str], Future[str]]"
+    ) -> None:
         self.owner = owner
-        self._config, self._app = config, app
+        self._config, self._jobs, self._app = config, jobs, app
+        self._looked, self._unseen = time.monotonic(), 0
         self._lock = threading.Lock()  # Parsl numbers its tasks without a lock
 
     def submit(self, text: str) -> "Future[str]":
@@ -71,11 +79,24 @@ class Workers:
 
         Raises:
             LostInterchangeError: Parsl's interchange has ended, so no other future will end.
+            LostWorkersError: no job holds workers any more.
+            NoMoreWorkersError: the same, and none will come; or the folder of the results was removed.
         """
         done, _ = wait(futures, timeout, FIRST_COMPLETED)
         if parsl_private.interchange_has_ended(self._config):
             raise LostInterchangeError("Parsl's interchange was killed")
+        if time.monotonic() - self._looked >= LOOK:
+            self._looked = time.monotonic()
+            self._look()
         return done
+
+    def _look(self) -> None:
+        folder = Path(self.owner.heartbeat).parent
+        # A shared file system may lose sight of a folder for a moment.
+        self._unseen = 0 if folder.exists() else self._unseen + 1
+        if self._unseen > 1:
+            raise NoMoreWorkersError(f"{folder} was removed while its workers ran")
+        self._jobs.look(self._config)
 
     def answer(self, future: "Future[str]") -> str:
         """The answer of a future that has ended.
@@ -99,7 +120,13 @@ class Workers:
 
 @contextmanager
 def workers(
-    task: Task, site: Site, options: Mapping[str, str], run_dir: Path, ending: Ending, grace: float = GRACE
+    task: Task,
+    site: Site,
+    options: Mapping[str, str],
+    run_dir: Path,
+    ending: Ending,
+    jobs: Jobs,
+    grace: float = GRACE,
 ) -> Iterator[Workers]:
     """Starts the workers of a site. They end with this process, however it ends.
 
@@ -110,20 +137,23 @@ def workers(
         run_dir: the folder from :meth:`Site.run_dir`, for Parsl's own files and the heartbeat. It is removed
             once the workers have ended.
         ending: ends this process when it is told to, and gives up the workers.
+        jobs: how many jobs may be submitted for them.
         grace: seconds that a worker has to end its round and save it.
 
     Raises:
         InputError: the site does not take an option, or cannot make a configuration on this machine.
+        NoMoreWorkersError: no job may be submitted.
     """
     import parsl
 
     config = site.config(options, run_dir)
+    jobs.prepare(config)
     with Heartbeat(run_dir / "heartbeat") as heart:
         watch_executors(config, heart.owner, grace=grace)
         with ending.giving_up(lambda: _give_up(config, heart, run_dir)):
             kernel = parsl.load(config)
             try:
-                yield Workers(heart.owner, config, parsl.python_app(task, data_flow_kernel=kernel))
+                yield Workers(heart.owner, config, jobs, parsl.python_app(task, data_flow_kernel=kernel))
             finally:
                 _close(kernel, config)
     _remove(run_dir)

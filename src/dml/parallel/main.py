@@ -108,9 +108,11 @@ def _run(
 
         # Imported here, because these imports take longer than everything above.
         from dml.parallel import fanout, worker
+        from dml.parallel.jobs import Jobs
         from dml.parallel.scheduler import Scheduler
         from dml.progress import Progress
 
+        jobs = Jobs(sweep.max_jobs)
         scheduler = Scheduler(plans, folder, tuner.follow if tuner else lambda plan: [])
         outcome = scheduler.outcome
         ending.say = scheduler.how_to_go_on
@@ -119,7 +121,9 @@ def _run(
 
         @contextlib.contextmanager
         def start() -> Iterator[fanout.Workers]:
-            with fanout.workers(worker.run_task, site, options, run_dir, ending, sweep.grace) as workers:
+            with fanout.workers(
+                worker.run_task, site, options, run_dir, ending, jobs, sweep.grace
+            ) as workers:
                 # This process waits while the workers import torch, so it can do its own imports meanwhile.
                 threading.Thread(target=_prepare_report).start()
                 yield workers

@@ -15,6 +15,7 @@ import shlex
 import sys
 import threading
 from collections.abc import Sequence
+from dataclasses import dataclass
 from multiprocessing.context import BaseContext
 from multiprocessing.managers import BaseManager
 from multiprocessing.process import BaseProcess
@@ -73,6 +74,58 @@ def interchange_has_ended(config: "Config") -> bool:
     """
     processes = [getattr(executor, "interchange_proc", None) for executor in config.executors]
     return any(process is not None and process.poll() is not None for process in processes)
+
+
+@dataclass(frozen=True)
+class Block:
+    """A job that was submitted for workers; Parsl's word is block.
+
+    Args:
+        job: the job's id, or Parsl's number of the block if it was not submitted.
+        state: the name of Parsl's state, such as RUNNING or TIMEOUT. MISSING: it ended before any of its
+            workers had connected.
+        ended: whether that state is final.
+        why: what is known of the reason.
+        label: the name of its executor.
+    """
+
+    job: str
+    state: str
+    ended: bool
+    why: str
+    label: str
+
+
+def blocks(config: "Config") -> list[Block]:
+    """The blocks of all executors, as they were when Parsl last asked the batch system."""
+    found = []
+    for executor in config.executors:
+        jobs = dict(getattr(executor, "blocks_to_job_id", {}))
+        for number, status in dict(getattr(executor, "status_facade", {})).items():
+            # If workers have connected, the last line is about their end and not its reason.
+            missing = status.state.name == "MISSING"
+            last = (status.stderr_summary or "").strip().splitlines()[-1:] if missing else []
+            said = [status.message, *last]
+            why = "; ".join(" ".join(text.split()) for text in said if text)
+            job = str(jobs.get(number, f"block {number}"))
+            found.append(Block(job, status.state.name, status.terminal, why, executor.label))
+    return found
+
+
+def submit(config: "Config", label: str) -> None:
+    """Submits another block for the executor of that label."""
+    for executor in config.executors:
+        if executor.label == label:
+            executor.scale_out_facade(1)  # type: ignore[attr-defined]
+
+
+def keep_errors_from(config: "Config") -> None:
+    """Makes Parsl leave it to us what follows when blocks end; it would fail all tasks, or do nothing."""
+    from parsl.jobs.error_handlers import noop_error_handler
+
+    for executor in config.executors:
+        if hasattr(executor, "block_error_handler"):
+            executor.block_error_handler = noop_error_handler
 
 
 def cancel_blocks(config: "Config") -> None:

@@ -10,7 +10,14 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dml.errors import DamagedFileError, LostInterchangeError, LostWorkersError, first_line
+from dml.errors import (
+    DamagedFileError,
+    FailingWorkersError,
+    LostInterchangeError,
+    LostWorkersError,
+    NoMoreWorkersError,
+    first_line,
+)
 from dml.messages import count
 from dml.parallel import worker
 from dml.parallel.failed_experiments import FailedExperiments
@@ -23,7 +30,7 @@ from dml.results.status import Status, finished
 _log = logging.getLogger(__name__)
 
 TRIES = 3
-"""How often workers are started if they are lost, and how often an experiment is given to a worker."""
+"""How often in a row workers are started, or an experiment is given to one, without one more round."""
 
 COME_BACK = 5.0
 """Seconds until an experiment that another process runs is tried again."""
@@ -70,6 +77,9 @@ class Scheduler:
         self._running: dict[Future[str], Plan] = {}
         self._locked: deque[tuple[float, Plan]] = deque()
         self._tries: dict[str, int] = {}
+        self._rounds: dict[str, int] = {}
+        self._advanced = False
+        """Whether an experiment has ended or got one more round since the workers were started."""
         self._named: set[str] = set()
         """The experiments that the user was told another process runs."""
         self._take(plans)
@@ -96,21 +106,38 @@ class Scheduler:
             show: called for every experiment that is done or has failed.
 
         Raises:
-            LostWorkersError: the workers were lost again and again, or cannot be started again.
+            LostWorkersError: the workers were lost, and are not started again.
+            FailingWorkersError: they were lost again and again before one of them had added a round.
         """
         self._show = show
-        for attempt in range(1, TRIES + 1):
+        fruitless = 0
+        while True:
+            self._advanced = False
             try:
                 with start() as workers:
                     self._work(workers)
                 return self.outcome
             except LostWorkersError as lost:
-                self._waiting.extend(self._running.values())
+                for plan in self._running.values():
+                    self._has_advanced(plan)
+                    self._waiting.append(plan)
                 self._running.clear()
-                if attempt == TRIES or isinstance(lost, LostInterchangeError):
+                if isinstance(lost, LostInterchangeError | NoMoreWorkersError):
                     raise
-                _log.info(f"{lost}; starting them again")
-        raise AssertionError("the last attempt has returned or raised")
+                fruitless = 0 if self._advanced else fruitless + 1
+                if fruitless == TRIES:
+                    why = (
+                        f"workers were lost {TRIES} times before one of them had done a round; the last time"
+                    )
+                    raise FailingWorkersError(f"{why}, {lost}") from lost
+                _log.info(f"{lost}; starting workers again")
+
+    def _has_advanced(self, plan: Plan) -> bool:
+        """Whether the checkpoint of an experiment holds more rounds than when it was looked at last."""
+        before, self._rounds[plan.identity.id] = self._rounds.get(plan.identity.id, 0), _rounds(plan)
+        more = self._rounds[plan.identity.id] > before
+        self._advanced |= more
+        return more
 
     def _take(self, plans: list[Plan]) -> None:
         """Queues experiments; if one is done, counts it and queues the experiments that follow on it."""
@@ -144,6 +171,7 @@ class Scheduler:
                 self._waiting.append(locked.popleft()[1])
             while self._waiting:
                 plan = self._waiting.popleft()
+                self._rounds.setdefault(plan.identity.id, _rounds(plan))
                 running[workers.submit(worker.spec(plan.config.flat(), workers.owner))] = plan
             if not running:
                 time.sleep(0.2)
@@ -162,15 +190,21 @@ class Scheduler:
                 self._named.add(key)
                 _log.info(f"{name}: {answer.why}; will try again later")
             self._locked.append((time.monotonic() + COME_BACK, plan))
-        elif answer.status == TaskStatus.STOPPED and self._tries.get(key, 0) < TRIES:
-            self._tries[key] = self._tries.get(key, 0) + 1
+        elif answer.status == TaskStatus.STOPPED and self._may_try_again(plan):
             _log.info(f"{name}: {answer.why}; trying again")
             self._waiting.append(plan)
         else:
             self._fail(plan, answer.why)
 
+    def _may_try_again(self, plan: Plan) -> bool:
+        """Whether an experiment that was stopped is given to a worker again: unless it never advances."""
+        key = plan.identity.id
+        self._tries[key] = 1 if self._has_advanced(plan) else self._tries.get(key, 0) + 1
+        return self._tries[key] < TRIES
+
     def _done(self, plan: Plan, answer: Answer) -> None:
         self.outcome.done += 1
+        self._advanced = True
         self._failures.remove(plan.identity.id)
         if answer.status == Status.DIVERGED:
             _log.info(
@@ -188,6 +222,10 @@ class Scheduler:
     def _tell(self) -> None:
         failed = f"{len(self.outcome.failed)} failed" if self.outcome.failed else ""
         self._show(self.outcome.done, failed, self.outcome.total)
+
+
+def _rounds(plan: Plan) -> int:
+    return checkpoint.rounds(checkpoint.path_of(plan.result))
 
 
 def _answer(workers: Workers, future: "Future[str]") -> Answer:

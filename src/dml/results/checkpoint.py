@@ -55,6 +55,15 @@ def path_of(result: Path) -> Path:
     return result.with_suffix(".ckpt")
 
 
+def rounds(path: Path) -> int:
+    """The number of rounds in a checkpoint; 0 if there is none, or if it cannot be read."""
+    try:
+        with h5py.File(path) as file:
+            return int(file.attrs["rounds"])
+    except (OSError, KeyError, ValueError, TypeError):
+        return 0
+
+
 def read(path: Path, experiment_id: str) -> Checkpoint | None:
     """Reads a checkpoint; None if there is none.
 
