@@ -25,6 +25,7 @@ from dml.errors import (
     InputError,
     LostInterchangeError,
     LostWorkersError,
+    OutOfTimeError,
     UnwritableFileError,
 )
 from dml.field_types import positional, suggestion
@@ -124,6 +125,8 @@ def guard(main: Callable[[], int], go_on: str = "") -> NoReturn:
         code = _tell(f"error: {dashes}{error}", EXIT_WRONG_CALL)
     except (DamagedFileError, UnwritableFileError, FailingWorkersError) as error:
         code = _tell(f"error: {error}", EXIT_FAILED)
+    except OutOfTimeError as error:
+        code = _tell(str(error), EXIT_AGAIN)
     except LostWorkersError as error:
         code = _tell(f"error: {error}" + (f"\n{go_on}" if go_on else ""), EXIT_AGAIN)
         if isinstance(error, LostInterchangeError):

@@ -52,6 +52,10 @@ class NoMoreWorkersError(LostWorkersError):
     """All workers of a sweep are lost and may not be started again, as the time or the jobs are used up."""
 
 
+class OutOfTimeError(NoMoreWorkersError):
+    """The time of a sweep is over before the sweep is."""
+
+
 class FailingWorkersError(RuntimeError):
     """Workers cannot work: they end again and again before any of them has done something."""
 

@@ -16,6 +16,7 @@ from dml.parallel import fanout
 from dml.parallel.ending import Ending
 from dml.parallel.fanout import LostTaskError, Workers
 from dml.parallel.jobs import Jobs
+from dml.parallel.limits import Limits
 from dml.parallel.owner import Owner
 from dml.parallel.sites import load_site
 
@@ -34,7 +35,7 @@ def test_texts_go_to_workers_answers_come_back_and_nothing_is_left(tmp_path: Pat
 def _three_tasks(folder: Path) -> None:
     site = load_site("local", SITES)
     with fanout.workers(
-        os.path.basename, site, {"workers": "2"}, folder / "parsl" / "one", Ending(), Jobs()
+        os.path.basename, site, {"workers": "2"}, folder / "parsl" / "one", Ending(), Jobs(Limits()), Limits()
     ) as workers:
         assert workers.owner.pid == os.getpid()
         assert Path(workers.owner.heartbeat).read_text().startswith(workers.owner.signature)
@@ -60,7 +61,7 @@ def workers(tmp_path: Path) -> Workers:
 def _workers(folder: Path, exit_status: int | None) -> Workers:
     interchange = SimpleNamespace(poll=lambda: exit_status)
     config: Any = SimpleNamespace(executors=[SimpleNamespace(interchange_proc=interchange)])
-    return Workers(Owner.here(folder / "beat"), config, Jobs(), lambda text: Future())
+    return Workers(Owner.here(folder / "beat"), config, Jobs(Limits()), lambda text: Future())
 
 
 def _ended(result: str | Exception) -> "Future[str]":

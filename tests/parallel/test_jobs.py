@@ -11,6 +11,7 @@ from parsl.jobs.states import JobState, JobStatus
 from dml.errors import LostWorkersError, NoMoreWorkersError
 from dml.parallel import jobs as module
 from dml.parallel.jobs import Jobs
+from dml.parallel.limits import Limits
 
 ENDED = [JobState.TIMEOUT, JobState.CANCELLED, JobState.COMPLETED, JobState.FAILED, JobState.MISSING]
 
@@ -44,7 +45,7 @@ def started(jobs: Jobs, blocks: int = 1, strategy: str = "none") -> tuple[Execut
 
 @pytest.mark.parametrize("state", [JobState.PENDING, JobState.RUNNING, JobState.HELD, JobState.UNKNOWN])
 def test_a_job_that_waits_or_runs_is_left_alone(state: JobState) -> None:
-    jobs = Jobs(1)
+    jobs = Jobs(Limits(1))
     executor, config = started(jobs)
     executor.status_facade["0"] = JobStatus(state)
     jobs.look(config)
@@ -53,7 +54,7 @@ def test_a_job_that_waits_or_runs_is_left_alone(state: JobState) -> None:
 
 @pytest.mark.parametrize("state", ENDED)
 def test_when_all_have_ended_however_they_did_workers_are_lost_and_then_start_again(state: JobState) -> None:
-    jobs = Jobs(3)
+    jobs = Jobs(Limits(3))
     for _ in range(2):
         executor, config = started(jobs)
         executor.status_facade["0"] = JobStatus(state)
@@ -62,21 +63,21 @@ def test_when_all_have_ended_however_they_did_workers_are_lost_and_then_start_ag
         assert not isinstance(lost.value, NoMoreWorkersError)
     executor, config = started(jobs)
     executor.status_facade["0"] = JobStatus(state)
-    with pytest.raises(NoMoreWorkersError, match="job 400 .*, and --max_jobs 3 allows no other"):
+    with pytest.raises(NoMoreWorkersError, match=r"job 400 .*, and --max_jobs 3 allows no other"):
         jobs.look(config)
     with pytest.raises(NoMoreWorkersError):
         started(jobs)
 
 
 def test_before_any_job_is_submitted_nothing_is_lost() -> None:
-    jobs, executor = Jobs(1), Executor(1)
+    jobs, executor = Jobs(Limits(1)), Executor(1)
     config: Any = SimpleNamespace(executors=[executor], strategy="none")
     jobs.prepare(config)
     jobs.look(config)
 
 
 def test_one_of_two_is_replaced_once_while_the_other_works() -> None:
-    jobs = Jobs(3)
+    jobs = Jobs(Limits(3))
     executor, config = started(jobs, blocks=2)
     executor.status_facade["0"] = JobStatus(JobState.TIMEOUT)
     for _ in range(3):
@@ -94,24 +95,24 @@ def test_one_of_two_is_replaced_once_while_the_other_works() -> None:
 
 
 def test_no_more_are_started_than_allowed() -> None:
-    executor, _ = started(Jobs(2), blocks=5)
+    executor, _ = started(Jobs(Limits(2)), blocks=5)
     assert len(executor.status_facade) == 2
 
 
 def test_none_is_submitted_after_the_end_of_the_time() -> None:
-    jobs = Jobs(9, ends_at=time.time() + 0.2)
+    jobs = Jobs(Limits(9, ends_at=time.time() + 0.2, margin=0.0))
     executor, config = started(jobs, blocks=2)
     time.sleep(0.3)
     executor.status_facade["0"] = JobStatus(JobState.COMPLETED)
     jobs.look(config)
     assert len(executor.status_facade) == 2
     executor.status_facade["1"] = JobStatus(JobState.COMPLETED)
-    with pytest.raises(NoMoreWorkersError, match="the time of this job is over"):
+    with pytest.raises(NoMoreWorkersError, match="the time of this call is over"):
         jobs.look(config)
 
 
 def test_a_strategy_of_parsls_own_is_waited_for_but_not_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    jobs = Jobs(9)
+    jobs = Jobs(Limits(9))
     executor, config = started(jobs, strategy="simple")
     executor.status_facade["0"] = JobStatus(JobState.TIMEOUT)
     jobs.look(config)
@@ -121,16 +122,16 @@ def test_a_strategy_of_parsls_own_is_waited_for_but_not_for_ever(monkeypatch: py
 
 
 def test_parsl_itself_does_nothing_when_jobs_fail() -> None:
-    executor, _ = started(Jobs(1))
+    executor, _ = started(Jobs(Limits(1)))
     assert executor.block_error_handler is noop_error_handler
 
 
 def test_the_reason_is_the_last_line_of_what_the_job_said(tmp_path: Any) -> None:
     (tmp_path / "err").write_text("loading modules\nmodule: no such module frameworks\n")
-    jobs = Jobs(1)
+    jobs = Jobs(Limits(1))
     executor, config = started(jobs)
     executor.status_facade["0"] = JobStatus(JobState.MISSING, "no\nworkers", stderr_path=f"{tmp_path}/err")
     with pytest.raises(NoMoreWorkersError) as lost:
         jobs.look(config)
-    why = "job 400 ended before its workers could connect (no workers; module: no such module frameworks)"
+    why = "job 400 ended before its workers could connect (module: no such module frameworks, in "
     assert str(lost.value).startswith(why)

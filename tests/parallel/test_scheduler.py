@@ -61,6 +61,7 @@ class StandIn:
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     monkeypatch.setattr(module, "COME_BACK", 0.0)
+    monkeypatch.setattr(Scheduler, "_check_results", lambda scheduler: None)  # Stand-ins write no files.
     caplog.set_level(logging.INFO, logger="dml")
 
 
@@ -69,6 +70,7 @@ def plans(folder: Path, count: int = 3) -> list[Plan]:
     return [make_plan(config.make({**flags, "seed": seed})) for seed in range(count)]
 
 
+CHECK_RESULTS = Scheduler._check_results
 COMPLETE = Answer(Status.COMPLETE)
 
 
@@ -199,6 +201,25 @@ def test_workers_that_are_lost_are_started_as_long_as_rounds_are_added(tmp_path:
     scheduler, workers, _ = run(tmp_path, reply)
     assert workers.started > 3 * TRIES
     assert scheduler.outcome.done == 3
+
+
+def test_a_result_that_was_removed_meanwhile_is_not_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Scheduler, "_check_results", CHECK_RESULTS)
+    first, second, third = plans(tmp_path)
+
+    def reply(seed: int, before: int) -> Answer:
+        first.result.touch()
+        return COMPLETE
+
+    scheduler, _, shown = run(tmp_path, reply)
+    assert [line.partition(":")[0] for line in scheduler.outcome.failed] == [
+        second.result.name,
+        third.result.name,
+    ]
+    assert scheduler.outcome.done == 1
+    assert shown[-1] == (1, "2 failed", 3)
 
 
 @pytest.mark.parametrize("error", [LostInterchangeError, NoMoreWorkersError])

@@ -229,8 +229,8 @@ POOL = f"{sys.executable} -P -m dml.parallel.pool"
 @pytest.mark.parametrize(
     ("command", "before", "after"),
     [
-        (None, "", f"{POOL} process_worker_pool.py"),
-        ("X=1 process_worker_pool.py {addresses}", "X=1 ", f"{POOL} process_worker_pool.py 1.2.3.4"),
+        (None, "", "process_worker_pool.py"),
+        ("X=1 process_worker_pool.py {addresses}", "X=1 ", "process_worker_pool.py 1.2.3.4"),
         ("module load m && python3 -u /a/process_worker_pool.py", "module load m && ", "python3 -u /a/"),
         ("my_pool {{block_id}}", "", "my_pool 7"),
     ],
@@ -248,7 +248,13 @@ def test_the_managers_command_keeps_its_form(
     words = shlex.split(line[len(before) :])
     assert words[words.index("--") - 3] == owner.heartbeat
     assert words[words.index("--") - 2] == "2.5"
-    assert line.split(" -- ", 1)[1].startswith(after)
+    rest = line.split(" -- ", 1)[1]
+    if after.startswith("process_worker_pool.py"):
+        assert rest.startswith(POOL)
+        pool = shlex.split(rest)
+        assert pool[pool.index("--failing") + 1] == str(tmp_path / "a {b} 'c'" / "failing_workers")
+        rest = rest[rest.index("process_worker_pool.py") :]
+    assert rest.startswith(after)
     assert executor.interchange_launch_cmd[-2:] == ["--", "interchange.py"]
 
 
@@ -256,4 +262,5 @@ def test_the_managers_command_keeps_its_form(
 def test_workers_that_are_pinned_start_without_torch(tmp_path: Path, pins: dict[str, Any]) -> None:
     executor = HighThroughputExecutor(address="127.0.0.1", encrypted=False, **pins)
     watch_executors(Config(executors=[executor]), Owner.here(tmp_path / "beat"))
-    assert f" -- {POOL} --pinned process_worker_pool.py" in executor.launch_cmd
+    assert f" -- {POOL} " in executor.launch_cmd
+    assert " --pinned process_worker_pool.py" in executor.launch_cmd

@@ -1,8 +1,10 @@
 """The configuration of a sweep: its factors, and where it runs."""
 
+import math
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
+import psutil
 from pydantic import Field, field_validator, model_validator
 
 from dml.algorithms.registry import ALGORITHMS
@@ -10,7 +12,9 @@ from dml.coefficients.strategies import STRATEGIES
 from dml.data.catalogue import DATASET_ALIASES, dataset_names, is_dataset
 from dml.errors import InputError
 from dml.field_types import MAX_COUNT, UserPath, one_of
+from dml.parallel.limits import Limits
 from dml.parallel.presets.sweeps import SWEEPS
+from dml.parallel.walltime import end_of_job, seconds
 from dml.section import Section
 
 
@@ -62,6 +66,17 @@ class SweepConfig(Section):
     grace: float = Field(
         25.0, gt=0, description="seconds that workers have to end their round and save it when all must end"
     )
+    walltime: str | None = Field(
+        None,
+        description="the time that this call has, as H:MM:SS (default: until the end of the Slurm or PBS job "
+        "in which it runs)",
+    )
+    margin: float | None = Field(
+        None,
+        ge=0,
+        description="seconds before the end of a job from which nothing new starts, and what runs is saved "
+        "(default: twice the longest round so far, at least 60)",
+    )
     max_jobs: int = Field(
         10, ge=1, le=MAX_COUNT, description="how many jobs may be submitted for the workers in all"
     )
@@ -77,6 +92,13 @@ class SweepConfig(Section):
                 there = ", ".join(dataset_names())
                 raise ValueError(f"{name} is not a data set; choose from: {there}; or give a folder")
         return names
+
+    @field_validator("walltime")
+    @classmethod
+    def _walltime(cls, text: str | None) -> str | None:
+        if text is not None:
+            seconds(text)
+        return text
 
     @field_validator("seeds")
     @classmethod
@@ -96,6 +118,14 @@ class SweepConfig(Section):
             folder = f"results/{self.sweep.stem} is the folder of the preset of that name"
             raise InputError("sweep", self.sweep, f"{folder}: rename the file, or add --out_dir")
         return self
+
+    def limits(self) -> Limits:
+        """The limits of a call that has begun when this process did."""
+        if self.walltime is None:
+            ends_at = end_of_job() or math.inf
+        else:
+            ends_at = psutil.Process().create_time() + seconds(self.walltime)
+        return Limits(self.max_jobs, self.grace, ends_at, self.margin)
 
     @property
     def name(self) -> str:

@@ -3,7 +3,7 @@
 A task is a function from text to text that a worker can import; models and data are never sent. Only this
 module starts workers.
 
-    with fanout.workers(run_task, site, options, run_dir, ending, Jobs()) as workers:
+    with fanout.workers(run_task, site, options, run_dir, ending, Jobs(limits), limits) as workers:
         future = workers.submit(text)
         while not workers.ready([future], timeout=1.0):
             ...
@@ -22,13 +22,20 @@ from typing import TYPE_CHECKING
 
 import psutil
 
-from dml.errors import LostInterchangeError, LostWorkersError, NoMoreWorkersError
-from dml.parallel import parsl_private
+from dml.errors import (
+    FailingWorkersError,
+    LostInterchangeError,
+    LostWorkersError,
+    NoMoreWorkersError,
+    OutOfTimeError,
+)
+from dml.parallel import failing_workers, parsl_private
 from dml.parallel.ending import Ending
 from dml.parallel.jobs import Jobs
+from dml.parallel.limits import Limits
 from dml.parallel.owner import Heartbeat, Owner
 from dml.parallel.sites import Site
-from dml.parallel.watch import GRACE, tell_local, watch_executors
+from dml.parallel.watch import FAILING, tell_local, watch_executors
 
 if TYPE_CHECKING:
     from parsl import Config
@@ -80,6 +87,7 @@ class Workers:
         Raises:
             LostInterchangeError: Parsl's interchange has ended, so no other future will end.
             LostWorkersError: no job holds workers any more.
+            FailingWorkersError: workers fail at their start.
             NoMoreWorkersError: the same, and none will come; or the folder of the results was removed.
         """
         done, _ = wait(futures, timeout, FIRST_COMPLETED)
@@ -92,6 +100,8 @@ class Workers:
 
     def _look(self) -> None:
         folder = Path(self.owner.heartbeat).parent
+        if why := failing_workers.message(folder / FAILING):
+            raise FailingWorkersError(why)
         # A shared file system may lose sight of a folder for a moment.
         self._unseen = 0 if folder.exists() else self._unseen + 1
         if self._unseen > 1:
@@ -126,7 +136,7 @@ def workers(
     run_dir: Path,
     ending: Ending,
     jobs: Jobs,
-    grace: float = GRACE,
+    limits: Limits,
 ) -> Iterator[Workers]:
     """Starts the workers of a site. They end with this process, however it ends.
 
@@ -137,8 +147,8 @@ def workers(
         run_dir: the folder from :meth:`Site.run_dir`, for Parsl's own files and the heartbeat. It is removed
             once the workers have ended.
         ending: ends this process when it is told to, and gives up the workers.
-        jobs: how many jobs may be submitted for them.
-        grace: seconds that a worker has to end its round and save it.
+        jobs: those that hold them, over all starts of a call.
+        limits: the time that they have, and their grace.
 
     Raises:
         InputError: the site does not take an option, or cannot make a configuration on this machine.
@@ -148,14 +158,23 @@ def workers(
 
     config = site.config(options, run_dir)
     jobs.prepare(config)
-    with Heartbeat(run_dir / "heartbeat") as heart:
-        watch_executors(config, heart.owner, grace=grace)
-        with ending.giving_up(lambda: _give_up(config, heart, run_dir)):
-            kernel = parsl.load(config)
-            try:
-                yield Workers(heart.owner, config, jobs, parsl.python_app(task, data_flow_kernel=kernel))
-            finally:
-                _close(kernel, config)
+    try:
+        with Heartbeat(run_dir / "heartbeat") as heart:
+            watch_executors(config, heart.owner, limits)
+            with ending.giving_up(lambda: _give_up(config, heart, run_dir)):
+                kernel = parsl.load(config)
+                try:
+                    yield Workers(heart.owner, config, jobs, parsl.python_app(task, data_flow_kernel=kernel))
+                finally:
+                    _close(kernel, config)
+    except OutOfTimeError:
+        _remove(run_dir)
+        raise
+    except BaseException:
+        # The logs stay, since they say why; the keys are of no more use.
+        for keys in run_dir.rglob("certificates"):
+            shutil.rmtree(keys, ignore_errors=True)
+        raise
     _remove(run_dir)
 
 
@@ -189,7 +208,7 @@ def _give_up(config: "Config", heart: Heartbeat, run_dir: Path) -> None:
 
 
 def _remove(run_dir: Path) -> None:
-    """Removes Parsl's files, keys included. If workers are lost they stay, since they say why."""
+    """Removes Parsl's files, keys included."""
     shutil.rmtree(run_dir, ignore_errors=True)
     with contextlib.suppress(OSError):
         run_dir.parent.rmdir()  # unless it holds those of another call

@@ -1,8 +1,8 @@
 """The jobs that hold the workers of a call: those that end are replaced, until a number is used up.
 
-On a login node they are jobs of the batch system, which end by their walltime or by ``scancel``. Within a job
-and on one machine there is one, which ends if its processes are killed. Parsl itself submits no other job when
-one has ended, and then waits for ever.
+On a login node they are jobs of the batch system, which end by their walltime or by ``scancel``. Within a
+job and on one machine there is one, which ends if its processes are killed. Parsl itself submits no other job
+when one has ended, and then waits forever.
 """
 
 import logging
@@ -10,9 +10,10 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from dml.errors import LostWorkersError, NoMoreWorkersError
+from dml.errors import LostWorkersError, NoMoreWorkersError, OutOfTimeError
 from dml.messages import count
 from dml.parallel import parsl_private
+from dml.parallel.limits import Limits
 
 if TYPE_CHECKING:
     from parsl import Config
@@ -20,9 +21,6 @@ if TYPE_CHECKING:
     from dml.parallel.parsl_private import Block
 
 _log = logging.getLogger(__name__)
-
-MOST = 10
-"""How many jobs a call submits in all, unless the user says otherwise."""
 
 SETTLE = 30.0
 """Seconds for which Parsl may have no job if a strategy of Parsl's own submits them."""
@@ -32,12 +30,11 @@ class Jobs:
     """The jobs of one call.
 
     Args:
-        most: how many may be submitted in all.
-        ends_at: when the time of this call is over, by ``time.time()``; no job is submitted after it.
+        limits: how many may be submitted, and until when.
     """
 
-    def __init__(self, most: int = MOST, ends_at: float = float("inf")) -> None:
-        self._left, self._most, self._ends_at = most, most, ends_at
+    def __init__(self, limits: Limits) -> None:
+        self._limits, self._left = limits, limits.jobs
         self._lock = threading.Lock()
         self._replaced: set[tuple[str, str]] = set()
         self._none_since: float | None = None
@@ -46,7 +43,8 @@ class Jobs:
         """Counts the jobs with which a configuration starts; called before it is loaded.
 
         Raises:
-            NoMoreWorkersError: no job is left, or the time is over.
+            NoMoreWorkersError: no job is left.
+            OutOfTimeError: the time is over.
         """
         self._check()
         self._replaced.clear()
@@ -63,7 +61,8 @@ class Jobs:
 
         Raises:
             LostWorkersError: all have ended, so that the workers must be started again.
-            NoMoreWorkersError: all have ended, and none may be submitted.
+            NoMoreWorkersError: all have ended, and no other may be submitted.
+            OutOfTimeError: all have ended, as the time is over.
         """
         with self._lock:
             blocks = parsl_private.blocks(config)
@@ -81,17 +80,17 @@ class Jobs:
 
     def _check(self, why: str = "") -> None:
         before = f"{why}, and " if why else ""
-        if time.time() >= self._ends_at:
-            raise NoMoreWorkersError(f"{before}the time of this job is over")
+        if time.time() >= self._limits.drains_at:
+            raise OutOfTimeError("the time of this call is over")
         if self._left < 1:
-            raise NoMoreWorkersError(f"{before}--max_jobs {self._most} allows no other job")
+            raise NoMoreWorkersError(f"{before}--max_jobs {self._limits.jobs} allows no other job")
 
     def _replace(self, config: "Config", block: "Block") -> None:
         key = block.label, block.job
         if key in self._replaced or not _ours(config):
             return
         self._replaced.add(key)
-        if self._left and time.time() < self._ends_at:
+        if self._left and time.time() < self._limits.drains_at:
             self._left -= 1
             _log.info(f"{said([block])}; another one is submitted")
             parsl_private.submit(config, block.label)

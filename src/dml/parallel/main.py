@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from dml.data.catalogue import check_fetched
-from dml.errors import EXIT_FAILED, InputError
+from dml.errors import EXIT_FAILED, InputError, OutOfTimeError
 from dml.files import check_writable
 from dml.messages import count
 from dml.parallel import expansion
@@ -112,7 +112,8 @@ def _run(
         from dml.parallel.scheduler import Scheduler
         from dml.progress import Progress
 
-        jobs = Jobs(sweep.max_jobs)
+        limits = sweep.limits()
+        jobs = Jobs(limits)
         scheduler = Scheduler(plans, folder, tuner.follow if tuner else lambda plan: [])
         outcome = scheduler.outcome
         ending.say = scheduler.how_to_go_on
@@ -121,9 +122,7 @@ def _run(
 
         @contextlib.contextmanager
         def start() -> Iterator[fanout.Workers]:
-            with fanout.workers(
-                worker.run_task, site, options, run_dir, ending, jobs, sweep.grace
-            ) as workers:
+            with fanout.workers(worker.run_task, site, options, run_dir, ending, jobs, limits) as workers:
                 # This process waits while the workers import torch, so it can do its own imports meanwhile.
                 threading.Thread(target=_prepare_report).start()
                 yield workers
@@ -131,7 +130,10 @@ def _run(
         if scheduler.left:
             started = time.monotonic()
             with Progress("experiment", outcome.total, outcome.done) as bar:
-                scheduler.run(start, bar.update)
+                try:
+                    scheduler.run(start, bar.update)
+                except OutOfTimeError as over:
+                    raise OutOfTimeError(scheduler.how_to_go_on(str(over))) from over
             took = f"{time.monotonic() - started:.0f} s"
             _log.info(f"{outcome.done} of {count(outcome.total, 'experiment')} done, after {took}")
     heading = f"{len(outcome.failed)} of {count(outcome.total, 'experiment')} failed:"

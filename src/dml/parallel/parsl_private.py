@@ -7,6 +7,7 @@ Parsl is imported within the functions: :mod:`dml.parallel.watch` and :mod:`dml.
 in processes that must start fast.
 """
 
+import argparse
 import multiprocessing.connection
 import multiprocessing.util
 import os
@@ -19,6 +20,7 @@ from dataclasses import dataclass
 from multiprocessing.context import BaseContext
 from multiprocessing.managers import BaseManager
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -44,6 +46,11 @@ def start_workers_from(context: BaseContext) -> None:
     parsl.multiprocessing.SpawnContext = context  # type: ignore[assignment]
 
 
+def drain_after(seconds: float) -> list[str]:
+    """Words for the pool's command line: from then on it takes no tasks, and ends when it has none."""
+    return [f"--drain_period={int(seconds)}"]
+
+
 def end_with_shared_objects() -> None:
     """Makes Parsl's worker pool, if it is run later in this process, end with its server of shared objects.
 
@@ -65,6 +72,23 @@ def _end_with(server: BaseProcess) -> None:
     if not multiprocessing.util.is_exiting():
         print("the server of the pool's shared objects was killed", file=sys.stderr, flush=True)
         os._exit(1)
+
+
+def logs_of(command: Sequence[str], name: str) -> tuple[list[str], Path]:
+    """Gives a pool a name of ours, by which the folder of its logs is found.
+
+    Args:
+        command: the pool's command line.
+        name: another one for each pool.
+
+    Returns:
+        The words that set the name, and the folder, in which worker k writes ``worker_k.log``.
+    """
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument("--logdir", default=".")
+    parser.add_argument("--block_id")
+    known, _ = parser.parse_known_args(command)
+    return [f"--uid={name}"], Path(known.logdir, f"block-{known.block_id}", name)
 
 
 def interchange_has_ended(config: "Config") -> bool:
@@ -102,11 +126,11 @@ def blocks(config: "Config") -> list[Block]:
     for executor in config.executors:
         jobs = dict(getattr(executor, "blocks_to_job_id", {}))
         for number, status in dict(getattr(executor, "status_facade", {})).items():
+            why = " ".join((status.message or "").split())
             # If workers have connected, the last line is about their end and not its reason.
-            missing = status.state.name == "MISSING"
-            last = (status.stderr_summary or "").strip().splitlines()[-1:] if missing else []
-            said = [status.message, *last]
-            why = "; ".join(" ".join(text.split()) for text in said if text)
+            lines = (status.stderr_summary or "").strip().splitlines()
+            if status.state.name == "MISSING" and lines:
+                why = f"{lines[-1].strip()}, in {status.stderr_path}"
             job = str(jobs.get(number, f"block {number}"))
             found.append(Block(job, status.state.name, status.terminal, why, executor.label))
     return found

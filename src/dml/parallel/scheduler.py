@@ -76,6 +76,7 @@ class Scheduler:
         self._waiting: deque[Plan] = deque()
         self._running: dict[Future[str], Plan] = {}
         self._locked: deque[tuple[float, Plan]] = deque()
+        self._ended: list[Plan] = []
         self._tries: dict[str, int] = {}
         self._rounds: dict[str, int] = {}
         self._advanced = False
@@ -89,12 +90,12 @@ class Scheduler:
         """The number of experiments that wait to be run."""
         return len(self._waiting)
 
-    def how_to_go_on(self) -> str:
+    def how_to_go_on(self, why: str = "interrupted") -> str:
         """The last line of a call that is interrupted. Any thread may ask, at any moment."""
         waiting = [*self._running.values(), *self._waiting, *(plan for _, plan in [*self._locked])]
         kept = sum(checkpoint.path_of(plan.result).exists() for plan in waiting)
         return (
-            f"interrupted: {self.outcome.done} of {count(self.outcome.total, 'experiment')} are done, "
+            f"{why}: {self.outcome.done} of {count(self.outcome.total, 'experiment')} are done, "
             f"{kept} have a checkpoint: run the same command to continue"
         )
 
@@ -116,6 +117,7 @@ class Scheduler:
             try:
                 with start() as workers:
                     self._work(workers)
+                self._check_results()
                 return self.outcome
             except LostWorkersError as lost:
                 for plan in self._running.values():
@@ -131,6 +133,13 @@ class Scheduler:
                     )
                     raise FailingWorkersError(f"{why}, {lost}") from lost
                 _log.info(f"{lost}; starting workers again")
+
+    def _check_results(self) -> None:
+        """Somebody may have removed results while the rest of the sweep ran."""
+        for plan in self._ended:
+            if not plan.result.exists():
+                self.outcome.done -= 1
+                self._fail(plan, "its result file was removed while the sweep ran")
 
     def _has_advanced(self, plan: Plan) -> bool:
         """Whether the checkpoint of an experiment holds more rounds than when it was looked at last."""
@@ -190,6 +199,9 @@ class Scheduler:
                 self._named.add(key)
                 _log.info(f"{name}: {answer.why}; will try again later")
             self._locked.append((time.monotonic() + COME_BACK, plan))
+        elif answer.status == TaskStatus.POSTPONED:
+            self._has_advanced(plan)
+            self._waiting.append(plan)
         elif answer.status == TaskStatus.STOPPED and self._may_try_again(plan):
             _log.info(f"{name}: {answer.why}; trying again")
             self._waiting.append(plan)
@@ -204,6 +216,7 @@ class Scheduler:
 
     def _done(self, plan: Plan, answer: Answer) -> None:
         self.outcome.done += 1
+        self._ended.append(plan)
         self._advanced = True
         self._failures.remove(plan.identity.id)
         if answer.status == Status.DIVERGED:

@@ -13,6 +13,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -21,6 +22,8 @@ from typing import TYPE_CHECKING
 
 import psutil
 
+from dml.parallel import walltime
+from dml.parallel.limits import Limits
 from dml.parallel.owner import PATIENCE, Owner, OwnerWatch
 
 if TYPE_CHECKING:
@@ -29,29 +32,34 @@ if TYPE_CHECKING:
 POLL = 1.0
 """Seconds between two checks for the owner."""
 
+FAILING = "failing_workers"
+"""The name of the file, beside the heartbeat, in which a pool says that its workers fail."""
+
 _MODULE = "dml.parallel.watch"
 
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 
 
-GRACE = 25.0
-"""Seconds in which workers may end their round and save it; Slurm kills 30 s after it has asked."""
-
-
-def watch_executors(config: "Config", owner: Owner, patience: float = PATIENCE, grace: float = GRACE) -> None:
+def watch_executors(
+    config: "Config", owner: Owner, limits: Limits | None = None, patience: float = PATIENCE
+) -> None:
     """Makes every HighThroughputExecutor of a Parsl configuration end with its owner.
 
     Args:
         config: the configuration of any site, which is changed in place before it is loaded.
         owner: the process to end with.
+        limits: the time that the workers have, and their grace.
         patience: seconds without a sign of life from the owner.
-        grace: seconds until a worker that was asked to end is killed.
     """
     from parsl.executors import HighThroughputExecutor
 
     from dml.parallel.parsl_private import wrap_commands
 
-    who = [owner.host, str(owner.pid), repr(owner.started), owner.heartbeat, str(patience), str(grace)]
+    limits = limits or Limits()
+    folder = Path(owner.heartbeat).parent
+    told = ["--failing", str(folder / FAILING), "--ends_at", repr(limits.ends_at), "--of_job", walltime.job()]
+    told += [] if limits.margin is None else ["--margin", repr(limits.margin)]
+    who = [owner.host, str(owner.pid), repr(owner.started), owner.heartbeat, str(patience), str(limits.grace)]
     # -P: a file in the user's folder must not be imported instead of a Python module of the same name.
     python = [sys.executable, "-P", "-m"]
     for executor in config.executors:
@@ -59,7 +67,7 @@ def watch_executors(config: "Config", owner: Owner, patience: float = PATIENCE, 
             wrap_commands(
                 executor,
                 wrapper=[*python, _MODULE, *who, "--"],
-                pool=[*python, "dml.parallel.pool"],
+                pool=[*python, "dml.parallel.pool", *told],
             )
 
 
@@ -75,7 +83,10 @@ def main(arguments: Sequence[str]) -> int:
     split = arguments.index("--")
     host, pid, started, heartbeat, patience, grace = arguments[:split]
     watch = OwnerWatch(Owner(host, int(pid), float(started), heartbeat), float(patience))
-    return _run(beside_python(arguments[split + 1 :]), watch, float(grace))
+    # Processes that are killed leave the folders of their sockets, so they get a place that is removed.
+    with tempfile.TemporaryDirectory(prefix="dml-", ignore_cleanup_errors=True) as folder:
+        os.environ["TMPDIR"] = folder
+        return _run(beside_python(arguments[split + 1 :]), watch, float(grace))
 
 
 def tell_local(owner: Owner) -> list[psutil.Process]:

@@ -14,6 +14,7 @@ from typing import Any
 from dml.data.catalogue import absolute_dataset
 from dml.errors import first_line
 from dml.parallel.owner import Owner, OwnerWatch
+from dml.parallel.time_left import TimeLeft
 from dml.results.status import Status
 
 
@@ -25,6 +26,9 @@ class TaskStatus(StrEnum):
 
     STOPPED = "stopped"
     """The experiment was asked to stop, and stopped at a checkpoint."""
+
+    POSTPONED = "postponed"
+    """The time of the worker's job is over before that of the experiment; it has stopped at a checkpoint."""
 
     FAILED = "failed"
     """The experiment raised an error."""
@@ -72,23 +76,42 @@ def _run(task: dict[str, Any]) -> Answer:
     watch = _watch(Owner.from_dict(task["owner"]))
     if watch.lost():
         return Answer(TaskStatus.STOPPED, why="the scheduler has ended")
+    left = _time_left()
+    if left.over():
+        return _postponed(left)
     from dml import config, experiment
     from dml.results import reader
     from dml.results.lock import LockedError
     from dml.signals import stop_on_signals
 
+    left.start()
     with stop_on_signals() as signalled:
 
         def stop() -> str | None:
-            return signalled() or ("the scheduler has ended" if watch.lost() else None)
+            left.round_done()
+            over = "the time of its job is over" if left.over() else None
+            return signalled() or ("the scheduler has ended" if watch.lost() else over)
 
         try:
             path = experiment.run(config.from_flat(task["flags"]), stop=stop)
         except LockedError as locked:
             return Answer(TaskStatus.LOCKED, why=str(locked))
         except experiment.Stopped as stopped:
-            return Answer(TaskStatus.STOPPED, why=str(stopped))
+            if signalled() or watch.lost():
+                return Answer(TaskStatus.STOPPED, why=str(stopped))
+            return _postponed(left)
     return Answer(Status(reader.attributes(path)["status"]))
+
+
+def _postponed(left: TimeLeft) -> Answer:
+    left.wait_until_drained()
+    return Answer(TaskStatus.POSTPONED, why="the time of its job is over")
+
+
+@cache
+def _time_left() -> TimeLeft:
+    """One per process, as it remembers the longest round."""
+    return TimeLeft.as_told()
 
 
 @cache

@@ -102,6 +102,7 @@ def _search(
 def _workers(site: Site, options: dict[str, str], ending: Ending) -> "Iterator[Workers]":
     from dml.parallel import fanout
     from dml.parallel.jobs import Jobs
+    from dml.parallel.limits import Limits
     from dml.quadratics.tasks import run_task
 
     name = f"quadratics-{socket.gethostname()}-{getpid()}"
@@ -109,7 +110,7 @@ def _workers(site: Site, options: dict[str, str], ending: Ending) -> "Iterator[W
     wanted = Path(tempfile.gettempdir() if site.one_host else Path.cwd() / ".parsl") / name
     with site.run_dir(wanted) as folder:
         try:
-            with fanout.workers(run_task, site, options, folder, ending, Jobs()) as workers:
+            with fanout.workers(run_task, site, options, folder, ending, Jobs(Limits()), Limits()) as workers:
                 yield workers
         finally:
             shutil.rmtree(folder, ignore_errors=True)
