@@ -11,6 +11,7 @@ from dml.data.fetch_main import FetchConfig
 from dml.describe_graphs import DescribeConfig
 from dml.parallel import flags as sweep_flags
 from dml.parallel.config import SweepConfig
+from dml.parallel.status_main import StatusConfig
 from dml.parallel.table import tables_of
 from dml.quadratics.config import QuadraticsConfig
 from dml.results.config import CompileConfig, NodePictureConfig
@@ -27,6 +28,7 @@ SECTIONS = {
     "describe_topology.py": DescribeConfig,
     "quadratics.py": QuadraticsConfig,
     "fetch_data.py": FetchConfig,
+    "status.py": StatusConfig,
 }
 ELSEWHERE = {
     "help",

@@ -26,6 +26,7 @@ class Progress:
     def __init__(self, what: str, total: int, done: int = 0) -> None:
         self._what, self._total, self._start, self._from = what, total, time.monotonic(), done
         self._last_line = time.monotonic()
+        self._note, self._running = "", ""
         self._entered = contextlib.ExitStack()
         self._bar = _bar(what, total, done) if sys.stderr.isatty() else None
 
@@ -40,6 +41,15 @@ class Progress:
     ) -> None:
         self._entered.close()
 
+    def note(self, running: str) -> None:
+        """Says what runs behind a bar, which is drawn again and again; any thread may call this."""
+        self._running = running
+        if self._bar:
+            self._bar.update(self._bar.task_ids[0], note=self._notes())
+
+    def _notes(self) -> str:
+        return "  ".join(part for part in (self._note, self._running) if part)
+
     def update(self, done: int, note: str = "", total: int | None = None) -> None:
         """Shows how much is done.
 
@@ -52,11 +62,13 @@ class Progress:
             self._total = total
         # If nobody reads our messages any more (`2>&1 | head`), the work must go on.
         with contextlib.suppress(OSError, ValueError):
-            self._update(done, note)
+            self._note = note
+            self._update(done)
 
-    def _update(self, done: int, note: str) -> None:
+    def _update(self, done: int) -> None:
         if self._bar:
-            self._bar.update(self._bar.task_ids[0], total=self._total, completed=done, note=note)
+            task = self._bar.task_ids[0]
+            self._bar.update(task, total=self._total, completed=done, note=self._notes())
             return
         now = time.monotonic()
         if now - self._last_line < SECONDS_BETWEEN_LINES and done < self._total:
@@ -66,7 +78,7 @@ class Progress:
         left = (now - self._start) / fresh * (self._total - done) if fresh > 0 else 0.0
         rest = f", about {left:.0f} s left" if done < self._total and fresh > 0 else ""
         print(
-            f"{self._what} {done}/{self._total} after {now - self._start:.0f} s{rest}  {note}",
+            f"{self._what} {done}/{self._total} after {now - self._start:.0f} s{rest}  {self._note}",
             file=sys.stderr,
         )
 

@@ -1,5 +1,6 @@
 """The ends of a sweep that nobody asked for: no working workers, no time, no folder. None is waited for."""
 
+import json
 import shutil
 import subprocess
 import sys
@@ -35,7 +36,11 @@ LONG = ("--preset", "quickstart", "--limit", "3", "--rounds", "100000")
     [
         ("list:0:99999", "", "OSError: [Errno 22] Invalid argument (in "),
         ("list:0", "", "Affinity list list:0 has wrong number of thread ranks (in "),
-        ("none", "module() { echo no module frameworks >&2; exit 1; }; module load x", "no module frameworks"),
+        (
+            "none",
+            "module() { echo no module frameworks >&2; exit 1; }; module load x",
+            "no module frameworks",
+        ),
     ],
 )
 def test_workers_that_cannot_start_end_the_sweep_with_the_last_line_of_their_log(
@@ -70,7 +75,9 @@ def test_before_the_walltime_everything_is_saved_and_the_next_call_goes_on(
     assert 24 < took < 45, called.stderr
     reached = {path.name: results.load(path).attributes["rounds_done"] for path in tmp_path.glob("out/*.h5")}
     assert len(reached) == 2
-    assert sorted(p.suffix for p in (tmp_path / "out").iterdir()) == [".ckpt", ".ckpt", ".h5", ".h5"]
+    kinds = sorted(p.suffix for p in (tmp_path / "out").iterdir())
+    assert kinds == [".ckpt", ".ckpt", ".h5", ".h5", ".json", ".log"], "Parsl's files are gone"
+    assert json.loads((tmp_path / "out" / "status.json").read_text())["state"] == "ended"
     # With more rounds than there are, they continue where they had stopped.
     again = process(*words, str(max(reached.values()) + 5), timeout=400)
     assert again.returncode == 0, again.stderr

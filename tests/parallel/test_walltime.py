@@ -26,7 +26,9 @@ def test_a_span_is_read_as_batch_systems_write_it(text: str, seconds: float) -> 
     assert walltime.seconds(text) == seconds
 
 
-@pytest.mark.parametrize("text", ["", "90", "1h", "UNLIMITED", "-1:00", "1:0", "1:2:3:04", "nan", "１:００"])
+@pytest.mark.parametrize(
+    "text", ["", "90", "1h", "UNLIMITED", "-1:00", "1:0", "1:2:3:04", "nan", "\uff11:00"]
+)
 def test_what_is_no_span_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="is not a time such as 1:30:00"):
         walltime.seconds(text)

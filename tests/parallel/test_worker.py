@@ -2,7 +2,10 @@
 
 import json
 import os
+import socket
+import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +15,10 @@ from dml import config, results
 from dml.config import ExperimentConfig
 from dml.parallel import worker
 from dml.parallel.owner import Owner, OwnerWatch
+from dml.parallel.time_left import TimeLeft
 from dml.parallel.worker import Answer, run_task, spec
 from dml.plan import make_plan
+from dml.results import checkpoint
 from dml.results.lock import locked
 from dml.results.status import Status
 
@@ -26,7 +31,25 @@ def owner(tmp_path: Path) -> Owner:
 
 
 def answer(made: ExperimentConfig, owner: Owner) -> Answer:
-    return Answer(**json.loads(run_task(spec(made.flat(), owner))))
+    found = Answer(**json.loads(run_task(spec(made.flat(), owner))))
+    assert found.worker == f"{socket.gethostname()}:{os.getpid()}"
+    assert 0 <= time.time() - found.began < 60
+    return replace(found, worker="", began=0.0)
+
+
+def test_without_time_a_task_is_postponed_with_a_checkpoint(
+    small: Small, owner: Owner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, over = small(rounds=100), iter([False] * 3 + [True] * 100)
+    waited: list[bool] = []
+    monkeypatch.setattr(TimeLeft, "over", lambda left: next(over))
+    monkeypatch.setattr(TimeLeft, "wait_until_drained", lambda left: waited.append(True))
+    assert answer(made, owner).status == worker.TaskStatus.POSTPONED
+    assert results.load(make_plan(made).result).attributes["rounds_done"] == 3
+    assert checkpoint.rounds(checkpoint.path_of(make_plan(made).result)) == 3
+    assert answer(small(seed=1), owner).status == worker.TaskStatus.POSTPONED
+    assert not make_plan(small(seed=1)).result.exists()
+    assert waited == [True, True]
 
 
 def test_the_result_is_where_the_scheduler_expects_it(small: Small, owner: Owner) -> None:

@@ -1,7 +1,7 @@
 """Workers of a pool that end as soon as they start: the pool says why and ends.
 
-Parsl's pool starts a worker that has ended again, silently, until its job ends. That helps no worker that fails
-at its start, because of a list of cores that does not fit the host, for instance.
+Parsl's pool starts a worker that has ended again, silently, until its job ends. That helps no worker that
+fails at its start, because of a list of cores that does not fit the host, for instance.
 """
 
 import os
@@ -39,6 +39,7 @@ class ForkedWorker(ForkServerProcess):
     """A worker that is forked."""
 
     def start(self) -> None:
+        """Starts it, unless those before it in its place have failed."""
         _check(self)
         super().start()
 
@@ -47,6 +48,7 @@ class SpawnedWorker(SpawnProcess):
     """A worker that is a new Python process."""
 
     def start(self) -> None:
+        """Starts it, unless those before it in its place have failed."""
         _check(self)
         super().start()
 

@@ -109,12 +109,15 @@ def _run(
         # Imported here, because these imports take longer than everything above.
         from dml.parallel import fanout, worker
         from dml.parallel.jobs import Jobs
+        from dml.parallel.live import Live
         from dml.parallel.scheduler import Scheduler
         from dml.progress import Progress
 
         limits = sweep.limits()
         jobs = Jobs(limits)
-        scheduler = Scheduler(plans, folder, tuner.follow if tuner else lambda plan: [])
+        follow = tuner.follow if tuner else lambda plan: []
+        live = Live(folder, limits.ends_at)
+        scheduler = Scheduler(plans, folder, follow, live.experiment_ended)
         outcome = scheduler.outcome
         ending.say = scheduler.how_to_go_on
         if outcome.skipped:
@@ -129,7 +132,11 @@ def _run(
 
         if scheduler.left:
             started = time.monotonic()
-            with Progress("experiment", outcome.total, outcome.done) as bar:
+            with (
+                Progress("experiment", outcome.total, outcome.done) as bar,
+                live.watching(run_dir, scheduler.counts, bar.note),
+                ending.giving_up(live.over),
+            ):
                 try:
                     scheduler.run(start, bar.update)
                 except OutOfTimeError as over:

@@ -22,6 +22,7 @@ from dml.messages import count
 from dml.parallel import worker
 from dml.parallel.failed_experiments import FailedExperiments
 from dml.parallel.fanout import LostTaskError, Workers
+from dml.parallel.live import Counts
 from dml.parallel.worker import Answer, TaskStatus
 from dml.plan import Plan
 from dml.results import checkpoint, reader
@@ -34,6 +35,9 @@ TRIES = 3
 
 COME_BACK = 5.0
 """Seconds until an experiment that another process runs is tried again."""
+
+EndedSo = Callable[[str, Answer], None]
+"""Told of every experiment that a worker gives back: the name of its result file, and the answer."""
 
 Show = Callable[[int, str, int], None]
 """Shows the progress: (number of experiments that are done, a short note, number of all experiments)."""
@@ -63,11 +67,17 @@ class Scheduler:
         plans: the experiments.
         folder: the folder of the results.
         follow: names further experiments after one that is done.
+        ended_so: told of every answer of a worker.
     """
 
     def __init__(
-        self, plans: list[Plan], folder: Path, follow: Callable[[Plan], list[Plan]] = lambda plan: []
+        self,
+        plans: list[Plan],
+        folder: Path,
+        follow: Callable[[Plan], list[Plan]] = lambda plan: [],
+        ended_so: EndedSo = lambda name, answer: None,
     ) -> None:
+        self._ended_so = ended_so
         self._follow, self._failures = follow, FailedExperiments(folder)
         if earlier := len(self._failures):
             _log.info(f"retrying {count(earlier, 'experiment')} that failed in an earlier call")
@@ -81,14 +91,19 @@ class Scheduler:
         self._rounds: dict[str, int] = {}
         self._advanced = False
         """Whether an experiment has ended or got one more round since the workers were started."""
-        self._named: set[str] = set()
-        """The experiments that the user was told another process runs."""
+        self._elsewhere_was_told = False
         self._take(plans)
 
     @property
     def left(self) -> int:
         """The number of experiments that wait to be run."""
         return len(self._waiting)
+
+    def counts(self) -> Counts:
+        """How far the sweep is. Any thread may ask, at any moment."""
+        outcome = self.outcome
+        failed = dict(line.split(": ", 1) for line in list(outcome.failed))
+        return Counts(outcome.total, outcome.done, outcome.skipped, failed, len(self._locked))
 
     def how_to_go_on(self, why: str = "interrupted") -> str:
         """The last line of a call that is interrupted. Any thread may ask, at any moment."""
@@ -181,7 +196,9 @@ class Scheduler:
             while self._waiting:
                 plan = self._waiting.popleft()
                 self._rounds.setdefault(plan.identity.id, _rounds(plan))
-                running[workers.submit(worker.spec(plan.config.flat(), workers.owner))] = plan
+                running[workers.submit(worker.spec(plan.config.flat(), workers.owner, plan.result.name))] = (
+                    plan
+                )
             if not running:
                 time.sleep(0.2)
                 continue
@@ -191,13 +208,14 @@ class Scheduler:
 
     def _take_in(self, plan: Plan, answer: Answer) -> None:
         """Handles the worker's answer about an experiment."""
-        name, key = plan.result.name, plan.identity.id
+        name = plan.result.name
+        self._ended_so(name, answer)
         if answer.status in set(Status):
             self._done(plan, answer)
         elif answer.status == TaskStatus.LOCKED:
-            if key not in self._named:
-                self._named.add(key)
-                _log.info(f"{name}: {answer.why}; will try again later")
+            if not self._elsewhere_was_told:
+                self._elsewhere_was_told = True
+                _log.info(f"{name}: {answer.why}; it, and others like it, are tried again later")
             self._locked.append((time.monotonic() + COME_BACK, plan))
         elif answer.status == TaskStatus.POSTPONED:
             self._has_advanced(plan)

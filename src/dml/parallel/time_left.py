@@ -1,7 +1,7 @@
 """Whether a worker has the time for one more round before the job that holds it ends.
 
-Each host's pool knows when its job ends, and tells its workers through their environment. So workers save their
-work in time even if no signal reaches them: OpenPBS sends none to hosts other than the first.
+Each host's pool knows when its job ends, and tells its workers through their environment. So workers save
+their work in time even if no signal reaches them: OpenPBS sends none to hosts other than the first.
 """
 
 import os

@@ -21,7 +21,9 @@ def seconds(text: str) -> float:
     """
     found = _SPAN.fullmatch(text.strip())
     if found is None or not text.isascii():
-        raise ValueError(f"{text} is not a time such as 1:30:00 (hours, minutes, seconds) or 2-00:00:00 (days)")
+        raise ValueError(
+            f"{text} is not a time such as 1:30:00 (hours, minutes, seconds) or 2-00:00:00 (days)"
+        )
     days, hours, minutes, rest = (int(part or 0) for part in found.groups())
     return float(((days * 24 + hours) * 60 + minutes) * 60 + rest)
 
@@ -50,7 +52,7 @@ def _end_by_slurm(number: str) -> float | None:
 
 
 def _end_by_pbs(number: str) -> float | None:
-    """By the job's start if it is told, since PBS brings the time that was used up to date only now and then."""
+    """By the job's start if it is told, since PBS renews the time that was used only now and then."""
     lines = (line.partition("=") for line in _answer("qstat", "-f", number).splitlines())
     told = {name.strip(): value.strip() for name, _, value in lines}
     with contextlib.suppress(KeyError, ValueError):

@@ -4,8 +4,9 @@ Specs and answers are short JSON texts. The result is a file, whose path the sch
 """
 
 import json
+import time
 import traceback
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from functools import cache
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 from dml.data.catalogue import absolute_dataset
 from dml.errors import first_line
 from dml.parallel.owner import Owner, OwnerWatch
+from dml.parallel.running import Note, this_worker
 from dml.parallel.time_left import TimeLeft
 from dml.results.status import Status
 
@@ -42,38 +44,44 @@ class Answer:
         status: the :class:`Status` of the result file, which may be "running" if the file already has more
             rounds than were asked for; or a :class:`TaskStatus` if there is no result.
         why: the first line of the reason, unless all went well.
+        worker: the host and the process id of the worker.
+        began: when the worker began with it, by ``time.time()``; 0 if it is not known.
     """
 
     status: str
     why: str = ""
+    worker: str = ""
+    began: float = 0.0
 
     def to_json(self) -> str:
         """The answer as text."""
         return json.dumps(asdict(self))
 
 
-def spec(flags: dict[str, Any], owner: Owner) -> str:
-    """The text of a task: all flags of the experiment, and the owner that it ends with.
+def spec(flags: dict[str, Any], owner: Owner, name: str = "") -> str:
+    """The text of a task: all flags of the experiment, the owner that it ends with, and the name of its file.
 
     Paths are made absolute, because a worker's working directory depends on its site.
     """
     paths = ["out_dir", "data_dir"] + (["topology_file"] if Path(flags["topology_file"]).exists() else [])
     absolute = {flag: str(Path(flags[flag]).expanduser().absolute()) for flag in paths}
     absolute["dataset"] = absolute_dataset(flags["dataset"])
-    return json.dumps({"flags": flags | absolute, "owner": owner.to_dict()})
+    return json.dumps({"flags": flags | absolute, "owner": owner.to_dict(), "name": name})
 
 
 def run_task(text: str) -> str:
     """Runs one experiment in a worker. It never raises, so that one failure does not stop the others."""
+    began = time.time()
     try:
-        return _run(json.loads(text)).to_json()
+        return replace(_run(json.loads(text), began), worker=this_worker(), began=began).to_json()
     except Exception as error:
         traceback.print_exc()
-        return Answer(TaskStatus.FAILED, why=first_line(error)).to_json()
+        return Answer(TaskStatus.FAILED, first_line(error), this_worker(), began).to_json()
 
 
-def _run(task: dict[str, Any]) -> Answer:
-    watch = _watch(Owner.from_dict(task["owner"]))
+def _run(task: dict[str, Any], began: float) -> Answer:
+    owner = Owner.from_dict(task["owner"])
+    watch = _watch(owner)
     if watch.lost():
         return Answer(TaskStatus.STOPPED, why="the scheduler has ended")
     left = _time_left()
@@ -85,7 +93,8 @@ def _run(task: dict[str, Any]) -> Answer:
     from dml.signals import stop_on_signals
 
     left.start()
-    with stop_on_signals() as signalled:
+    note = Note(Path(owner.heartbeat).parent, task["name"], began, task["flags"]["rounds"])
+    with stop_on_signals() as signalled, note:
 
         def stop() -> str | None:
             left.round_done()
@@ -93,7 +102,11 @@ def _run(task: dict[str, Any]) -> Answer:
             return signalled() or ("the scheduler has ended" if watch.lost() else over)
 
         try:
-            path = experiment.run(config.from_flat(task["flags"]), stop=stop)
+            path = experiment.run(
+                config.from_flat(task["flags"]),
+                stop=stop,
+                progress=lambda record: note.round_done(record.rounds),
+            )
         except LockedError as locked:
             return Answer(TaskStatus.LOCKED, why=str(locked))
         except experiment.Stopped as stopped:
