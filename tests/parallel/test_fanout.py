@@ -1,7 +1,10 @@
 """The fan-out: tasks in real workers, and what becomes of them when something is lost."""
 
 import os
+import socket
+import time
 from concurrent.futures import Future
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -30,6 +33,26 @@ def test_texts_go_to_workers_answers_come_back_and_nothing_is_left(tmp_path: Pat
     _, alive = psutil.wait_procs(started, timeout=10)
     assert alive == []
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_killed_call_has_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    gone = Owner("HOST", 2**22 - 1, 1.0, "")  # No process has this number.
+    folders = {
+        "killed here": (replace(gone, host=socket.gethostname()).signature, 0.0, False),
+        "alive": (Owner.here(tmp_path).signature, 0.0, True),
+        "elsewhere": (gone.signature, 0.0, True),
+        "elsewhere, long ago": (gone.signature, 2 * 24 * 3600.0, False),
+        "logs of workers that failed": (None, 2 * 24 * 3600.0, True),
+        "damaged": ("?", 2 * 24 * 3600.0, True),
+    }
+    for name, (beat, age, _) in folders.items():
+        (tmp_path / name / "certificates").mkdir(parents=True)
+        if beat is not None:
+            heartbeat = tmp_path / name / "heartbeat"
+            heartbeat.write_text(f"{beat}7")
+            os.utime(heartbeat, (time.time() - age,) * 2)
+    fanout._remove_abandoned(tmp_path)
+    assert {p.name for p in tmp_path.iterdir()} == {name for name, (_, _, stays) in folders.items() if stays}
 
 
 def _three_tasks(folder: Path) -> None:

@@ -33,7 +33,7 @@ from dml.parallel import failing_workers, parsl_private
 from dml.parallel.ending import Ending
 from dml.parallel.jobs import Jobs
 from dml.parallel.limits import Limits
-from dml.parallel.owner import Heartbeat, Owner
+from dml.parallel.owner import Heartbeat, Owner, abandoned
 from dml.parallel.sites import Site
 from dml.parallel.watch import FAILING, tell_local, watch_executors
 
@@ -158,6 +158,7 @@ def workers(
 
     config = site.config(options, run_dir)
     jobs.prepare(config)
+    _remove_abandoned(run_dir.parent)
     try:
         with Heartbeat(run_dir / "heartbeat") as heart:
             watch_executors(config, heart.owner, limits)
@@ -205,6 +206,13 @@ def _give_up(config: "Config", heart: Heartbeat, run_dir: Path) -> None:
     psutil.wait_procs(told, timeout=ENDS_WITHIN)
     canceller.join(0.5)
     _remove(run_dir)
+
+
+def _remove_abandoned(parent: Path) -> None:
+    """Removes what calls that were killed have left beside our folder: Parsl's files, with their keys."""
+    for heartbeat in parent.glob("*/heartbeat"):
+        if abandoned(heartbeat):
+            shutil.rmtree(heartbeat.parent, ignore_errors=True)
 
 
 def _remove(run_dir: Path) -> None:

@@ -29,6 +29,9 @@ PATIENCE = 15.0
 FAREWELL = 1.0
 """The same in seconds once its file has gone: a shared file system may lose sight of a file for a moment."""
 
+ABANDONED = 24 * 3600.0
+"""Seconds without a beat after which the files of an owner on another host may be removed."""
+
 SAME_START = 2.0
 """Seconds by which two readings of a process's start may differ, as the host's clock may be adjusted."""
 
@@ -115,6 +118,21 @@ class Heartbeat:
             new.write_text(f"{self.owner.signature}{beat}\n", encoding="utf-8")
 
 
+def abandoned(heartbeat: Path) -> bool:
+    """Whether the owner that wrote this file was killed, as far as this host can tell.
+
+    An owner on another host counts as killed if its file has not changed for ``ABANDONED``.
+    """
+    try:
+        host, pid, started = heartbeat.read_text(encoding="utf-8").split()[:3]
+        owner = Owner(host, int(pid), float(started), str(heartbeat))
+        if host != socket.gethostname():
+            return time.time() - heartbeat.stat().st_mtime > ABANDONED
+    except (OSError, ValueError):
+        return False
+    return not _runs(owner)
+
+
 class OwnerWatch:
     """Tells whether an owner is lost: neither its process nor a new beat was seen for `patience` seconds.
 
@@ -141,21 +159,11 @@ class OwnerWatch:
         """
         if not self._lost:
             now = time.monotonic()
-            if self._runs() or self._has_beaten():
+            if _runs(self.owner) or self._has_beaten():
                 self._seen = now
             removed = bool(self._beat) and not os.path.exists(self.owner.heartbeat)
             self._lost = now - self._seen > (FAREWELL if removed else self.patience)
         return self._lost
-
-    def _runs(self) -> bool:
-        if self.owner.host != socket.gethostname():
-            return False
-        try:
-            process = psutil.Process(self.owner.pid)
-            same = abs(process.create_time() - self.owner.started) < SAME_START
-            return same and process.status() not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
-        except psutil.Error:
-            return False
 
     def _has_beaten(self) -> bool:
         before, self._beat = self._beat, self._read() or self._beat
@@ -167,3 +175,15 @@ class OwnerWatch:
         except (OSError, UnicodeDecodeError):
             return ""
         return beat if beat.startswith(self.owner.signature) else ""
+
+
+def _runs(owner: Owner) -> bool:
+    """Whether the owner's process is seen on this host."""
+    if owner.host != socket.gethostname():
+        return False
+    try:
+        process = psutil.Process(owner.pid)
+        same = abs(process.create_time() - owner.started) < SAME_START
+        return same and process.status() not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
+    except psutil.Error:
+        return False
