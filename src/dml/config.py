@@ -18,7 +18,6 @@ from dml.algorithms.registry import ALGORITHMS, DEFAULT, check_loss_rule
 from dml.coefficients.config import StrategyConfig
 from dml.data.catalogue import DATASET_ALIASES, DATASETS, find_source
 from dml.data.config import DataConfig
-from dml.data.partitions.registry import PARTITIONS
 from dml.errors import InputError
 from dml.field_types import MAX_COUNT, UserPath, says
 from dml.models.registry import MODELS
@@ -106,11 +105,8 @@ class ExperimentConfig(Section):
 
     def versions(self) -> dict[str, int]:
         """The versions of the parts of the program that decide its numbers, by part."""
-        data, training, algorithm = self.data, self.training, self.algorithm
-        dataset = data.dataset if data.dataset in DATASETS else "folder"
-        parts = {
-            f"data {dataset}": find_source(data.dataset).version,
-            f"partition {data.partition}": PARTITIONS[data.partition].version,
+        training, algorithm = self.training, self.algorithm
+        parts = self.data.versions() | {
             f"model {training.model}": MODELS[training.model].version,
             f"algorithm {algorithm.algorithm}": algorithm.described.version,
         }
