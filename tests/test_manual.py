@@ -90,11 +90,22 @@ def test_the_sweep_files_of_the_manual_can_be_read(page, tmp_path):
         assert tables_of(tmp_path / "sweep.yaml")
 
 
-def test_the_program_of_the_page_on_algorithms_runs(capsys):
-    (program,) = blocks(ROOT / "docs/algorithms.md", "python")
-    exec(compile(program, "docs/algorithms.md", "exec"), {})
+def printed_by(page, place, capsys):
+    """What one of the Python programs of a page prints."""
+    exec(compile(blocks(ROOT / page, "python")[place], page, "exec"), {})
+    return [float(word) for word in capsys.readouterr().out.replace("[", " ").replace("]", " ").split()]
+
+
+def test_the_programs_of_the_page_on_algorithms_run(capsys):
+    (distance,) = printed_by("docs/algorithms.md", 0, capsys)
+    assert distance == pytest.approx(0.9147, abs=1e-4)
     # 200 rounds of a chain of 8: one message of 10 numbers and a counter to each neighbour.
-    assert capsys.readouterr().out.split()[:2] == ["[", "8800"]
+    assert printed_by("docs/algorithms.md", 1, capsys)[0] == 8800
+
+
+def test_the_program_of_the_page_on_the_paper_prints_the_shares_that_the_page_names(capsys):
+    shares = printed_by("docs/reproduce_the_paper.md", 0, capsys)
+    assert shares == pytest.approx([0.0015, 0.0509], abs=5e-5)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=BY_NAME)

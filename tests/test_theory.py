@@ -113,6 +113,7 @@ def test_the_forecast_of_an_experiment_is_the_mean_share_over_nodes_and_rounds()
         {"backdoor": False},
         {"aggregation_strategy": "degCent_sim", "softmax": True},
         {"algorithm": "relaysgd"},
+        {"aggregation_order": "in_place"},
     ],
 )
 def test_some_experiments_have_no_forecast(flags):

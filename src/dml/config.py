@@ -18,7 +18,6 @@ from dml.algorithms.registry import ALGORITHMS, DEFAULT, check_loss_rule
 from dml.coefficients.config import StrategyConfig
 from dml.data.catalogue import DATASET_ALIASES, DATASETS, find_source
 from dml.data.config import DataConfig
-from dml.data.partitions.registry import PARTITIONS
 from dml.errors import InputError
 from dml.field_types import MAX_COUNT, UserPath, says
 from dml.models.registry import MODELS
@@ -106,11 +105,8 @@ class ExperimentConfig(Section):
 
     def versions(self) -> dict[str, int]:
         """The versions of the parts of the program that decide its numbers, by part."""
-        data, training, algorithm = self.data, self.training, self.algorithm
-        dataset = data.dataset if data.dataset in DATASETS else "folder"
-        parts = {
-            f"data {dataset}": find_source(data.dataset).version,
-            f"partition {data.partition}": PARTITIONS[data.partition].version,
+        training, algorithm = self.training, self.algorithm
+        parts = self.data.versions() | {
             f"model {training.model}": MODELS[training.model].version,
             f"algorithm {algorithm.algorithm}": algorithm.described.version,
         }
@@ -149,7 +145,7 @@ NOT_NUMBERS = set(RunConfig.model_fields) - NUMBERS | {"data_dir"}
 LEAST_LR = 1e-30
 """The smallest positive learning rate, because algorithms divide by it in fp32."""
 
-LATER: dict[str, Any] = {}
+LATER: dict[str, Any] = {"aggregation_order": "simultaneous"}
 """Fields that were added after version 0.1.0, with the value that reproduces the earlier numbers. A field
 with this value is left out of an experiment's id, so that old ids and files stay valid."""
 
@@ -262,6 +258,9 @@ def _section(section: type[Section], values: Mapping[str, Any], flags: Mapping[s
 def _remedy(flag: str, flags: Mapping[str, Any]) -> str:
     """What to do with a flag that nothing reads, with the flag's description."""
     about = next(info.description for _, name, info in fields() if name == flag)
+    averaging = [name for name, algorithm in ALGORITHMS.items() if algorithm.strategies]
+    if flag in dict(StrategyConfig.flags()) and flags.get("algorithm", DEFAULT) not in averaging:
+        return f"take --algorithm {' or '.join(averaging)}, or leave it out ({about})"
     for section in SECTIONS.values():
         for choice in section.choices().values():
             readers = [name for name, part in choice.parts.items() if flag in dict(part.options.flags())]

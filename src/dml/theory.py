@@ -171,6 +171,7 @@ class OodForecast:
             and nodes
             and config.algorithm.described.strategies
             and not config.algorithm.failing_nodes
+            and strategy.aggregation_order == "simultaneous"
             and known
         ):
             self._coefficients = of_strategy(topology, strategy, samples, config.run.seed)
@@ -181,8 +182,8 @@ class OodForecast:
     def after(self, rounds: int) -> float | None:
         """The forecast for a number of rounds, as a share in [0, 1].
 
-        It is None without OOD data or rounds, if nodes fail, if the algorithm does not average with a
-        strategy's coefficients, or if these depend on the models.
+        It is None without OOD data or rounds, if nodes fail or aggregate one after another, if the algorithm
+        does not average with a strategy's coefficients, or if these depend on the models.
         """
         if self._coefficients is None or not rounds:
             return None

@@ -58,12 +58,19 @@ def test_a_name_is_a_data_set_or_a_path(tmp_path, monkeypatch):
 
 
 def test_the_published_names_stand_for_data_set_augmentation_and_model():
-    assert [alias["dataset"] for alias in DATASET_ALIASES.values()] == ["cifar10"] * 7 + ["cifar100"]
+    assert [alias["dataset"] for alias in DATASET_ALIASES.values()] == ["cifar10"] * 10 + ["cifar100"]
     for name, alias in DATASET_ALIASES.items():
         assert config.make({"dataset": name}).training.model == alias.get("model", "vgg16")
     mnist = config.make({"dataset": "mnist"}).flat()
     assert (mnist["model"], mnist["optimizer"], mnist["lr"]) == ("mnist_mlp", "sgd", 0.01)
     assert (mnist["batch_size"], mnist["epochs"]) == (64, 5)
+    for name, model, augment in (
+        ("cifar10_restnet18", "resnet18", False),
+        ("cifar10_restnet50", "resnet50", False),
+        ("cifar10_augment_dropout", "cnn_dropout", True),
+    ):
+        published = config.make({"dataset": name})
+        assert published == config.make({"dataset": "cifar10", "model": model, "augment": augment})
     # A flag goes before the alias.
     cifar = config.make({"dataset": "cifar10_augment_vgg", "model": "mlp"})
     assert (cifar.data.dataset, cifar.data.augment) == ("cifar10", True)

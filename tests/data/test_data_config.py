@@ -32,7 +32,7 @@ def test_a_part_gets_its_own_fields():
         ({"dataset": "cifar10"}, {"augment"}, {"ood_class", "backdoor_node_idx", "trigger"}),
         ({"dataset": "/a/folder"}, {"augment"}, {"num_example"}),
         ({"dataset": "tiny_mem"}, {"trigger", "modulo"}, {"many_to_one", "random_bd", "augment"}),
-        ({"dataset": "tiny_mem", "task_type": "sum"}, {"trigger"}, {"modulo"}),
+        ({"dataset": "tiny_mem", "task_type": "sum"}, {"trigger", "modulo"}, set()),
         ({"backdoor": True}, {"backdoor_node_idx", "backdoor_proportion", "ood_test_proportion"}, set()),
         (
             {"backdoor": True, "ood_kind": "heldout_class"},

@@ -26,13 +26,15 @@ def plain(score, sizes, offset):
     nodes = sorted(range(len(score)), key=lambda i: (score[i], i))
     parts = sorted(sizes)
     for _ in range(offset):
-        parts = [parts[-1], *parts[:-1]]
+        parts = [*parts[1:], parts[0]]
     return [size for _, size in sorted(zip(nodes, parts, strict=True))]
 
 
 def test_the_largest_part_is_on_the_node_of_highest_degree():
     assert placed("star:n=5") == [9, 1, 3, 5, 7]
-    assert placed("star:n=5", offset_clients_data_placement=1) == [7, 9, 1, 3, 5]
+    # With an offset, the most central node gets the smallest part, the second smallest, and so on.
+    assert placed("star:n=5", offset_clients_data_placement=1) == [1, 3, 5, 7, 9]
+    assert placed("star:n=5", offset_clients_data_placement=2) == [3, 5, 7, 9, 1]
     assert placed("star:n=5", offset_clients_data_placement=5) == placed("star:n=5")
     # The ends of a chain are less central; ties go by the lower index.
     assert placed("chain:n=5") == [1, 5, 7, 9, 3]
@@ -61,6 +63,15 @@ def test_any_centrality_places_the_parts(metric, offset):
     )
     parts = by_size([np.arange(k) for k in sizes], topology, data)
     assert [len(part) for part in parts] == plain(score, sizes, offset)
+
+
+def test_only_an_offset_has_another_version_than_before():
+    def versions(**flags):
+        return config.make(flags).versions()
+
+    assert versions(random_data_placement=False) == versions()
+    offset = versions(random_data_placement=False, offset_clients_data_placement=3)
+    assert offset == versions() | {"placement with an offset": 2}
 
 
 def test_only_a_placement_by_size_moves_the_parts():

@@ -64,6 +64,8 @@ def _strategies() -> dict[str, dict[str, Any]]:
     cases["betCent_sim, renormalise"] = {**LOSSY, "aggregation_strategy": "betCent_sim", "softmax": True}
     cases["participation 0.5"] = {"participation": 0.5}
     cases["self_weight 0.3"] = {"self_weight": 0.3, "aggregation_strategy": "metropolis_hastings"}
+    for order in ("in_place", "in_place_by_readiness"):
+        cases[f"decentralized, {order}"] = {**LOSSY, "aggregation_order": order}
     cases["without training"] = {"train": False}
     cases["decentralized, nodes fail"] = {**NODES_FAIL, "participation": 0.5, "rounds": 3}
     return cases

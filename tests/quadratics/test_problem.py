@@ -59,6 +59,36 @@ def test_placement_changes_who_is_near_whom_and_no_constant(topology):
     assert spread["clustered"] < 0.9 * spread["random"] < 0.9 * spread["mixed"]
 
 
+@pytest.mark.parametrize(
+    "graph", ["cycle:n=16", "cycle:n=15", "star:n=8", "chain:n=16", "torus:rows=4,cols=4"]
+)
+@pytest.mark.parametrize("placement", ["clustered", "mixed"])
+def test_rounding_does_not_decide_who_is_where(monkeypatch, graph, placement):
+    """Nor does the sign, or the choice among several eigenvectors, in which libraries differ."""
+    topology, eigh, rng = make(graph), np.linalg.eigh, np.random.default_rng(0)
+    expected = problem(2.0, topology.n, topology=topology, placement=placement).g
+
+    def of_another_machine(L):
+        noise = 1e-15 * rng.standard_normal(L.shape)
+        values, vectors = eigh(L + noise + noise.T)
+        return values, vectors * rng.choice([-1, 1], len(L))
+
+    monkeypatch.setattr(np.linalg, "eigh", of_another_machine)
+    for _ in range(5):
+        found = problem(2.0, topology.n, topology=topology, placement=placement).g
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_mixed_losses_alternate_on_an_even_ring():
+    """All even nodes are equal in the eigenvector, as are all odd ones: each half gets half of the losses."""
+    p = problem(2.0, topology=RING, placement="mixed")
+    along = p.g @ np.linalg.svd(p.g)[2][0]
+    even, odd = along[::2], along[1::2]
+    assert even.max() < odd.min() or odd.max() < even.min()
+    # Where the even nodes have large losses of their half, the odd ones have small losses of theirs.
+    assert np.corrcoef(even, odd)[0, 1] < -0.5
+
+
 def test_dpsgd_stays_further_away_where_neighbours_are_alike():
     away = {}
     for placement in ("clustered", "mixed"):

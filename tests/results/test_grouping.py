@@ -59,6 +59,8 @@ def test_a_field_without_effect_is_no_setting():
     assert {"precision", "participation"} & plain.settings.keys() == set()
     assert precise.settings == plain.settings | {"precision": "bf16", "participation": 0.5}
     assert _described(precision="fp32", participation=1.0).settings == plain.settings
+    in_place = _described(aggregation_order="in_place")
+    assert in_place.settings == plain.settings | {"aggregation_order": "in_place"}
 
 
 def _run(is_algorithm, **tuned):

@@ -10,7 +10,7 @@ from dml.algorithms.rule import Rule
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from dml.exchange.exchange import Averages, Exchange
+    from dml.exchange.exchange import Averaged, Exchange
 
 
 class AveragingRule(Rule):
@@ -21,7 +21,7 @@ class AveragingRule(Rule):
         average: by a row-stochastic matrix W.
     """
 
-    def __init__(self, exchange: "Exchange", average: "Averages") -> None:
+    def __init__(self, exchange: "Exchange", average: "Averaged") -> None:
         super().__init__(exchange)
         self._average = average
         self._listeners: NDArray[np.bool_] | None = None

@@ -4,7 +4,9 @@ neighbourhood.
 C_ij are the strategy's coefficients over the neighbourhood N(i), which includes i itself. Rows of nodes that
 do not take part are rows of I, so such a node keeps its model but is read by others. A message over an edge
 of weight p arrives with probability p (1 - drop), drawn for each direction by itself. Lost messages are left
-out of N(i) in their round (``renormalise``), or count as :mod:`dml.exchange.average` says.
+out of N(i) in their round (``renormalise``), or count as :mod:`dml.exchange.average` says. With an
+``--aggregation_order`` other than simultaneous, nodes replace their models one after another
+(:mod:`dml.coefficients.order`).
 
 Plain form: :func:`dml.algorithms.reference.neighbourhood_means`.
 """
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
 
     from dml.coefficients.of_rounds import StrategyCoefficients
     from dml.coefficients.strategies import Reduction
-    from dml.exchange.exchange import Averages, Exchange
+    from dml.exchange.exchange import Averaged, Exchange
 
 RENORMALISE = "renormalise"
 
@@ -45,7 +47,7 @@ class StrategyAveraging(AveragingRule):
     def __init__(
         self,
         exchange: "Exchange",
-        average: "Averages",
+        average: "Averaged",
         coefficients: "StrategyCoefficients",
         X: "Tensor",
         tensors: "Sequence[tuple[int, torch.Size]]",
@@ -70,8 +72,10 @@ class StrategyAveraging(AveragingRule):
         from dml.coefficients.similarity import cosine_similarity
 
         received = self.exchange.gather(self._X, self._t, counted=True)
-        assert np.array_equal(received.sender, sender), "the pairs are those whose messages arrived"
-        return cosine_similarity(received.table, self._tensors, receiver, received.row)
+        # Nodes that aggregate one after another ask for their own pairs alone.
+        asked = np.isin(received.receiver, receiver)
+        assert np.array_equal(received.sender[asked], sender), "the pairs are those whose messages arrived"
+        return cosine_similarity(received.table, self._tensors, receiver, received.row[asked])
 
 
 class StrategyReduction(Rule):
@@ -111,7 +115,12 @@ def make(setup: Setup) -> Rule:
     assert coefficients is not None, "an experiment names a strategy"
     if coefficients.strategy.reduction is not None:
         return StrategyReduction(exchange, coefficients.strategy.reduction)
-    average = exchange.average(coefficients, setup.loss_rule)
+    average: Averaged
+    if coefficients.in_turn:
+        looks = coefficients.strategy.looks_at_models
+        average = exchange.average_in_turn(coefficients, setup.loss_rule, coefficients.turns, anew=looks)
+    else:
+        average = exchange.average(coefficients, setup.loss_rule)
     return StrategyAveraging(exchange, average, coefficients, setup.X, setup.tensors, setup.sends_first)
 
 

@@ -5,6 +5,7 @@ from typing import Annotated
 from pydantic import Field, SerializeAsAny
 
 from dml.coefficients.options import StrategyOptions
+from dml.coefficients.order import AggregationOrder
 from dml.coefficients.strategies import STRATEGIES, Strategy
 from dml.field_types import one_of
 from dml.section import ChosenBy, Section
@@ -27,6 +28,12 @@ class StrategyConfig(Section):
         "of the strategy)",
     )
 
+    aggregation_order: AggregationOrder = Field(
+        "simultaneous",
+        description="whether nodes replace their models all at once, or one after another, by ascending "
+        "number or as neighbourhoods end their training; the published code does the last by accident",
+    )
+
     @property
     def described(self) -> Strategy:
         """The description of the strategy."""
@@ -35,7 +42,7 @@ class StrategyConfig(Section):
     def reads(self) -> set[str]:
         """The fields that change this experiment's numbers."""
         strategy = self.described
-        own = {"self_weight"} if strategy.exchanges and strategy.coefficients else set()
+        own = {"self_weight", "aggregation_order"} if strategy.exchanges and strategy.coefficients else set()
         return {"aggregation_strategy"} | self.options_read() | own
 
     @property

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dml.coefficients.config import StrategyConfig
+from dml.coefficients.order import order_of_turns
 from dml.coefficients.strategies import STRATEGIES, Context, Similarity, with_self_weight
 from dml.exchange.links import Links
 
@@ -43,6 +44,7 @@ class StrategyCoefficients:
         seed: int,
     ) -> None:
         self._topology, self._config, self._headers, self._seed = topology, strategy, headers, seed
+        self._links = links
         self.strategy = STRATEGIES[strategy.aggregation_strategy]
         self.taking_part = np.ones(topology.n, bool)
         self.similarity: Similarity | None = None
@@ -66,6 +68,21 @@ class StrategyCoefficients:
         C = self._of_round(t, arrived)
         self._steady = C if steady else None
         return C
+
+    @property
+    def in_turn(self) -> bool:
+        """Whether nodes replace their models one after another."""
+        return self._config.aggregation_order != "simultaneous"
+
+    def turns(self, t: int, arrived: NDArray[np.bool_]) -> NDArray[np.int64]:
+        """The nodes that aggregate in a round, in the order in which they do so.
+
+        Args:
+            t: the round.
+            arrived: whether the message of each link arrives, [k].
+        """
+        order = self._config.aggregation_order
+        return order_of_turns(order, self._links, self._seed, t, arrived, self.taking_part)
 
     def _of_round(self, t: int, arrived: NDArray[np.bool_]) -> "csr_array":
         n = self._topology.n

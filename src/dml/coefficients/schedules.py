@@ -11,9 +11,10 @@ from dataclasses import dataclass
 
 
 def exponential(s: float, t: int, *, gamma: float, eta_min: float) -> float:
-    """s_t = sign(s) max(eta, gamma^t |s|): |s| decays, but never below eta (code of arXiv 2505.11760).
+    """s_t = sign(s) max(eta, gamma^t |s|): |s| decays, but never below eta.
 
-    0 counts as positive. An eta below 0 has no effect.
+    0 counts as positive. An eta below 0 has no effect. In the code of arXiv 2505.11760 eta is always 1, and a
+    negative s becomes 1 at once.
     """
     return math.copysign(max(eta_min, gamma**t * abs(s)), s)
 

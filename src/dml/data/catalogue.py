@@ -32,12 +32,15 @@ DATASET_ALIASES: dict[str, Mapping[str, object]] = {
     "cifar10_dropout": {"dataset": "cifar10", "model": "cnn_dropout"},
     "cifar10_vgg": {"dataset": "cifar10", "model": "vgg16"},
     "cifar10_augment_vgg": {"dataset": "cifar10", "augment": True, "model": "vgg16"},
+    "cifar10_augment_dropout": {"dataset": "cifar10", "augment": True, "model": "cnn_dropout"},
     "cifar10_resnet18": {"dataset": "cifar10", "model": "resnet18"},
+    "cifar10_restnet18": {"dataset": "cifar10", "model": "resnet18"},
+    "cifar10_restnet50": {"dataset": "cifar10", "model": "resnet50"},
     "cifar10_mobile": {"dataset": "cifar10", "model": "mobilenetv2"},
     "cifar10_vit": {"dataset": "cifar10", "model": "vit"},
     "cifar100_vgg": {"dataset": "cifar100", "model": "vgg16"},
 }
-"""The published names that stand for a data set, its augmentation and a model."""
+"""The published names that stand for a data set, its augmentation and a model; restnet is its spelling."""
 
 
 def find_source(name: str) -> DataSource[Section]:

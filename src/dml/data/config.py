@@ -11,6 +11,9 @@ from dml.data.partitions.registry import PARTITIONS
 from dml.field_types import UserPath, one_of
 from dml.section import ChosenBy, Section
 
+OFFSET_VERSION = 2
+"""Version of the placement with an offset: the first one rotated the parts in the other direction."""
+
 
 class DataConfig(Section):
     """Which data set, how it is dealt out to the nodes, and which of them hold OOD data."""
@@ -143,3 +146,14 @@ class DataConfig(Section):
         if not self.random_data_placement:
             fields |= {"centrality_metric_data_placement", "offset_clients_data_placement"}
         return fields
+
+    def versions(self) -> dict[str, int]:
+        """The versions of the parts that decide which data each node holds, by part."""
+        dataset = self.dataset if self.dataset in DATASETS else "folder"
+        parts = {
+            f"data {dataset}": find_source(self.dataset).version,
+            f"partition {self.partition}": PARTITIONS[self.partition].version,
+        }
+        if not self.random_data_placement and self.offset_clients_data_placement:
+            parts["placement with an offset"] = OFFSET_VERSION
+        return parts

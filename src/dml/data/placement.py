@@ -87,7 +87,8 @@ def by_size(
     """The part of each node if the largest part goes to the most central node.
 
     Nodes sorted by centrality are matched with parts sorted by size, both ascending with ties by lower index.
-    An offset k moves each part k nodes up, and the k largest parts to the least central nodes.
+    An offset k moves each part k nodes down, and the k smallest parts to the most central nodes, as
+    published: the most central node gets the k-th smallest part.
 
     Args:
         parts: the samples of each node, as they were drawn.
@@ -99,7 +100,7 @@ def by_size(
     nodes = np.argsort(score, kind="stable")
     ascending = np.argsort([len(part) for part in parts], kind="stable")
     result = list(parts)
-    for node, part in zip(nodes, np.roll(ascending, config.offset_clients_data_placement), strict=True):
+    for node, part in zip(nodes, np.roll(ascending, -config.offset_clients_data_placement), strict=True):
         result[node] = parts[part]
     return result
 

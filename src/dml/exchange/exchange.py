@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dml.exchange.gather import Received
+from dml.exchange.in_turn import Turns
 from dml.exchange.push import Push
 from dml.exchange.send import Channel
 from dml.exchange.total import AllToAll, Server
@@ -22,11 +23,18 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
 
-class Averages(Protocol):
-    """Y <- W Y, ready to be taken in each round; see :class:`dml.exchange.average.Average`."""
+class Averaged(Protocol):
+    """Y <- W Y, ready to be taken in each round, whether all rows at once or one after another."""
 
     def __call__(self, Y: Tensor, t: int, listeners: NDArray[np.bool_] | None = None) -> None:
         """Takes the average of round t in place."""
+
+    def memory(self) -> dict[str, Tensor]:
+        """What is remembered from round to round, by name."""
+
+
+class Averages(Averaged, Protocol):
+    """The same with all rows at once; see :class:`dml.exchange.average.Average`."""
 
     def chunks(self, t: int, listeners: NDArray[np.bool_] | None = None) -> Iterator[slice]:
         """Starts round t: the chunks of columns, each of which is written to ``space`` and then ``mixed``."""
@@ -36,9 +44,6 @@ class Averages(Protocol):
 
     def mixed(self, part: slice) -> Tensor:
         """The average of what the space holds."""
-
-    def memory(self) -> dict[str, Tensor]:
-        """What is remembered from round to round, by name."""
 
 
 class Exchange(Protocol):
@@ -61,6 +66,16 @@ class Exchange(Protocol):
         offset: int | None = None,
     ) -> Averages:
         """Y <- W Y over the links."""
+
+    def average_in_turn(
+        self,
+        W: "Callable[[int, NDArray[np.bool_]], csr_array]",
+        loss_rule: str,
+        turns: Turns,
+        *,
+        anew: bool = False,
+    ) -> Averaged:
+        """Y <- W Y, row by row: a node reads the new vectors of those whose turn was before."""
 
     def gather(
         self, Y: Tensor, t: int, listeners: NDArray[np.bool_] | None = None, *, counted: bool = False

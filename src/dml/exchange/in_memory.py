@@ -10,6 +10,7 @@ from torch import Tensor
 from dml.exchange import traffic
 from dml.exchange.average import Average, Weights
 from dml.exchange.gather import Received
+from dml.exchange.in_turn import AverageInTurn, Turns
 from dml.exchange.links import Links, Present, from_offsets, over_edges
 from dml.exchange.push import Push
 from dml.exchange.send import Channel
@@ -30,8 +31,9 @@ class InMemory:
 
     There are four verbs: ``average`` (Y <- W Y), ``gather`` (each node gets its neighbours' vectors),
     ``send`` (each link carries a vector of its own) and ``total`` (the mean over all nodes, also through a
-    ``server``). ``push`` is an average of another form: nodes add up the shares that are sent to them.
-    Besides vectors, a rule may read the headers; it learns about other nodes in no other way.
+    ``server``). Two are averages of another form: in ``average_in_turn`` nodes replace their vectors one
+    after another, and in ``push`` they add up the shares that are sent to them. Besides vectors, a rule may
+    read the headers; it learns about other nodes in no other way.
 
     Args:
         topology: the graph.
@@ -79,6 +81,19 @@ class InMemory:
         if offset is not None:
             links = from_offsets(self.topology, [offset], self.drop, self.seed)
         return Average(self, links, W, loss_rule)
+
+    def average_in_turn(
+        self, W: Weights, loss_rule: str, turns: Turns, *, anew: bool = False
+    ) -> AverageInTurn:
+        """Y <- W Y, row by row: a node reads the new vectors of those whose turn was before.
+
+        Args:
+            W: row-stochastic, [n, n], of each round.
+            loss_rule: what a lost message counts as, one of ``average.LOSS_RULES``.
+            turns: the order of the nodes in each round.
+            anew: W depends on the vectors, so that each row is computed when it is its node's turn.
+        """
+        return AverageInTurn(self, self.links, W, loss_rule, turns, anew=anew)
 
     def gather(
         self, Y: Tensor, t: int, listeners: NDArray[np.bool_] | None = None, *, counted: bool = False

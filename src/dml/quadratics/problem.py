@@ -22,6 +22,9 @@ from dml.algorithms.rule import Rule
 from dml.quadratics.constants import check_constants
 from dml.topology import Topology
 
+EQUAL = 1e-9
+"""Numbers that differ by this share of the largest one are equal, because rounding differs by machine."""
+
 
 class RandomQuadratics:
     """The losses of n nodes.
@@ -110,16 +113,35 @@ def _placed(g: NDArray[np.float64], topology: Topology, placement: str) -> NDArr
     """The index of the loss that each node gets, [n].
 
     The nodes are ordered by an eigenvector of the graph's Laplacian: that of the second smallest eigenvalue
-    puts neighbours close to one another, that of the largest one puts them far apart. The losses are ordered
-    along the direction in which their gradients at the optimum differ most.
+    puts neighbours close to one another, that of the largest one puts them far apart. Ties, such as those of
+    all even nodes of an even ring, are ordered by the eigenvector of the next eigenvalue, and so on. The
+    losses are ordered along the direction in which their gradients at the optimum differ most.
     """
     L = np.diag(topology.degree.astype(float))
     i, j = topology.edges.T
     L[i, j] = L[j, i] = -1
-    vector = np.linalg.eigh(L)[1][:, min(1, len(L) - 1) if placement == "clustered" else -1]
+    values, vectors = np.linalg.eigh(L)
+    if placement == "mixed":
+        values, vectors = values[::-1], vectors[:, ::-1]
+    else:
+        values, vectors = values[1:], vectors[:, 1:]
+    # An eigenvalue may have many eigenvectors, of which eigh returns any, and with any sign. The one that is
+    # nearest to a fixed vector depends on the graph alone.
+    fixed = randomness.generator(0, "eigenvector").standard_normal(len(L))
+    first = np.flatnonzero(np.diff(_rounded(values), prepend=np.inf))
+    spaces = np.split(vectors, first[1:], axis=1)
+    way = np.linalg.svd(g)[2][0]
+    way *= np.sign(way[np.abs(way).argmax()])
     order = np.empty(len(g), np.intp)
-    order[np.argsort(vector, kind="stable")] = np.argsort(g @ np.linalg.svd(g)[2][0], kind="stable")
+    nodes = np.lexsort([_rounded(space @ (space.T @ fixed)) for space in reversed(spaces)])
+    order[nodes] = np.argsort(_rounded(g @ way), kind="stable")
     return order
+
+
+def _rounded(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Numbers of which those that differ only by rounding are equal."""
+    scale = np.abs(x).max(initial=0.0) or 1.0
+    return np.round(x / scale / EQUAL)
 
 
 @dataclass(frozen=True)

@@ -27,8 +27,8 @@ _OPTIONS = {
 
 _SWITCHES = (
     "participation", "local_steps", "keep_optimizer", "drop_probability", "failing_nodes", "self_weight",
-    "prox_coeff", "augment", "precision", "train_test_val", "ood_kind", "random_bd", "random_data_placement",
-    "partition", "label_placement",
+    "aggregation_order", "prox_coeff", "augment", "precision", "train_test_val", "ood_kind", "random_bd",
+    "random_data_placement", "partition", "label_placement",
 )  # fmt: skip
 _OFF = {
     flag: list(info.default) if isinstance(info.default, tuple) else info.default

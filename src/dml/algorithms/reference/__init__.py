@@ -24,6 +24,7 @@ from dml.algorithms.reference.averages import (
     OnePeerExponential,
     QuasiGlobalMomentum,
     neighbourhood_means,
+    turns_by_readiness,
 )
 from dml.algorithms.reference.plain import Arrived, Models, Neighbours, Plain, all_arrive
 from dml.algorithms.reference.push_sum import PushSum
@@ -50,4 +51,5 @@ __all__ = [
     "RelaySum",
     "all_arrive",
     "neighbourhood_means",
+    "turns_by_readiness",
 ]

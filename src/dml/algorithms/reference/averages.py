@@ -1,6 +1,6 @@
 """The plain forms of the algorithms that average models: over neighbours, over all nodes, over clients."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,7 +9,11 @@ from dml.algorithms.reference.plain import Arrived, Models, Neighbours, Plain, a
 
 
 def neighbourhood_means(
-    h: Models, scores: NDArray[np.float64], neighbours: Neighbours, arrived: Arrived = all_arrive
+    h: Models,
+    scores: NDArray[np.float64],
+    neighbours: Neighbours,
+    arrived: Arrived = all_arrive,
+    turns: Sequence[int] | None = None,
 ) -> Models:
     """Aggregation by a strategy (arXiv 2505.11760, section 3): x_i = sum_j c_j h_j / sum_j c_j over N(i).
 
@@ -18,12 +22,36 @@ def neighbourhood_means(
         scores: c, above 0, [n]; exp(s c) with the softmax.
         neighbours: N(i) is node i and those of its neighbours whose messages arrive.
         arrived: which messages arrive.
+        turns: the nodes in the order in which they replace their vectors; None for all at once.
     """
-    new = np.empty_like(h)
-    for i, near in enumerate(neighbours):
-        members = [i, *(j for j in near if arrived(j, i))]
-        new[i] = sum(scores[j] * h[j] for j in members) / sum(scores[j] for j in members)
+    new = h.copy()
+    read = h if turns is None else new
+    for i in range(len(h)) if turns is None else turns:
+        members = [i, *(j for j in neighbours[i] if arrived(j, i))]
+        new[i] = sum(scores[j] * read[j] for j in members) / sum(scores[j] for j in members)
     return new
+
+
+def turns_by_readiness(
+    trained: NDArray[np.float64],
+    neighbours: Neighbours,
+    taking_part: NDArray[np.bool_],
+    arrived: Arrived = all_arrive,
+) -> list[int]:
+    """The nodes that take part, in the order in which the local training of their neighbourhoods ends.
+
+    Args:
+        trained: the time at which each node's model is trained, [n].
+        neighbours: N(i) is node i and those of its neighbours whose messages arrive.
+        taking_part: the nodes that aggregate, [n].
+        arrived: which messages arrive.
+    """
+    ready = {
+        i: max([trained[i], *(trained[j] for j in near if arrived(j, i))])
+        for i, near in enumerate(neighbours)
+        if taking_part[i]
+    }
+    return sorted(ready, key=lambda i: (ready[i], i))
 
 
 class Average:

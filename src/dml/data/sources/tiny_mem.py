@@ -4,7 +4,7 @@ There is one sequence for each coefficient c and each i = 0, ..., num_example - 
 ``length`` steps of one of these kinds give its numbers v1, v2, ...:
 
     multiply    v_k = c v_(k-1) mod modulo
-    sum         v_k = c + v_(k-1)
+    sum         v_k = (c + v_(k-1)) mod modulo
 
 They are written as ``^v1 v2 ...$``, one token per character, and padded to ``max_ctx`` tokens. The label of
 a sequence, by which it is dealt out to the nodes, is the index of c. All sequences are computed at once and
@@ -50,7 +50,7 @@ class TinyMemOptions(Section):
 
     task_type: Literal["multiply", "sum"] = Field(
         "multiply",
-        description="the number after v in a sequence of tiny_mem: c v mod --modulo, or c + v",
+        description="the number after v in a sequence of tiny_mem: c v or c + v, mod --modulo",
     )
     data_dis: Literal["evens", "primes"] = Field(
         "evens", description="the coefficients c of tiny_mem: 2, 4, ..., 18, or the first hundred primes"
@@ -68,7 +68,7 @@ class TinyMemOptions(Section):
         description="how many of these are test sequences (default: 1000, or a fifth if that is less)",
     )
     length: int = Field(20, ge=1, le=MAX_COUNT, description="numbers in a sequence of tiny_mem")
-    modulo: int = Field(16381, ge=2, lt=2**40, description="the modulus of --task_type multiply")
+    modulo: int = Field(16381, ge=2, lt=2**40, description="the modulus of the numbers of tiny_mem")
     max_ctx: int = Field(
         150, ge=2, le=MAX_COUNT, description="tokens in a sequence of tiny_mem, padding included"
     )
@@ -105,10 +105,6 @@ class TinyMemOptions(Section):
             raise InputError("length", self.length, right)
         return self
 
-    def reads(self) -> set[str]:
-        """The fields that change the numbers."""
-        return super().reads() - ({"modulo"} if self.task_type == "sum" else set())
-
 
 def numbers(options: TinyMemOptions) -> NDArray[np.int64]:
     """The numbers v1, v2, ... of every sequence, [coefficients, examples, length]."""
@@ -116,7 +112,7 @@ def numbers(options: TinyMemOptions) -> NDArray[np.int64]:
     value = np.broadcast_to(np.arange(options.num_example), (len(c), options.num_example))
     result = np.empty((*value.shape, options.length), np.int64)
     for k in range(options.length):
-        value = c * value % options.modulo if options.task_type == "multiply" else c + value
+        value = (c * value if options.task_type == "multiply" else c + value) % options.modulo
         result[..., k] = value
     return result
 
@@ -187,6 +183,9 @@ def sequences(options: TinyMemOptions, data_dir: Path) -> Tokens:
 def file_name(options: TinyMemOptions) -> str:
     """The name of the file of the sequences, which depends on all options but num_test and the trigger."""
     made_from = options.model_dump(exclude={"num_test", "trigger"})
+    if options.task_type == "sum":
+        # Older files of sums were made without the modulus.
+        made_from["version"] = 2
     digest = hashlib.sha256(json.dumps(made_from, sort_keys=True).encode())
     return f"tiny_mem-{digest.hexdigest()[:12]}.npy"
 
