@@ -27,7 +27,7 @@ test-all: .venv/installed-dev
 
 # Runs and sweeps that are killed at random moments: make soak SOAK_MINUTES=5
 soak: .venv/installed-dev
-	SOAK_MINUTES=$(SOAK_MINUTES) $(BIN)/python -m pytest -s tests/soak/soak.py
+	SOAK_MINUTES=$(SOAK_MINUTES) $(BIN)/python -m pytest -s tests/soak/soak.py tests/soak/tiny.py
 
 check: .venv/installed-dev
 	$(BIN)/pre-commit run --all-files --show-diff-on-failure

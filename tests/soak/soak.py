@@ -19,6 +19,7 @@ from pathlib import Path
 import psutil
 from scripts import SCRIPTS
 from sweeps import run_sweep_here
+from whole_sweep import sigterm_to_all
 
 from dml import config, experiment, results
 
@@ -29,6 +30,9 @@ MOST_STARTS = 6
 """After which a case is left alone, so that it ends."""
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGKILL)
+
+TRIALS = 20 if MINUTES >= 5 else 2
+"""How often all processes of a sweep get SIGTERM."""
 
 SMALL = {"topology_file": "barabasi_albert:n=6,m=2", "rounds": 40, "checkpoint_every": 1, "threads": 1}
 LOSSY = {"drop_probability": 0.3}
@@ -56,6 +60,13 @@ def test_files_of_disturbed_runs_are_those_of_calm_ones(tmp_path: Path) -> None:
         shutil.rmtree(folder)
         case += 1
     print("soak:", ", ".join(f"{number} {what}" for what, number in sorted(seen.items())))
+
+
+def test_sigterm_to_all_processes_at_random_moments(tmp_path: Path) -> None:
+    draw = random.Random(SEED)
+    words = [*map(str, SWEEP), "--rounds", "100000", "--out_dir", "disturbed"]
+    for _ in range(TRIALS):
+        print(sigterm_to_all(tmp_path, tuple(words), draw))
 
 
 def _disturbed_run(folder: Path, draw: random.Random) -> Counter[str]:
