@@ -5,6 +5,8 @@ form: the flag, the value, and what would be right.
 """
 
 import argparse
+import contextlib
+import errno
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -25,6 +27,7 @@ from dml.errors import (
     LostInterchangeError,
     LostWorkersError,
     UnwritableFileError,
+    one_line,
 )
 from dml.field_types import positional, suggestion
 from dml.section import Section
@@ -38,6 +41,9 @@ _VALUE = "\0"
 
 _RIGHT = {"expected one argument": "needs a value", "expected at least one argument": "name at least one"}
 """argparse's messages about a flag, and our words for them."""
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
+"""The system's errors for output that does not fit."""
 
 S = TypeVar("S", bound=Section)
 
@@ -108,21 +114,23 @@ def parse_section(
 def guard(main: Callable[[], int], go_on: str = "") -> NoReturn:
     """Runs a script's main and exits; expected errors end it with one message, without a traceback.
 
-    The exit code is that of ``main``; 2 after a user's mistake; 1 after a damaged file or one that cannot be
-    written; 75 after lost workers; 130 after Ctrl-C.
+    The exit code is that of ``main``; 2 after a user's mistake; 1 after a damaged file, a file or an output
+    that cannot be written, and any other error of the system; 75 after lost workers; 130 after Ctrl-C.
 
     Args:
         main: returns the exit code.
         go_on: how the user can continue after an interruption, as the end of a message.
     """
     messages.to_stderr()
+    code: int | str | None
     try:
-        code = main()
+        code = _code(main)
+        sys.stdout.flush()
     except InputError as error:
         dashes = "" if isinstance(error, ArgumentError) else "--"
         code = _tell(f"error: {dashes}{error}", EXIT_WRONG_CALL)
     except (DamagedFileError, UnwritableFileError) as error:
-        code = _tell(f"error: {error}", EXIT_FAILED)
+        code = _tell(f"error: {one_line(str(error))}", EXIT_FAILED)
     except LostWorkersError as error:
         code = _tell(f"error: {error}" + (f"\n{go_on}" if go_on else ""), EXIT_AGAIN)
         if isinstance(error, LostInterchangeError):
@@ -131,9 +139,30 @@ def guard(main: Callable[[], int], go_on: str = "") -> NoReturn:
         code = _tell("interrupted" + (f": {go_on}" if go_on else ""), EXIT_AT_ONCE)
     except BrokenPipeError:
         # Nobody reads our output any more (`| head`), so end quietly.
-        sys.stderr.close()
+        _drop_output()
         code = 0
+    except OSError as error:
+        if error.filename is None and error.errno in _FULL:
+            _drop_output()
+            why = f"the output cannot be written ({error.strerror})"
+        else:
+            why = f"{error.filename or type(error).__name__}: {error.strerror or error}"
+        code = _tell(f"error: {one_line(why)}", EXIT_FAILED)
     sys.exit(code)
+
+
+def _code(main: Callable[[], int]) -> int | str | None:
+    """The exit code of ``main``, also if it ends by itself, as after ``--help``."""
+    try:
+        return main()
+    except SystemExit as end:
+        return end.code
+
+
+def _drop_output() -> None:
+    """Discards what is still to be printed, which Python would try again at its end."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _tell(message: str, code: int) -> int:
