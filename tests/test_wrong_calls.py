@@ -16,7 +16,20 @@ from dml.topology import make
         ({"out_dir": ""}, "out_dir : must be a path"),
         ({"data_dir": ""}, "data_dir : must be a path"),
         ({"dataset": ""}, "dataset : no such data set"),
-        ({"prox_coeff": 1e39}, "prox_coeff 1e[+]39: must be at most"),
+        ({"prox_coeff": 1e39}, "prox_coeff 1e[+]39: must be at most 1e30"),
+        ({"lr": "1e39"}, "lr 1e39: must be at most 1e30"),
+        ({"weight_decay": "1e39"}, "weight_decay 1e39: must be at most 1e30"),
+        ({"lr": "1e400"}, "lr 1e400: must be a finite number"),
+        ({"rounds": "1_000"}, "rounds 1_000: must be in plain digits, as 1000 or 1e-3"),
+        ({"rounds": "\u0663"}, "rounds \u0663: must be in plain digits"),
+        ({"rounds": " 3"}, "rounds  3: must be in plain digits"),
+        ({"rounds": "3\n"}, r"rounds 3\\n: must be in plain digits"),
+        ({"seed": "9" * 5000}, r"seed 9{199} [.]{3}: must have fewer digits"),
+        ({"eval_every": "1_0"}, "eval_every 1_0: must be in plain digits"),
+        ({"train_test_val": ("0.8", "0_1.2")}, "train_test_val 0_1.2: must be in plain digits"),
+        ({"failing_nodes": ("1@99999999999999999999999",)}, "NODE and ROUND must be at most 2147483647"),
+        ({"failing_nodes": ("9" * 5000 + "@1",)}, "NODE and ROUND must be at most 2147483647"),
+        ({"algorithm": "one_peer_exponential", "exchanges": "2147483647"}, "must be at most 1000"),
         ({"label_alpha": 1e-320}, "label_alpha 1e-320: must be at least"),
         ({"dataset": "tiny_mem", "n_layer": 99999}, "n_layer 99999: must be at most 1000"),
         ({"dataset": "tiny_mem", "max_ctx": 3}, "max_ctx 3: must be at least 41"),
@@ -27,6 +40,25 @@ from dml.topology import make
 def test_values_that_cannot_be_right(flags, told):
     with pytest.raises(InputError, match=told):
         config.make(flags)
+
+
+@pytest.mark.parametrize(
+    ("graph", "told"),
+    [
+        ("cycle:n=1_0", "n must be a whole number of at least 3, not 1_0"),
+        ("cycle:n=\u0665", "n must be a whole number of at least 3, not \u0665"),
+        ("nx.cycle_graph:n=1_0", "n must be a number, True or False, not 1_0"),
+        ("complete:n=" + "9" * 400, "too many nodes and edges; the limits are 20000 and 2000000"),
+    ],
+)
+def test_graphs_whose_numbers_cannot_be_right(graph, told):
+    with pytest.raises(InputError, match=told):
+        make(graph)
+
+
+def test_numbers_in_every_plain_form_are_read():
+    read = config.make({"rounds": "+12", "lr": ".5e-1", "momentum": "5.E-1", "seed": "007"})
+    assert (read.run.rounds, read.training.lr, read.training.momentum, read.run.seed) == (12, 0.05, 0.5, 7)
 
 
 def test_a_home_that_is_not_there_stays_a_folder_name(tmp_path, monkeypatch):

@@ -5,7 +5,7 @@ import os
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 from pydantic import (
     AfterValidator,
@@ -18,6 +18,14 @@ from pydantic.fields import FieldInfo
 
 MAX_COUNT = 2**31 - 1
 """The largest count: the largest 32-bit integer."""
+
+MAX_COEFFICIENT = 1e30
+"""The largest coefficient: its products with parameters are still numbers in fp32."""
+
+
+def holds_numbers(annotation: Any) -> bool:
+    """Whether the type of a field has room for a number."""
+    return annotation in (int, float) or any(map(holds_numbers, get_args(annotation)))
 
 
 def _expand(path: Path) -> Path:

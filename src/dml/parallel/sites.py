@@ -165,7 +165,7 @@ def whole_number(options: Mapping[str, str], key: str) -> int:
         InputError: it is not.
     """
     text = options[key]
-    if not text.isdecimal() or int(text) < 1:
+    if not re.fullmatch(r"0*[1-9][0-9]{0,8}", text):
         raise InputError("site_options", f"{key}={text}", "must be a whole number of at least 1")
     return int(text)
 

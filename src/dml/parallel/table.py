@@ -109,7 +109,7 @@ def _check(key: Any, value: Any, elsewhere: Collection[str]) -> None:
         raise InputError(key, value, "does not change the numbers, so give one value and not a list")
     if key == "topology_file" and any(re.match(r"\w+=", str(v)) for v in values):
         raise InputError(key, value, "a text with commas needs quotes in a list in brackets")
-    if key == OOD_RANK and not all(re.fullmatch(r"0*[1-9]\d{0,8}", str(v)) for v in values):
+    if key == OOD_RANK and not all(re.fullmatch(r"0*[1-9][0-9]{0,8}", str(v)) for v in values):
         raise InputError(key, value, "must be whole numbers from 1, the node of highest degree")
 
 

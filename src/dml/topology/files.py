@@ -149,7 +149,7 @@ def _matrix(path: str | Path, rows: list[list[str]]) -> NDArray[np.float64]:
     for i, row in enumerate(rows):
         for j, word in enumerate(row):
             try:
-                matrix[i, j] = float(word)
+                matrix[i, j] = float(word if word.isascii() and "_" not in word else "no number")
             except ValueError:
                 raise InputError(
                     "topology_file", path, f"entry [{i}, {j}] is {word}, which is not a number"

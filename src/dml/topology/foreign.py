@@ -11,6 +11,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from dml.errors import InputError
+from dml.plain_numbers import odd_number
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -135,6 +136,8 @@ def _scalar(text: str, parameter: inspect.Parameter, word: str) -> int | float |
             value = convert(word)
         except ValueError:
             continue
+        if odd_number(word):
+            break
         if math.isfinite(value) and (key == "seed" or abs(value) <= MAX_ARGUMENT):
             return value
         raise InputError("topology_file", text, f"{key} must be at most {MAX_ARGUMENT}, not {word}")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from dml.errors import InputError
+from dml.plain_numbers import odd_number
 from dml.topology.foreign import call_networkx
 from dml.topology.graph import Topology
 from dml.topology.trees import double_binary_trees
@@ -33,6 +34,8 @@ class Kind(NamedTuple):
 
     def parse(self, text: str) -> int | float | None:
         """The value, or None if the text does not stand for an allowed one."""
+        if odd_number(text):
+            return None
         try:
             value = self.convert(text)
         except ValueError:
@@ -165,10 +168,14 @@ def make(text: str, seed: int = 0) -> Topology:
         raise InputError("topology_file", text, f"no such file or generator{_close(name)}; {_all_names()}")
     generator = GENERATORS[name]
     values = _parse_arguments(text, name, generator, given, seed)
-    nodes, edges = generator.size(**values)
-    if nodes > MAX_NODES or edges > MAX_EDGES:
-        right = f"about {nodes:.3g} nodes and {edges:.3g} edges; the limits are {MAX_NODES} and {MAX_EDGES}"
-        raise InputError("topology_file", text, right)
+    limits = f"the limits are {MAX_NODES} and {MAX_EDGES}"
+    try:
+        nodes, edges = generator.size(**values)
+        if nodes > MAX_NODES or edges > MAX_EDGES:
+            right = f"about {nodes:.3g} nodes and {edges:.3g} edges; {limits}"
+            raise InputError("topology_file", text, right)
+    except OverflowError:
+        raise InputError("topology_file", text, f"too many nodes and edges; {limits}") from None
     import networkx as nx
 
     try:

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, SerializeAsAny, model_validator
 
-from dml.field_types import MAX_COUNT, one_of
+from dml.field_types import MAX_COEFFICIENT, MAX_COUNT, one_of
 from dml.models.registry import MODELS
 from dml.section import ChosenBy, Section
 
@@ -24,10 +24,6 @@ OPTIMIZERS: dict[str, OptimizerSpec] = {
     "adam": OptimizerSpec(frozenset({"beta_1", "beta_2"}), {"beta_2": 0.999}),
     "adamw": OptimizerSpec(frozenset({"beta_1", "beta_2"}), {"beta_2": 0.98}),
 }
-
-
-MAX_COEFFICIENT = 1e30
-"""The largest coefficient: its products with parameters are still numbers in fp32."""
 
 
 def obstacle(training: "TrainingConfig", augment: bool) -> str | None:
@@ -68,12 +64,12 @@ class TrainingConfig(Section):
     optimizer: Annotated[str, one_of(OPTIMIZERS, "optimiser")] = Field(
         "sgd", description="the local optimiser: " + ", ".join(OPTIMIZERS)
     )
-    lr: float = Field(1e-3, ge=0, description="learning rate")
+    lr: float = Field(1e-3, ge=0, le=MAX_COEFFICIENT, description="learning rate")
     momentum: float = Field(0.0, ge=0, lt=1, description="momentum of sgd")
     nesterov: bool = Field(False, description="use Nesterov's form of the momentum of sgd")
     beta_1: float = Field(0.9, ge=0, lt=1, description="decay of the first moment of adam and adamw")
     beta_2: float = Field(0.999, ge=0, lt=1, description="decay of the second moment of adam and adamw")
-    weight_decay: float = Field(0.0, ge=0, description="weight decay")
+    weight_decay: float = Field(0.0, ge=0, le=MAX_COEFFICIENT, description="weight decay")
     precision: Literal["fp32", "bf16"] = Field(
         "fp32",
         description="number format of matrix products and convolutions; parameters stay in fp32",
