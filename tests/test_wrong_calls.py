@@ -1,6 +1,12 @@
 """Calls that cannot be right get one line, which names the flag and what would be right."""
 
+import contextlib
+import os
+import signal
+
+import numpy as np
 import pytest
+from image_files import class_folders, parquet_folder, pictures
 
 from dml import config
 from dml.algorithms.build import build
@@ -99,3 +105,66 @@ def test_no_two_sections_have_a_flag_of_one_name():
     owner: dict[str, str] = {}
     for section, flag, _ in config.fields():
         assert owner.setdefault(flag, section) == section, flag
+
+
+@contextlib.contextmanager
+def _at_most(seconds):
+    """Ends what waits for a pipe forever."""
+
+    def stop(number, frame):
+        raise TimeoutError
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def _pipes(folder):
+    """Data sets of which one file is a pipe, and other places where a user's file may be one."""
+    for name in ("g.txt", "s.yaml", "site.py", "r.h5", "cache.json"):
+        os.mkfifo(folder / name)
+    parquet = parquet_folder(folder / "parquet")
+    classes = class_folders(folder / "classes", pictures(4), np.arange(4) % 2, "train", ["a", "b"])
+    class_folders(classes, pictures(4), np.arange(4) % 2, "test", ["a", "b"])
+    for image in (next(parquet.glob("train*")), next(classes.glob("train/*/*"))):
+        image.unlink()
+        os.mkfifo(image)
+    mnist = folder / "kept" / "mnist"
+    mnist.mkdir(parents=True)
+    os.mkfifo(mnist / "meta.json")
+    (folder / "results").mkdir()
+    os.mkfifo(folder / "results" / "a.h5")
+
+
+@pytest.mark.parametrize(
+    ("call", "code", "told"),
+    [
+        (
+            "decentralized_main.py --topology_file g.txt",
+            2,
+            "--topology_file g.txt: cannot be read: it is a pipe",
+        ),
+        ("describe_topology.py g.txt", 2, "--topology_file g.txt: cannot be read: it is a pipe"),
+        ("bd_scheduler.py --dry_run --sweep s.yaml", 2, "--sweep s.yaml: cannot be read (it is a pipe"),
+        ("bd_scheduler.py --dry_run --parsl_config site.py", 2, "--parsl_config site.py: "),
+        ("draw_nodes.py r.h5", 2, "FILE r.h5: is a pipe; give result files"),
+        ("compile_results.py results", 1, "no finished experiment in results"),
+        ("quadratics.py --cache cache.json", 2, "--cache cache.json: is a pipe; give a file"),
+        ("quadratics.py --json cache.json", 2, "--json cache.json: is a pipe; give a file"),
+        ("decentralized_main.py --data_dir d --dataset parquet", 2, "--dataset parquet: "),
+        ("decentralized_main.py --data_dir d --dataset classes", 2, "--dataset classes: "),
+        ("decentralized_main.py --data_dir kept --dataset mnist", 2, "--dataset mnist: its files in "),
+        ("fetch_data.py mnist --data_dir d --source parquet", 2, "--source "),
+    ],
+)
+def test_a_pipe_in_place_of_a_file_is_named_and_not_waited_for(call, code, told, script, tmp_path):
+    _pipes(tmp_path)
+    name, *words = call.split()
+    with _at_most(60):
+        done = script(name, *words)
+    error = done.stderr.splitlines()[-1]
+    assert (done.returncode, error[: len(told) + 7]) == (code, f"error: {told}")

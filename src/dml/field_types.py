@@ -16,6 +16,8 @@ from pydantic import (
 )
 from pydantic.fields import FieldInfo
 
+from dml.files import objection_to_path
+
 MAX_COUNT = 2**31 - 1
 """The largest count: the largest 32-bit integer."""
 
@@ -37,6 +39,13 @@ def _not_empty(path: Any) -> Any:
     # An empty path would be the working directory.
     if path == "":
         raise ValueError("must be a path, as ./ for the working directory")
+    return path
+
+
+def _possible(path: Path) -> Path:
+    objection = objection_to_path(path)
+    if objection:
+        raise ValueError(objection)
     return path
 
 
@@ -70,7 +79,7 @@ def says(right: str) -> WrapValidator:
     return WrapValidator(check)
 
 
-UserPath = Annotated[Path, BeforeValidator(_not_empty), AfterValidator(_expand)]
+UserPath = Annotated[Path, BeforeValidator(_not_empty), AfterValidator(_expand), AfterValidator(_possible)]
 """A path as a user types it; ~ stands for the home folder, even if no shell has expanded it."""
 
 

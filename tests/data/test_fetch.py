@@ -44,7 +44,7 @@ def test_a_local_copy_that_is_not_there_or_damaged_is_named(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match=rf"^source {tmp_path}/file: is a file; give the folder"):
         from_local("mnist", tmp_path / "file")
-    with pytest.raises(InputError, match=rf"^source {tmp_path}/none: no such folder"):
+    with pytest.raises(InputError, match=rf"^source {tmp_path}/none: does not exist"):
         from_local("mnist", tmp_path / "none")
     source = parquet_folder(tmp_path / "s")
     (source / "test-00000-of-00001.parquet").write_bytes(b"PAR1")
@@ -112,7 +112,8 @@ def test_fetched_from_local_files_it_runs(script, tmp_path):
     assert again.stderr == "mnist is there already\ndigits comes with distributed_ml\n"
     wrong = script("fetch_data.py", "mnist", "--data_dir", "d", "--source", "nowhere")
     assert wrong.returncode == 2
-    assert wrong.stderr == f"error: --source {tmp_path / 'nowhere'}: no such folder\n"
+    right = "does not exist; give the folder that holds the data set"
+    assert wrong.stderr == f"error: --source {tmp_path / 'nowhere'}: {right}\n"
 
 
 @pytest.mark.parametrize(

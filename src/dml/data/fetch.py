@@ -12,6 +12,7 @@ from dml.data.image_tables import SPLITS, datasets_library, images_of_tables
 from dml.data.images import Images, write_images
 from dml.data.source import HubImages
 from dml.errors import ArgumentError, InputError
+from dml.files import FOLDER, what_is_at
 
 
 class NoNetworkError(RuntimeError):
@@ -65,8 +66,9 @@ def from_local(name: str, local: Path) -> Images:
     """
     path = local.expanduser().absolute()
     origin = Origin("source", path)
-    if not path.is_dir():
-        raise origin.error("is a file; give the folder that holds it" if path.exists() else "no such folder")
+    found = what_is_at(path)
+    if found != FOLDER:
+        raise origin.error(f"{found}; give the folder that holds the data set")
     hub = _hub(name)
     return _fitting(name, read_image_folder(_inside_cache(path, hub), origin, hub=hub), origin)
 

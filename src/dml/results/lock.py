@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
+from dml.errors import UnwritableFileError
+
 _log = logging.getLogger(__name__)
 
 _NO_LOCKS = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK}
@@ -30,6 +32,7 @@ def locked(result: Path, experiment_id: str) -> Iterator[None]:
 
     Raises:
         LockedError: another process holds it.
+        UnwritableFileError: something else than a file is in its place.
     """
     path = result.with_name(f".{experiment_id}.lock")
     handle = _acquire(path)
@@ -54,6 +57,8 @@ def _acquire(path: Path) -> int:
             handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         except PermissionError:
             raise LockedError("another user is running it, or left a lock that only they can open") from None
+        except OSError as error:
+            raise UnwritableFileError(f"{path} cannot be written ({error.strerror}); remove it") from None
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
