@@ -107,6 +107,25 @@ def test_no_two_sections_have_a_flag_of_one_name():
         assert owner.setdefault(flag, section) == section, flag
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        "--accelerator cuda:99",
+        "--accelerator cuda:99 --out_dir a/b/c",
+        "--topology_file cycle:n=1500",
+        "--data_dir a/b --dataset broken",
+    ],
+)
+def test_a_refusal_leaves_no_folder(words, script, tmp_path):
+    for split in ("train", "test"):
+        folder = tmp_path / "broken" / split / "a"
+        folder.mkdir(parents=True)
+        (folder / "1.png").write_bytes(b"no image")
+    done = script("decentralized_main.py", *words.split())
+    assert done.returncode == 2, done.stderr
+    assert os.listdir(tmp_path) == ["broken"]
+
+
 @contextlib.contextmanager
 def _at_most(seconds):
     """Ends what waits for a pipe forever."""

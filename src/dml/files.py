@@ -136,6 +136,37 @@ def _bring_to_disk(path: Path) -> None:
         os.close(handle)
 
 
+@contextmanager
+def folder_for(folder: Path, field: str = "out_dir") -> Iterator[None]:
+    """Makes a folder for what the block writes, and the folders above it.
+
+    If the block refuses a value, those that were made and are still empty are removed.
+
+    Args:
+        folder: the folder.
+        field: the name of the flag that gave it.
+
+    Raises:
+        InputError: it cannot be made.
+    """
+    made = []
+    there = folder.absolute()
+    while not os.path.lexists(there):
+        made.append(there)
+        there = there.parent
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(field, folder, f"cannot be written ({error.strerror})") from None
+    try:
+        yield
+    except InputError:
+        with contextlib.suppress(OSError):
+            for empty in made:
+                empty.rmdir()
+        raise
+
+
 def check_writable(folder: Path, field: str = "out_dir") -> None:
     """Refuses a folder that cannot be written or created. It creates nothing.
 

@@ -14,7 +14,7 @@ from dml.data.dataset import Dataset, DatasetSpec, Scale
 from dml.data.images import KeptImages, is_kept, write_images
 from dml.data.source import DataSource
 from dml.errors import InputError
-from dml.files import FILE, FOLDER, objection_to_path, what_is_at
+from dml.files import FILE, FOLDER, folder_for, objection_to_path, what_is_at
 from dml.section import Section
 
 _log = logging.getLogger(__name__)
@@ -94,20 +94,20 @@ def _convert(path: Path, name: str, data_dir: Path, state: tuple[Stamp, ...]) ->
     from dml.data.image_files import read_image_folder
 
     _log.info(f"{name}: converting its images, once, into {target}")
-    try:
-        data_dir.mkdir(parents=True, exist_ok=True)
-        scratch = tempfile.TemporaryDirectory(prefix=".convert-", dir=data_dir)
-    except OSError as error:
-        raise _unwritable(data_dir, error) from None
-    with scratch:
+    with folder_for(data_dir, "data_dir"):
         try:
-            images = read_image_folder(path, Origin("dataset", name), scratch=Path(scratch.name))
+            scratch = tempfile.TemporaryDirectory(prefix=".convert-", dir=data_dir)
         except OSError as error:
-            raise _unreadable(name, path, error) from None
-    try:
-        write_images(target, images, str(path))
-    except OSError as error:
-        raise _unwritable(data_dir, error) from None
+            raise _unwritable(data_dir, error) from None
+        with scratch:
+            try:
+                images = read_image_folder(path, Origin("dataset", name), scratch=Path(scratch.name))
+            except OSError as error:
+                raise _unreadable(name, path, error) from None
+        try:
+            write_images(target, images, str(path))
+        except OSError as error:
+            raise _unwritable(data_dir, error) from None
     return target
 
 

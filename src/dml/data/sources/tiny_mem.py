@@ -27,6 +27,7 @@ from dml.data.source import DataSource
 from dml.errors import InputError
 from dml.field_types import MAX_COUNT
 from dml.files import beside, check_regular
+from dml.messages import amount
 from dml.section import Section
 
 TOKENS = 14
@@ -207,7 +208,7 @@ def _check_memory(options: TinyMemOptions) -> None:
             field,
             getattr(options, field),
             f"{count} sequences of {options.length} numbers in {options.max_ctx} tokens need "
-            f"{needed / 2**30:.1f} GiB of memory; {free / 2**30:.1f} GiB are free",
+            f"{amount(needed)} of memory; {amount(free)} are free",
         )
 
 
