@@ -13,7 +13,7 @@ from dml.algorithms.build import build
 from dml.algorithms.registry import ALGORITHMS
 from dml.errors import InputError
 from dml.plan import make_plan
-from dml.topology import make
+from dml.topology import foreign, make
 
 
 @pytest.mark.parametrize(
@@ -54,6 +54,10 @@ def test_values_that_cannot_be_right(flags, told):
         ("cycle:n=1_0", "n must be a whole number of at least 3, not 1_0"),
         ("cycle:n=\u0665", "n must be a whole number of at least 3, not \u0665"),
         ("nx.cycle_graph:n=1_0", "n must be a number, True or False, not 1_0"),
+        (
+            "stochastic_block:blocks=20000,size=1,p_in=0,p_out=0",
+            "blocks must be a whole number from 1 to 1000",
+        ),
         ("complete:n=" + "9" * 400, "too many nodes and edges; the limits are 20000 and 2000000"),
     ],
 )
@@ -105,6 +109,54 @@ def test_no_two_sections_have_a_flag_of_one_name():
     owner: dict[str, str] = {}
     for section, flag, _ in config.fields():
         assert owner.setdefault(flag, section) == section, flag
+
+
+@pytest.mark.parametrize(
+    ("call", "told"),
+    [
+        (
+            "describe_topology.py cycle:n=5 --source 0 --rounds 1000000000",
+            "--rounds 1000000000: must be at most",
+        ),
+        (
+            "describe_topology.py cycle:n=6000",
+            "FILE|GENERATOR cycle:n=6000: has 6000 nodes; graphs of up to 5000",
+        ),
+        ("quadratics.py --d 1000000000", "--d 1000000000: the Hessians of 12 nodes have 12 x 1000000000 x"),
+        ("quadratics.py --zeta2 1_0", "--zeta2 1_0: must be in plain digits"),
+        (
+            "bd_scheduler.py --site_options workers=\u0663",
+            "--site_options workers=\u0663: must be a whole number",
+        ),
+        ("compile_results.py " + "b" * 256, "holds a name of more than 255 bytes"),
+        ("compile_results.py " + "b" * 5000, "holds a name of more than 255 bytes"),
+        ("decentralized_main.py --out_dir " + "b/" * 2000, "is longer than 3500 bytes"),
+        ("decentralized_main.py --dataset " + "b" * 256, "no such data set"),
+        ("decentralized_main.py --dataset ./" + "b" * 256, "holds a name of more than 255 bytes"),
+        ("decentralized_main.py --topology_file ./" + "b" * 256, "cannot be read: File name too long"),
+        ("bd_scheduler.py --parsl_config " + "b" * 256 + ".py", "the sites here are: "),
+        ("fetch_data.py mnist --source " + "b" * 256, "holds a name of more than 255 bytes"),
+        ("draw_nodes.py " + "b" * 256, "holds a name of more than 255 bytes"),
+        ("quadratics.py --json " + "b" * 256, "holds a name of more than 255 bytes"),
+    ],
+    ids=lambda text: text[:60],
+)
+def test_absurd_words_are_refused_at_once(call, told, script, tmp_path):
+    name, *words = call.split()
+    done = script(name, *words)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: ")
+    assert told in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_graph_of_networkx_that_takes_too_much_memory_is_refused(monkeypatch):
+    """One call of compiled code, which no signal ends."""
+    monkeypatch.setattr(foreign, "MAX_BYTES", 10**8)
+    with pytest.raises(InputError, match=r"networkx needs more than 0 GB of memory to make it"):
+        make("nx.kneser_graph:n=60,k=30")
+    assert make("nx.kneser_graph:n=5,k=2").n == 10
 
 
 @pytest.mark.parametrize(

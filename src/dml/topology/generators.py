@@ -48,6 +48,8 @@ def at_least(low: int) -> Kind:
     return Kind(int, low, math.inf, f"a whole number of at least {low}")
 
 
+# The probabilities of all pairs of blocks are a matrix.
+BLOCKS = Kind(int, 1, 1000, "a whole number from 1 to 1000")
 PROBABILITY = Kind(float, 0, 1, "a probability in [0, 1]")
 # numpy's legacy generator, which some of networkx's functions use, takes 32 bits.
 SEED = Kind(int, 0, 2**32 - 1, "a whole number from 0 to 4294967295")
@@ -136,7 +138,7 @@ GENERATORS: dict[str, Generator] = {
     ),
     "stochastic_block": Generator(
         _stochastic_block,
-        {"blocks": at_least(1), "size": at_least(1), "p_in": PROBABILITY, "p_out": PROBABILITY, "seed": SEED},
+        {"blocks": BLOCKS, "size": at_least(1), "p_in": PROBABILITY, "p_out": PROBABILITY, "seed": SEED},
         lambda blocks, size, p_in, p_out, seed: (
             blocks * size,
             blocks * size * (size * p_in + (blocks - 1) * size * p_out) / 2,
