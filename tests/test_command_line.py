@@ -1,5 +1,6 @@
 """The command line: words become sections, every refusal has one form, and every end has its exit code."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -143,6 +144,11 @@ def test_the_help_says_what_each_word_is(capsys: pytest.CaptureFixture[str]) -> 
         (UnwritableFileError("a.h5 cannot be written"), 1, "error: a.h5 cannot be written\n"),
         (DamagedFileError("a\nb.h5 cannot be read"), 1, "error: a\\nb.h5 cannot be read\n"),
         (PermissionError(13, "Permission denied", "a.h5"), 1, "error: a.h5: Permission denied\n"),
+        (
+            MemoryError("48 GiB for an array\n"),
+            1,
+            r"error: the memory is full (48 GiB for an array\n)" + "\n",
+        ),
         (SystemExit(0), 0, ""),
         (LostWorkersError("the workers were lost"), 75, "error: the workers were lost\ntry again\n"),
         (KeyboardInterrupt(), 130, "interrupted: try again\n"),
@@ -163,6 +169,15 @@ def _ending(end: int | BaseException) -> Callable[[], int]:
         return end
 
     return main
+
+
+def test_the_name_of_a_file_that_is_no_text_is_printed_as_it_is(tmp_path: Path) -> None:
+    name = "caf\udce9"
+    command = [sys.executable, str(ROOT / "src" / "create_topo" / "create_topologies.py"), "--out_dir", name]
+    environment = {**os.environ, "PYTHONUTF8": "1", "PYTHONIOENCODING": "utf-8:strict"}
+    ended = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, check=False)
+    assert (ended.returncode, ended.stderr) == (0, b"")
+    assert ended.stdout.endswith(b"\ncaf\xe9\n")
 
 
 def test_a_full_disk_under_the_output_is_named() -> None:

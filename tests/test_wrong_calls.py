@@ -31,6 +31,8 @@ from dml.topology import foreign, make
         ({"rounds": " 3"}, "rounds  3: must be in plain digits"),
         ({"rounds": "3\n"}, r"rounds 3\\n: must be in plain digits"),
         ({"seed": "9" * 5000}, r"seed 9{199} [.]{3}: must have fewer digits"),
+        ({"local_steps": 2147483647}, "local_steps 2147483647: must be at most 100000"),
+        ({"aggregation_strategy": "degCent", "softmax": True, "softmax_coeff": "-1e308"}, "at least -1e30"),
         ({"eval_every": "1_0"}, "eval_every 1_0: must be in plain digits"),
         ({"train_test_val": ("0.8", "0_1.2")}, "train_test_val 0_1.2: must be in plain digits"),
         ({"failing_nodes": ("1@99999999999999999999999",)}, "NODE and ROUND must be at most 2147483647"),
@@ -123,6 +125,12 @@ def test_no_two_sections_have_a_flag_of_one_name():
             "FILE|GENERATOR cycle:n=6000: has 6000 nodes; graphs of up to 5000",
         ),
         ("quadratics.py --d 1000000000", "--d 1000000000: the Hessians of 12 nodes have 12 x 1000000000 x"),
+        ("quadratics.py --edge_weight -1", "--edge_weight -1: must be above 0"),
+        ("bd_scheduler.py --grace 1e308", "--grace 1e308: must be at most 86400"),
+        (
+            "bd_scheduler.py --tune_lr worst_test --lr 0 --dry_run --preset quickstart",
+            "has no learning rate to",
+        ),
         ("quadratics.py --zeta2 1_0", "--zeta2 1_0: must be in plain digits"),
         (
             "bd_scheduler.py --site_options workers=\u0663",

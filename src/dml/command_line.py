@@ -7,6 +7,7 @@ form: the flag, the value, and what would be right.
 import argparse
 import contextlib
 import errno
+import io
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -115,13 +116,17 @@ def guard(main: Callable[[], int], go_on: str = "") -> NoReturn:
     """Runs a script's main and exits; expected errors end it with one message, without a traceback.
 
     The exit code is that of ``main``; 2 after a user's mistake; 1 after a damaged file, a file or an output
-    that cannot be written, and any other error of the system; 75 after lost workers; 130 after Ctrl-C.
+    that cannot be written, a full memory, and any other error of the system; 75 after lost workers; 130 after
+    Ctrl-C.
 
     Args:
         main: returns the exit code.
         go_on: how the user can continue after an interruption, as the end of a message.
     """
     messages.to_stderr()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # The name of a file may hold bytes that are no text; they are printed as they are.
+        sys.stdout.reconfigure(errors="surrogateescape")
     code: int | str | None
     try:
         code = _code(main)
@@ -148,6 +153,8 @@ def guard(main: Callable[[], int], go_on: str = "") -> NoReturn:
         else:
             why = f"{error.filename or type(error).__name__}: {error.strerror or error}"
         code = _tell(f"error: {one_line(why)}", EXIT_FAILED)
+    except MemoryError as error:
+        code = _tell(f"error: the memory is full ({one_line(str(error)) or 'MemoryError'})", EXIT_FAILED)
     sys.exit(code)
 
 

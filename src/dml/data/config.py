@@ -8,7 +8,7 @@ from dml.data.catalogue import DATASETS, dataset_names, find_source, is_dataset
 from dml.data.data_dir import default_data_dir
 from dml.data.dataset import CLASSIFICATION
 from dml.data.partitions.registry import PARTITIONS
-from dml.field_types import UserPath, one_of
+from dml.field_types import MAX_COUNT, UserPath, one_of
 from dml.section import ChosenBy, Section
 
 
@@ -52,7 +52,9 @@ class DataConfig(Section):
         description="OOD data: images with a trigger and the label that it commands, a class that only OOD "
         "nodes hold, or images rotated by 90 degrees with their own labels",
     )
-    ood_class: int = Field(0, ge=0, description="the class that --ood_kind heldout_class holds out")
+    ood_class: int = Field(
+        0, ge=0, le=MAX_COUNT, description="the class that --ood_kind heldout_class holds out"
+    )
     random_bd: bool = Field(
         False, description="put the trigger anywhere in an image; otherwise at the top left"
     )
@@ -65,7 +67,7 @@ class DataConfig(Section):
         "degree", "betweenness", "closeness", "harmonic", "pagerank"
     ] = Field("degree", description="the centrality of that placement")
     offset_clients_data_placement: int = Field(
-        0, ge=0, description="how many places that placement is rotated by"
+        0, ge=0, le=MAX_COUNT, description="how many places that placement is rotated by"
     )
     label_placement: Literal["drawn", "clustered", "mixed"] = Field(
         "drawn",

@@ -60,7 +60,10 @@ class SweepConfig(Section):
         description="the number of workers, an option of the site (local: one per core)",
     )
     grace: float = Field(
-        25.0, gt=0, description="seconds that workers have to end their round and save it when all must end"
+        25.0,
+        gt=0,
+        le=86400,
+        description="seconds that workers have to end their round and save it when all must end",
     )
     dry_run: bool = Field(
         False, description="say what would run, how long it takes, and how much disk and memory; run nothing"

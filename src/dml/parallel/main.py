@@ -48,6 +48,8 @@ def _main(argv: Sequence[str], sites: Path, ending: Ending) -> int:
     options = options_of(site, sweep.site_options, sweep.workers)
     check_writable(sweep.folder)
     plans = expansion.experiments(sweep, flags)
+    if sweep.tune_lr:
+        _check_rates(plans, sweep.tune_lr)
     if sweep.dry_run:
         return _estimate(sweep, plans, site, options)
     check_fetched((plan.config.data.dataset for plan in plans), plans[0].config.data.data_dir)
@@ -57,7 +59,6 @@ def _main(argv: Sequence[str], sites: Path, ending: Ending) -> int:
 
         code = print_report(sweep.folder)
     else:
-        _check_rates(plans, sweep.tune_lr)
         tuner = Tuner(expansion.combinations(sweep, flags), sweep.tune_lr)
         failed = _run(sweep, tuner.first(), site, options, ending, tuner)
         code = _tell_rates(tuner, sweep.folder / f"{sweep.name}-tuned.yaml")

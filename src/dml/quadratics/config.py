@@ -64,6 +64,8 @@ class QuadraticsConfig(Section):
     )
     edge_weight: float = Field(
         1 / 3 - 0.01,
+        gt=0,
+        le=1,
         description="weight of every edge for d2, which does not run with Metropolis-Hastings weights on an "
         "even cycle",
     )

@@ -25,6 +25,9 @@ OPTIMIZERS: dict[str, OptimizerSpec] = {
     "adamw": OptimizerSpec(frozenset({"beta_1", "beta_2"}), {"beta_2": 0.98}),
 }
 
+MAX_STEPS = 100_000
+"""The largest number of steps of a round, whose samples are chosen at its start."""
+
 
 def obstacle(training: "TrainingConfig", augment: bool) -> str | None:
     """What keeps the nodes of an experiment from training at once, in words; None where they can.
@@ -53,7 +56,7 @@ class TrainingConfig(Section):
     train: bool = Field(True, description="train locally; otherwise only the aggregation runs")
     epochs: int = Field(2, ge=1, le=MAX_COUNT, description="local epochs per round")
     local_steps: int | None = Field(
-        None, ge=1, le=MAX_COUNT, description="optimiser steps per round, instead of whole epochs"
+        None, ge=1, le=MAX_STEPS, description="optimiser steps per round, instead of whole epochs"
     )
     keep_optimizer: bool = Field(
         False,
