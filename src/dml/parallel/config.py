@@ -8,7 +8,7 @@ from pydantic import Field, field_validator, model_validator
 from dml.algorithms.registry import ALGORITHMS
 from dml.coefficients.strategies import STRATEGIES
 from dml.data.catalogue import DATASET_ALIASES, dataset_names, is_dataset
-from dml.errors import InputError
+from dml.errors import InputError, one_line
 from dml.field_types import MAX_COUNT, UserPath, one_of
 from dml.parallel.presets.sweeps import SWEEPS
 from dml.section import Section
@@ -75,7 +75,9 @@ class SweepConfig(Section):
         for name in names:
             if not name or (name not in DATASET_ALIASES and not is_dataset(name)):
                 there = ", ".join(dataset_names())
-                raise ValueError(f"{name} is not a data set; choose from: {there}; or give a folder")
+                raise ValueError(
+                    f"{one_line(name)} is not a data set; choose from: {there}; or give a folder"
+                )
         return names
 
     @field_validator("seeds")

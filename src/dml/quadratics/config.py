@@ -111,7 +111,11 @@ class QuadraticsConfig(Section):
     def _possible_problems(self) -> Self:
         for n in self.nodes:
             for zeta2 in self.zeta2:
-                check_constants(n, self.d, self.L, self.mu, zeta2, self.r0, self.noise)
+                try:
+                    check_constants(n, self.d, self.L, self.mu, zeta2, self.r0, self.noise)
+                except InputError as error:
+                    flag = "nodes" if error.field == "n" else error.field
+                    raise InputError(flag, error.value, error.right) from None
         return self
 
     @model_validator(mode="after")

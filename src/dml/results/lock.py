@@ -10,12 +10,14 @@ import json
 import logging
 import os
 import socket
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
 from dml.errors import UnwritableFileError
+from dml.files import what_is_at
 
 _log = logging.getLogger(__name__)
 
@@ -59,6 +61,9 @@ def _acquire(path: Path) -> int:
             raise LockedError("another user is running it, or left a lock that only they can open") from None
         except OSError as error:
             raise UnwritableFileError(f"{path} cannot be written ({error.strerror}); remove it") from None
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            os.close(handle)
+            raise UnwritableFileError(f"{path} {what_is_at(path)} and not a regular file; remove it")
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
