@@ -180,6 +180,21 @@ def test_the_name_of_a_file_that_is_no_text_is_printed_as_it_is(tmp_path: Path) 
     assert ended.stdout.endswith(b"\ncaf\xe9\n")
 
 
+@pytest.mark.parametrize("script", ["decentralized_main.py", "bd_scheduler.py --dry_run"])
+def test_a_working_directory_that_was_removed_is_named(script: str, tmp_path: Path) -> None:
+    name, *words = script.split()
+    command = f"cd {tmp_path} && rmdir {tmp_path} && exec {sys.executable} {SCRIPTS / name} {' '.join(words)}"
+    ended = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
+    assert ended.stderr == "error: the working directory no longer exists; change to another one\n"
+    assert ended.returncode == 1
+
+
+def test_a_closed_output_is_no_error() -> None:
+    command = f"exec {sys.executable} {SCRIPTS / 'describe_topology.py'} cycle:n=4 >&-"
+    ended = subprocess.run(["sh", "-c", command], stderr=subprocess.PIPE, text=True, check=False)
+    assert (ended.returncode, ended.stderr) == (0, "")
+
+
 def test_a_full_disk_under_the_output_is_named() -> None:
     with Path("/dev/full").open("w") as full:
         command = [sys.executable, str(SCRIPTS / "describe_topology.py"), "cycle:n=4", "--json"]

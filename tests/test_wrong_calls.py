@@ -73,6 +73,12 @@ def test_numbers_in_every_plain_form_are_read():
     assert (read.run.rounds, read.training.lr, read.training.momentum, read.run.seed) == (12, 0.05, 0.5, 7)
 
 
+def test_a_data_folder_of_the_environment_is_checked_like_that_of_a_flag(monkeypatch):
+    monkeypatch.setenv("DML_DATA", "b" * 300)
+    with pytest.raises(InputError, match=r"^data_dir b{199} [.]{3}: holds a name of more than 255 bytes$"):
+        config.make({})
+
+
 def test_a_home_that_is_not_there_stays_a_folder_name(tmp_path, monkeypatch):
     """~ without a home folder is a name like any other."""
     monkeypatch.chdir(tmp_path)

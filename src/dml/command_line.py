@@ -130,7 +130,8 @@ def guard(main: Callable[[], int], go_on: str = "") -> NoReturn:
     code: int | str | None
     try:
         code = _code(main)
-        sys.stdout.flush()
+        if sys.stdout is not None:  # It may have been closed by the caller (`>&-`).
+            sys.stdout.flush()
     except InputError as error:
         dashes = "" if isinstance(error, ArgumentError) else "--"
         code = _tell(f"error: {dashes}{error}", EXIT_WRONG_CALL)
@@ -147,12 +148,7 @@ def guard(main: Callable[[], int], go_on: str = "") -> NoReturn:
         _drop_output()
         code = 0
     except OSError as error:
-        if error.filename is None and error.errno in _FULL:
-            _drop_output()
-            why = f"the output cannot be written ({error.strerror})"
-        else:
-            why = f"{error.filename or type(error).__name__}: {error.strerror or error}"
-        code = _tell(f"error: {one_line(why)}", EXIT_FAILED)
+        code = _tell(f"error: {one_line(_why(error))}", EXIT_FAILED)
     except MemoryError as error:
         code = _tell(f"error: the memory is full ({one_line(str(error)) or 'MemoryError'})", EXIT_FAILED)
     sys.exit(code)
@@ -164,6 +160,18 @@ def _code(main: Callable[[], int]) -> int | str | None:
         return main()
     except SystemExit as end:
         return end.code
+
+
+def _why(error: OSError) -> str:
+    """An error of the system, in words."""
+    if error.filename is None and error.errno in _FULL:
+        _drop_output()
+        return f"the output cannot be written ({error.strerror})"
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        return "the working directory no longer exists; change to another one"
+    return f"{error.filename or type(error).__name__}: {error.strerror or error}"
 
 
 def _drop_output() -> None:

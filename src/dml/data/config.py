@@ -25,7 +25,9 @@ class DataConfig(Section):
         Section()
     )
     data_dir: UserPath = Field(
-        default_factory=default_data_dir, description="folder of the data sets; $DML_DATA sets its default"
+        default_factory=default_data_dir,
+        validate_default=True,
+        description="folder of the data sets; $DML_DATA sets its default",
     )
     partition: Annotated[str, one_of(PARTITIONS, "partition")] = Field(
         "budgets",

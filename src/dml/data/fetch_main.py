@@ -27,7 +27,9 @@ class FetchConfig(Section):
 
     names: Annotated[tuple[str, ...], Positional("NAME")] = Field(description=", ".join(KEPT))
     data_dir: UserPath = Field(
-        default_factory=default_data_dir, description="folder of the data sets; $DML_DATA sets its default"
+        default_factory=default_data_dir,
+        validate_default=True,
+        description="folder of the data sets; $DML_DATA sets its default",
     )
     source: UserPath | None = Field(
         None,
