@@ -131,6 +131,11 @@ def test_no_two_sections_have_a_flag_of_one_name():
             "FILE|GENERATOR cycle:n=6000: has 6000 nodes; graphs of up to 5000",
         ),
         ("quadratics.py --d 1000000000", "--d 1000000000: the Hessians of 12 nodes have 12 x 1000000000 x"),
+        (
+            "describe_topology.py cycle:n=5 --source 0 --strategies degCent --softmax_coeff 1e308",
+            "at most 1e30",
+        ),
+        ("quadratics.py --parsl_config=", "--parsl_config : the sites here are: "),
         ("quadratics.py --edge_weight -1", "--edge_weight -1: must be above 0"),
         ("bd_scheduler.py --grace 1e308", "--grace 1e308: must be at most 86400"),
         (

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from dml import command_line
 from dml.errors import ArgumentError, InputError
-from dml.field_types import MAX_COUNT, Positional, one_of
+from dml.field_types import MAX_COEFFICIENT, MAX_COUNT, Positional, one_of
 from dml.messages import count
 from dml.section import Section
 from dml.topology import read, trees
@@ -52,7 +52,10 @@ class DescribeConfig(Section):
         ("unweighted",), description="aggregation strategies under which they are followed"
     )
     softmax_coeff: float | None = Field(
-        None, description="s of the softmax of these strategies; without it scores are divided by their sum"
+        None,
+        ge=-MAX_COEFFICIENT,
+        le=MAX_COEFFICIENT,
+        description="s of the softmax of these strategies; without it scores are divided by their sum",
     )
     rounds: int = Field(
         10, ge=1, le=MAX_ROUNDS, description="the number of rounds for which they are followed"

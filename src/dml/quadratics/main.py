@@ -48,7 +48,8 @@ def _main(argv: Sequence[str], sites: Path, ending: Ending) -> int:
     for flag, path in (("json", config.json_file), ("cache", config.cache)):
         if path is not None:
             check_writable_file(path, flag)
-    site = load_site(config.parsl_config or "local", sites) if config.on_site else None
+    name = "local" if config.parsl_config is None else config.parsl_config
+    site = load_site(name, sites) if config.on_site else None
     options = options_of(site, config.site_options, config.workers) if site else {}
 
     # Imported here, because it imports torch.

@@ -24,7 +24,7 @@ MAX_ARGUMENT = 10_000
 MAX_SECONDS = 10.0
 """The longest that a generator may take: the work of some grows exponentially with their arguments."""
 
-MAX_BYTES = 4 * 10**9
+MAX_BYTES = 2 * 10**9
 """The largest memory that a generator may take, for the same reason."""
 
 # These choose the type of the result and the library that computes it; both are fixed here.
