@@ -1,5 +1,6 @@
 """Room: what an experiment holds, and that what cannot fit is refused before anything is allocated."""
 
+import shutil
 from types import SimpleNamespace
 
 import psutil
@@ -60,11 +61,19 @@ def test_on_a_card_its_own_memory_holds_models_and_data_and_the_host_a_copy_of_t
     monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=free["host"]))
     assert capacity.check(_model, made, card) == 4810
     free["card"] -= 1
-    with pytest.raises(InputError, match=r"4 nodes need .* GiB of memory on cuda:0; .* are free"):
+    with pytest.raises(InputError, match=r"4 nodes need .* KiB of memory on cuda:0; .* KiB are free"):
         capacity.check(_model, made, card)
     free |= {"card": needed, "host": copy - 1}
     with pytest.raises(InputError, match="of the host's memory"):
         capacity.check(_model, made, card)
+
+
+def test_a_full_disk_is_named_in_units_that_say_something(small, monkeypatch):
+    made = make_plan(small())
+    made.result.parent.mkdir(parents=True)
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=4096))
+    with pytest.raises(InputError, match=r"the checkpoint takes 75.2 KiB, and the disk has 4.0 KiB free$"):
+        capacity.check(_model, made, CPU)
 
 
 def test_what_torch_keeps_of_an_earlier_experiment_counts_as_free(monkeypatch):

@@ -20,6 +20,20 @@ def test_things_are_counted(number: int, noun: str, text: str) -> None:
     assert messages.count(number, noun) == text
 
 
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [
+        (0, "0 bytes"),
+        (1023, "1023 bytes"),
+        (76960, "75.2 KiB"),
+        (5 << 20, "5.0 MiB"),
+        (3 << 40, "3072.0 GiB"),
+    ],
+)
+def test_an_amount_has_a_unit_in_which_it_is_not_zero(number: int, text: str) -> None:
+    assert messages.amount(number) == text
+
+
 def test_the_library_is_shown_on_stderr_and_warnings_say_so(capsys: pytest.CaptureFixture[str]) -> None:
     messages.to_stderr()
     messages.to_stderr()

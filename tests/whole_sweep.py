@@ -31,8 +31,8 @@ def start(folder: Path, *words: str) -> "subprocess.Popen[str]":
 def family(folder: Path) -> list[psutil.Process]:
     """The processes of the sweeps in a folder, in the order of their start.
 
-    They are found by a variable that all inherit, as some are no descendants of the scheduler. The interchange
-    writes its new name over the variable, but is the child of its wrapper.
+    They are found by a variable that all inherit, as some are no descendants of the scheduler. The
+    interchange writes its new name over the variable, but is the child of its wrapper.
     """
     found = set()
     for process in psutil.process_iter(["environ"]):

@@ -10,6 +10,7 @@ import torch
 from dml import accelerators
 from dml.data.dataset import NEXT_TOKEN
 from dml.errors import InputError
+from dml.messages import amount
 from dml.models.cost import size_of
 from dml.plan import Plan
 
@@ -101,15 +102,12 @@ def check(build: Callable[[], torch.nn.Module], plan: Plan, device: torch.device
         ]
     for needed, free, where in needs:
         if needed > free:
-            need, left = f"{needed / 2**30:.1f} GiB of {where}", f"{free / 2**30:.1f} are free"
+            need, left = f"{amount(needed)} of {where}", f"{amount(free)} are free"
             raise InputError(
                 "model", plan.config.training.model, f"{plan.topology.n} nodes need {need}; {left}"
             )
     written, disk = checkpoint_bytes(size, plan), shutil.disk_usage(plan.result.parent).free
     if written > disk:
-        raise InputError(
-            "out_dir",
-            plan.config.run.out_dir,
-            f"the checkpoint takes {written / 2**30:.1f} GiB, and the disk has {disk / 2**30:.1f} GiB free",
-        )
+        right = f"the checkpoint takes {amount(written)}, and the disk has {amount(disk)} free"
+        raise InputError("out_dir", plan.config.run.out_dir, right)
     return size

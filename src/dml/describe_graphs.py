@@ -8,8 +8,8 @@ from typing import Annotated, Any, Self
 from pydantic import Field, model_validator
 
 from dml import command_line
-from dml.errors import InputError
-from dml.field_types import MAX_COUNT, Positional, one_of
+from dml.errors import ArgumentError, InputError
+from dml.field_types import MAX_COEFFICIENT, MAX_COUNT, Positional, one_of
 from dml.messages import count
 from dml.section import Section
 from dml.topology import read, trees
@@ -19,6 +19,12 @@ DESCRIPTION = (
     "knowledge spreads, without training."
 )
 WIDTH = 80
+
+MAX_NODES = 5000
+"""The number of nodes of the largest graph that is described: eigenvalues take O(n^3) time."""
+
+MAX_ROUNDS = 10_000
+"""The largest number of rounds for which models are followed; the shares of all of them are kept."""
 
 
 class DescribeConfig(Section):
@@ -46,10 +52,13 @@ class DescribeConfig(Section):
         ("unweighted",), description="aggregation strategies under which they are followed"
     )
     softmax_coeff: float | None = Field(
-        None, description="s of the softmax of these strategies; without it scores are divided by their sum"
+        None,
+        ge=-MAX_COEFFICIENT,
+        le=MAX_COEFFICIENT,
+        description="s of the softmax of these strategies; without it scores are divided by their sum",
     )
     rounds: int = Field(
-        10, ge=1, le=MAX_COUNT, description="the number of rounds for which they are followed"
+        10, ge=1, le=MAX_ROUNDS, description="the number of rounds for which they are followed"
     )
     seed: int = Field(
         0, ge=0, lt=2**32, description="seed of generators that name none, and of random trees and strategies"
@@ -92,6 +101,10 @@ def facts(config: DescribeConfig) -> list[dict[str, Any]]:
 
     given = {name: getattr(config, name) for name in ("edge_weight", "tree", "tree_root", "overlap")}
     topologies = [read(text, config.seed) for text in config.graphs]
+    for text, topology in zip(config.graphs, topologies, strict=True):
+        if topology.n > MAX_NODES:
+            right = f"has {topology.n} nodes; graphs of up to {MAX_NODES} are described"
+            raise ArgumentError("FILE|GENERATOR", text, right)
     found = [theory.facts(topology, given, config.seed, config.decay) for topology in topologies]
     for topology, entry in zip(topologies, found, strict=True):
         for name in config.strategies if config.source else ():

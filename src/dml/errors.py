@@ -1,5 +1,7 @@
 """The errors of the library: wrong input, files that cannot be read or written, lost workers."""
 
+import re
+
 EXIT_FAILED, EXIT_WRONG_CALL, EXIT_AGAIN, EXIT_AT_ONCE = 1, 2, 75, 130
 """The exit codes besides 0, which says that all is done: something failed or cannot go on; a wrong call; the
 call was interrupted, or ran out of time or workers, and the same command goes on; a second Ctrl-C."""
@@ -7,12 +9,23 @@ call was interrupted, or ran out of time or workers, and the same command goes o
 LONGEST = 200
 """The number of characters of a value that a message shows, which is enough to recognise it."""
 
+_LONG_WORD = re.compile(rf"(\S{{{2 * LONGEST}}})\S+")
+
+
+def one_line(text: str) -> str:
+    """A text as one line: line breaks and control characters are escaped, and the end of huge words is cut.
+
+    A value or the name of a file may hold any of them.
+    """
+    shown = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+    return _LONG_WORD.sub(r"\1 ...", shown)
+
 
 class InputError(ValueError):
     """A wrong value from the user.
 
-    The message begins with the name of the field in Python (``rounds 0: must be at least 1``); the command
-    line adds the dashes.
+    The message is one line. It begins with the name of the field in Python (``rounds 0: must be at least
+    1``); the command line adds the dashes.
 
     Args:
         field: the name of the field.
@@ -26,7 +39,7 @@ class InputError(ValueError):
         words = value if isinstance(value, list | tuple) else [value]
         shown = "" if value is None or isinstance(value, bool) else " " + " ".join(map(str, words))
         shown = shown if len(shown) <= LONGEST else shown[:LONGEST] + " ..."
-        super().__init__(f"{switch}{field}{shown}: {right}")
+        super().__init__(one_line(f"{switch}{field}{shown}: {right}"))
 
     def __reduce__(self) -> tuple[type["InputError"], tuple[str, object, str]]:
         return type(self), (self.field, self.value, self.right)

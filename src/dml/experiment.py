@@ -1,11 +1,9 @@
 """One experiment from its configuration to its result file."""
 
-import contextlib
 import json
 import logging
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +11,8 @@ import numpy as np
 from dml import assembly, resume
 from dml.assembly import Parts
 from dml.config import ExperimentConfig
-from dml.errors import InputError
 from dml.execution.execution import drive
+from dml.files import folder_for
 from dml.measurements import Diverged, Measurements
 from dml.plan import Plan, make_plan
 from dml.results import checkpoint, provenance, reader
@@ -60,30 +58,11 @@ def run(
         Stopped: ``stop`` gave a reason.
     """
     plan = make_plan(config)
-    with _folder(plan), locked(plan.result, plan.identity.id):
+    with folder_for(plan.result.parent), locked(plan.result, plan.identity.id):
         earlier = resume.earlier_result(plan)
         if earlier is None or not finished(earlier.attributes, config.run.rounds):
             _Run(plan, earlier).to_the_end(stop, progress)
     return plan.result
-
-
-@contextmanager
-def _folder(plan: Plan) -> Iterator[None]:
-    """The folder of the results; one that was made for a run that is refused is removed again."""
-    folder = plan.result.parent
-    was_there = folder.exists()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        right = f"cannot be made ({error.strerror})"
-        raise InputError("out_dir", plan.config.run.out_dir, right) from None
-    try:
-        yield
-    except InputError:
-        if not was_there:
-            with contextlib.suppress(OSError):
-                folder.rmdir()
-        raise
 
 
 class _Run:

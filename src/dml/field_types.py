@@ -5,7 +5,7 @@ import os
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 from pydantic import (
     AfterValidator,
@@ -16,8 +16,18 @@ from pydantic import (
 )
 from pydantic.fields import FieldInfo
 
+from dml.files import objection_to_path
+
 MAX_COUNT = 2**31 - 1
 """The largest count: the largest 32-bit integer."""
+
+MAX_COEFFICIENT = 1e30
+"""The largest coefficient: its products with parameters are still numbers in fp32."""
+
+
+def holds_numbers(annotation: Any) -> bool:
+    """Whether the type of a field has room for a number."""
+    return annotation in (int, float) or any(map(holds_numbers, get_args(annotation)))
 
 
 def _expand(path: Path) -> Path:
@@ -29,6 +39,13 @@ def _not_empty(path: Any) -> Any:
     # An empty path would be the working directory.
     if path == "":
         raise ValueError("must be a path, as ./ for the working directory")
+    return path
+
+
+def _possible(path: Path) -> Path:
+    objection = objection_to_path(path)
+    if objection:
+        raise ValueError(objection)
     return path
 
 
@@ -62,7 +79,7 @@ def says(right: str) -> WrapValidator:
     return WrapValidator(check)
 
 
-UserPath = Annotated[Path, BeforeValidator(_not_empty), AfterValidator(_expand)]
+UserPath = Annotated[Path, BeforeValidator(_not_empty), AfterValidator(_expand), AfterValidator(_possible)]
 """A path as a user types it; ~ stands for the home folder, even if no shell has expanded it."""
 
 

@@ -49,3 +49,11 @@ def count(number: int, noun: str) -> str:
     """A number of things as text: ``1 topology``, ``3 topologies``."""
     plural = noun[:-1] + "ies" if noun.endswith("y") else noun + "s"
     return f"{number} {noun if number == 1 else plural}"
+
+
+def amount(number: float) -> str:
+    """A number of bytes as text, in the largest unit of which it is at least one: ``1.5 GiB``."""
+    for unit, factor in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
+        if number >= factor:
+            return f"{number / factor:.1f} {unit}"
+    return f"{number:.0f} bytes"

@@ -16,6 +16,9 @@ from pydantic import (
 from pydantic.fields import FieldInfo
 from pydantic_core.core_schema import CoreSchema, with_info_plain_validator_function
 
+from dml.errors import InputError
+from dml.field_types import holds_numbers
+from dml.plain_numbers import odd_number
 from dml.validation import input_error
 
 
@@ -90,8 +93,25 @@ def _choices(section: "type[Section]") -> Mapping[str, ChosenBy]:
     }
 
 
+@cache
+def _numbers(section: "type[Section]") -> frozenset[str]:
+    """The flags of a section's own fields that hold numbers."""
+    return frozenset(
+        info.alias or name for name, info in section.model_fields.items() if holds_numbers(info.annotation)
+    )
+
+
+def _check_numbers(section: "type[Section]", values: Mapping[str, Any]) -> None:
+    for flag in _numbers(section) & values.keys():
+        given = values[flag]
+        for word in given if isinstance(given, tuple | list) else (given,):
+            objection = odd_number(word) if isinstance(word, str) else None
+            if objection:
+                raise InputError(flag, word, objection)
+
+
 class Section(BaseModel):
-    """Frozen fields with descriptions. Unknown names, NaN and infinity are refused."""
+    """Frozen fields with descriptions. Unknown names, NaN, infinity and numbers like 1_000 are refused."""
 
     # Sections that this call does not use are not built, which saves some milliseconds each.
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, defer_build=True)
@@ -118,6 +138,8 @@ class Section(BaseModel):
     @classmethod
     def _hand_down(cls, values: Any) -> Any:
         """Gives the options among the values to the fields that hold them."""
+        if isinstance(values, dict):
+            _check_numbers(cls, values)
         choices = cls.choices() if isinstance(values, dict) else {}
         for name, mark in choices.items():
             if name not in values:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from dml import command_line
 from dml.field_types import UserPath
@@ -18,13 +18,6 @@ class FolderConfig(Section):
     out_dir: UserPath = Field(
         Path("topologies"), description="folder to save them in; existing files are never changed"
     )
-
-    @field_validator("out_dir", mode="before")
-    @classmethod
-    def _named(cls, out_dir: object) -> object:
-        if out_dir == "":
-            raise ValueError("name a folder")  # The empty path would be the working directory.
-        return out_dir
 
 
 class SeededConfig(FolderConfig):

@@ -1,5 +1,6 @@
 """Turns pydantic's errors into errors in the words of the command line."""
 
+import re
 from collections.abc import Iterable
 
 from pydantic import ValidationError
@@ -43,6 +44,7 @@ def input_error(error: ValidationError, flags: Iterable[tuple[str, FieldInfo]] =
 
 _OURS = {
     "Value error, ": "",
+    "Unable to parse input string as an integer, exceeded maximum size": "must have fewer digits",
     "Input should be": "must be",
     "greater than or equal to": "at least",
     "less than or equal to": "at most",
@@ -55,4 +57,5 @@ _OURS = {
 def _right(message: str) -> str:
     for theirs, ours in _OURS.items():
         message = message.replace(theirs, ours)
+    message = re.sub(r"\b1(0{9,})\b", lambda number: f"1e{len(number[1])}", message)
     return message.partition(", unable to")[0]

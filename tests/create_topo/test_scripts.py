@@ -93,7 +93,7 @@ def test_another_graph_of_that_name_stops_everything(tmp_path):
         (["--seeds", "0", "one"], "--seeds one: must be a valid integer"),
         (["--seeds", "4294967296"], "--seeds 4294967296: "),
         (["--seeds", "9" * 5000], "--seeds 999"),
-        (["--out_dir", ""], "--out_dir : name a folder"),
+        (["--out_dir", ""], "--out_dir : must be a path"),
         (["--out_dir", "file"], "--out_dir file: "),
         (["--out_dir", "file/under"], "--out_dir file/under: "),
     ],

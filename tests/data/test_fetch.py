@@ -1,5 +1,10 @@
 """Fetching: local copies in every form, another data set refused, and the script around it."""
 
+import contextlib
+import ssl
+from email.message import Message
+from urllib.error import HTTPError, URLError
+
 import numpy as np
 import pytest
 from image_files import parquet_folder, pictures, png
@@ -44,7 +49,7 @@ def test_a_local_copy_that_is_not_there_or_damaged_is_named(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match=rf"^source {tmp_path}/file: is a file; give the folder"):
         from_local("mnist", tmp_path / "file")
-    with pytest.raises(InputError, match=rf"^source {tmp_path}/none: no such folder"):
+    with pytest.raises(InputError, match=rf"^source {tmp_path}/none: does not exist"):
         from_local("mnist", tmp_path / "none")
     source = parquet_folder(tmp_path / "s")
     (source / "test-00000-of-00001.parquet").write_bytes(b"PAR1")
@@ -86,17 +91,45 @@ def test_what_the_hub_holds_is_read_by_its_columns(tmp_path, monkeypatch):
         for split in ("train", "test")
     }
     monkeypatch.setattr(fetch, "datasets_library", lambda offline: _Library(tables))
+    monkeypatch.setattr(fetch, "urlopen", _refused)
     assert np.array_equal(from_hub("mnist").train_x, pictures(80)[:60])
     with pytest.raises(InputError, match=r"^NAME cifar10: holds images of 1 x 28 x 28"):
         from_hub("cifar10")
 
 
-def test_without_a_network_it_says_so_in_one_line(monkeypatch):
+def _refused(request, timeout):
+    raise URLError(OSError(111, "Connection refused"))
+
+
+def test_what_the_hub_itself_says_is_one_line(monkeypatch):
     monkeypatch.setattr(fetch, "datasets_library", lambda offline: _Library())
+    monkeypatch.setattr(fetch, "urlopen", lambda request, timeout: contextlib.nullcontext())
     with pytest.raises(
         NoNetworkError, match=r"^mnist cannot be .* \(ylecun/mnist\): Couldn't reach the Hub$"
     ):
         from_hub("mnist")
+
+
+@pytest.mark.parametrize(
+    ("answer", "offline"),
+    [
+        (URLError(OSError(111, "Connection refused")), True),
+        (TimeoutError("timed out"), True),
+        (URLError(ssl.SSLError("certificate verify failed")), False),
+        (HTTPError("https://hub", 401, "Unauthorized", Message(), None), False),
+    ],
+    ids=repr,
+)
+def test_a_hub_that_does_not_answer_is_not_tried_again(answer, offline, monkeypatch):
+    def urlopen(request, timeout):
+        raise answer
+
+    asked = []
+    monkeypatch.setattr(fetch, "urlopen", urlopen)
+    monkeypatch.setattr(fetch, "datasets_library", lambda offline: asked.append(offline) or _Library())
+    with pytest.raises(NoNetworkError):
+        from_hub("mnist")
+    assert asked == [offline]
 
 
 def test_fetched_from_local_files_it_runs(script, tmp_path):
@@ -112,7 +145,8 @@ def test_fetched_from_local_files_it_runs(script, tmp_path):
     assert again.stderr == "mnist is there already\ndigits comes with distributed_ml\n"
     wrong = script("fetch_data.py", "mnist", "--data_dir", "d", "--source", "nowhere")
     assert wrong.returncode == 2
-    assert wrong.stderr == f"error: --source {tmp_path / 'nowhere'}: no such folder\n"
+    right = "does not exist; give the folder that holds the data set"
+    assert wrong.stderr == f"error: --source {tmp_path / 'nowhere'}: {right}\n"
 
 
 @pytest.mark.parametrize(

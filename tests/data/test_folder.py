@@ -123,7 +123,7 @@ def test_a_file_is_not_called_missing(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match="is a file; give the folder"):
         describe_dataset(of(tmp_path / "file", tmp_path / "data"))
-    with pytest.raises(InputError, match="no such folder"):
+    with pytest.raises(InputError, match="does not exist"):
         describe_dataset(of(tmp_path / "none", tmp_path / "data"))
 
 

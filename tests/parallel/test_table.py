@@ -205,7 +205,7 @@ def test_a_file_that_cannot_be_read_is_refused(tmp_path):
     binary.write_bytes(b"\xff\xfe\x00lr")
     for path, words in (
         (tmp_path / "none.yaml", "No such file"),
-        (tmp_path, "directory"),
+        (tmp_path, "it is a folder"),
         (binary, "is not a YAML file"),
     ):
         made, rest = separated({"sweep": str(path)})

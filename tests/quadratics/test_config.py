@@ -26,7 +26,7 @@ def test_candidates_run_on_a_site_if_one_or_several_workers_are_named(values, th
     ("values", "message"),
     [
         ({"zeta2": ("0.1", "-1")}, "zeta2 -1.0: must be at least 0"),
-        ({"nodes": ("0",)}, "n 0: must be at least 1"),
+        ({"nodes": ("0",)}, "nodes 0: must be at least 1"),
         ({"nodes": ("1",)}, "zeta2 0.01: must be 0, because a single node cannot differ"),
         ({"d": "1"}, "mu 0.25: must be L = 1.0, because one dimension has one curvature"),
         ({"mu": "2"}, "mu 2.0: the least curvature must be above 0 and at most L = 1.0"),

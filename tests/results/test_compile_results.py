@@ -28,4 +28,4 @@ def test_what_is_no_folder_is_called_what_it_is(script, tmp_path):
     right = "; give a folder that holds result files\n"
     assert (called.returncode, called.stderr) == (2, f"error: DIR a.h5: is a file{right}")
     called = script("compile_results.py", "none")
-    assert (called.returncode, called.stderr) == (2, f"error: DIR none: no such folder{right}")
+    assert (called.returncode, called.stderr) == (2, f"error: DIR none: does not exist{right}")

@@ -19,10 +19,10 @@ def test_it_writes_a_picture_and_prints_its_path(script: Script, tiny: Path, tmp
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["none.h5"], "error: FILE none.h5: no such file; give result files"),
+        (["none.h5"], "error: FILE none.h5: does not exist; give result files"),
         (["folder"], "error: FILE folder: is a folder; give result files"),
         ([], "error: FILE: name at least one (result files"),
-        (["tiny.h5", "--out", "folder.png"], "error: --out folder.png: cannot be written (Is a directory)"),
+        (["tiny.h5", "--out", "folder.png"], "error: --out folder.png: is a folder; give a file"),
         (["tiny.h5", "--out", "a.txt"], "error: --out a.txt: must end with .png, .pdf, .svg"),
         (["tiny.h5", "--out", "no/a.png"], "error: --out no/a.png: is in a folder that does not exist"),
         (["tiny.h5", "--metric", "x"], "error: --metric x: is not in tiny.h5"),

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from dml.errors import UnwritableFileError
 from dml.results.lock import LockedError, locked
 
 HOLD = """
@@ -96,3 +97,20 @@ def test_a_holder_that_has_not_said_who_it_is_still_holds_it(tmp_path, holder):
     os.truncate(lock, 0)
     with pytest.raises(LockedError, match="another process"):
         _take(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (os.mkfifo, "is a pipe and not a regular file; remove it"),
+        (os.mkdir, r"cannot be written \(Is a directory\); remove it"),
+        (lambda path: os.symlink(path, path), r"cannot be written \(Too many levels of .*\); remove it"),
+        (lambda path: os.symlink("/dev/zero", path), "is a device and not a regular file; remove it"),
+    ],
+    ids=["pipe", "folder", "loop", "device"],
+)
+def test_what_can_be_no_lock_is_named_and_stays(make, words, tmp_path):
+    make(tmp_path / ".0123456789ab.lock")
+    with pytest.raises(UnwritableFileError, match=words):
+        _take(tmp_path)
+    assert len(os.listdir(tmp_path)) == 1

@@ -19,7 +19,7 @@ def _refusal(section, **values):
 def test_a_folder_is_taken_and_all_else_refused(tmp_path):
     (tmp_path / "a.h5").touch()
     assert CompileConfig(folder=tmp_path).folder == tmp_path
-    for name, found in (("a.h5", "is a file"), ("none", "no such folder")):
+    for name, found in (("a.h5", "is a file"), ("none", "does not exist")):
         error = _refusal(CompileConfig, folder=tmp_path / name)
         assert isinstance(error, ArgumentError)
         assert str(error) == f"DIR {tmp_path / name}: {found}; give a folder that holds result files"

@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dml.algorithms.rule import Rule
-from dml.errors import InputError
+from dml.errors import InputError, one_line
+from dml.field_types import MAX_COUNT
 from dml.topology import Topology
 
 if TYPE_CHECKING:
@@ -54,13 +55,16 @@ def parse(texts: Sequence[str]) -> dict[int, int]:
     """The round in which each failing node fails.
 
     Raises:
-        ValueError: one text is not of the form NODE@ROUND, or a node fails twice.
+        ValueError: one text is not of the form NODE@ROUND, a round is too large, or a node fails twice.
     """
     rounds: dict[int, int] = {}
     for text in texts:
         node, at, number = text.partition("@")
         if not at or not all(part.isascii() and part.isdigit() for part in (node, number)):
-            raise ValueError(f"{text} is not of the form NODE@ROUND, two numbers from 0")
+            raise ValueError(f"{one_line(text)} is not of the form NODE@ROUND, two numbers from 0")
+        # Python reads no number of more than 4,300 digits.
+        if any(len(part) > 20 or int(part) > MAX_COUNT for part in (node, number)):
+            raise ValueError(f"NODE and ROUND must be at most {MAX_COUNT}")
         if int(node) in rounds:
             raise ValueError(f"node {int(node)} fails twice")
         rounds[int(node)] = int(number)

@@ -19,7 +19,6 @@ from dml.algorithms import weights
 from dml.algorithms.algorithm import STEPPING, Algorithm, Setup
 from dml.algorithms.options import Options
 from dml.algorithms.rule import Rule, prefixed
-from dml.field_types import MAX_COUNT
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -27,11 +26,16 @@ if TYPE_CHECKING:
 
     from dml.exchange.exchange import Averages, Exchange
 
+MAX_EXCHANGES = 1000
+"""The largest number of exchanges per round; ceil(log2 n) already bring all models together."""
+
 
 class OnePeerOptions(Options):
     """How often nodes exchange."""
 
-    exchanges: int = Field(1, ge=1, le=MAX_COUNT, description="exchanges per round of one_peer_exponential")
+    exchanges: int = Field(
+        1, ge=1, le=MAX_EXCHANGES, description="exchanges per round of one_peer_exponential"
+    )
 
 
 def offsets(n: int) -> list[int]:

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from dml.field_types import MAX_COUNT, one_of, says
+from dml.field_types import MAX_COEFFICIENT, MAX_COUNT, one_of, says
 from dml.section import Section
 from dml.topology import Topology, trees
 
@@ -56,8 +56,8 @@ class TreeOptions(Options):
     )
     overlap: bool = Field(False, description="let relayed sums travel while the next round is computed")
     lr_correction: Annotated[
-        Literal["auto", "off"] | Annotated[float, Field(gt=0)],
-        says("must be auto, off, or a number above 0"),
+        Literal["auto", "off"] | Annotated[float, Field(gt=0, le=MAX_COEFFICIENT)],
+        says("must be auto, off, or a number above 0 and at most 1e30"),
     ] = Field(
         "auto",
         description="factor on --lr for averages of old models, which move more slowly: auto (kappa of the "

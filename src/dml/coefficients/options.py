@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from dml.coefficients.schedules import SCHEDULES
 from dml.errors import InputError
-from dml.field_types import one_of
+from dml.field_types import MAX_COEFFICIENT, MAX_COUNT, one_of
 from dml.section import Section
 
 
@@ -27,7 +27,12 @@ class ScoreOptions(StrategyOptions):
         description="take the softmax of the scores; otherwise divide the scores by their sum (always on for "
         "strategies by similarity)",
     )
-    softmax_coeff: float = Field(10.0, description="s in softmax(s x score); read with --softmax")
+    softmax_coeff: float = Field(
+        10.0,
+        ge=-MAX_COEFFICIENT,
+        le=MAX_COEFFICIENT,
+        description="s in softmax(s x score); read with --softmax",
+    )
     scheduler: Annotated[str, one_of(SCHEDULES, "schedule")] | None = Field(
         None,
         description="how s changes from round to round: "
@@ -36,12 +41,20 @@ class ScoreOptions(StrategyOptions):
     )
     gamma: float = Field(0.95, gt=0, le=1, description="factor on s per round under exp")
     eta_min: float = Field(
-        1.0, description="lower bound of the size of s under exp, and the value to which s anneals under CA"
+        1.0,
+        ge=-MAX_COEFFICIENT,
+        le=MAX_COEFFICIENT,
+        description="lower bound of the size of s under exp, and the value to which s anneals under CA",
     )
     T_0: int = Field(
-        66, ge=1, description="rounds until the first restart of CA, or between two changes of sign under osc"
+        66,
+        ge=1,
+        le=MAX_COUNT,
+        description="rounds until the first restart of CA, or between two changes of sign under osc",
     )
-    T_mult: int = Field(1, ge=1, description="factor on the rounds between restarts of CA, at each restart")
+    T_mult: int = Field(
+        1, ge=1, le=MAX_COUNT, description="factor on the rounds between restarts of CA, at each restart"
+    )
 
     def reads(self) -> set[str]:
         """The options that change the numbers: s and its schedule count only with the softmax."""

@@ -50,7 +50,7 @@ def find_source(name: str) -> DataSource[Section]:
 
 def is_dataset(name: str) -> bool:
     """Whether a name stands for a data set: it is in the table, a folder, or written like a path."""
-    return name in DATASETS or os.sep in name or Path(name).is_dir()
+    return name in DATASETS or os.sep in name or os.path.isdir(name)
 
 
 def dataset_names() -> list[str]:

@@ -8,7 +8,7 @@ from dml.data.catalogue import DATASETS, dataset_names, find_source, is_dataset
 from dml.data.data_dir import default_data_dir
 from dml.data.dataset import CLASSIFICATION
 from dml.data.partitions.registry import PARTITIONS
-from dml.field_types import UserPath, one_of
+from dml.field_types import MAX_COUNT, UserPath, one_of
 from dml.section import ChosenBy, Section
 
 OFFSET_VERSION = 2
@@ -28,7 +28,9 @@ class DataConfig(Section):
         Section()
     )
     data_dir: UserPath = Field(
-        default_factory=default_data_dir, description="folder of the data sets; $DML_DATA sets its default"
+        default_factory=default_data_dir,
+        validate_default=True,
+        description="folder of the data sets; $DML_DATA sets its default",
     )
     partition: Annotated[str, one_of(PARTITIONS, "partition")] = Field(
         "budgets",
@@ -55,7 +57,9 @@ class DataConfig(Section):
         description="OOD data: images with a trigger and the label that it commands, a class that only OOD "
         "nodes hold, or images rotated by 90 degrees with their own labels",
     )
-    ood_class: int = Field(0, ge=0, description="the class that --ood_kind heldout_class holds out")
+    ood_class: int = Field(
+        0, ge=0, le=MAX_COUNT, description="the class that --ood_kind heldout_class holds out"
+    )
     random_bd: bool = Field(
         False, description="put the trigger anywhere in an image; otherwise at the top left"
     )
@@ -68,7 +72,7 @@ class DataConfig(Section):
         "degree", "betweenness", "closeness", "harmonic", "pagerank"
     ] = Field("degree", description="the centrality of that placement")
     offset_clients_data_placement: int = Field(
-        0, ge=0, description="how many places that placement is rotated by"
+        0, ge=0, le=MAX_COUNT, description="how many places that placement is rotated by"
     )
     label_placement: Literal["drawn", "clustered", "mixed"] = Field(
         "drawn",

@@ -3,15 +3,23 @@
 Only ``src/experiments/fetch_data.py`` calls this; runs never do.
 """
 
+import os
+import ssl
 from pathlib import Path
+from urllib.error import HTTPError, URLError
+from urllib.request import Request, urlopen
 
 from dml.data.catalogue import DATASETS
-from dml.data.decode import Origin
+from dml.data.decode import Origin, quiet
 from dml.data.image_files import read_image_folder
 from dml.data.image_tables import SPLITS, datasets_library, images_of_tables
 from dml.data.images import Images, write_images
 from dml.data.source import HubImages
 from dml.errors import ArgumentError, InputError
+from dml.files import FOLDER, what_is_at
+
+SECONDS = 10.0
+"""The time that the hub has to answer before it counts as out of reach."""
 
 
 class NoNetworkError(RuntimeError):
@@ -46,15 +54,35 @@ def from_hub(name: str) -> Images:
         NoNetworkError: the hub cannot be reached, or does not have the data set.
     """
     hub, origin = _hub(name), Origin("NAME", name, ArgumentError)
+    obstacle = _obstacle(hub)
     try:
-        found = datasets_library(offline=False).load_dataset(hub.id)
+        # Without a network, the library finds what it has fetched before, but not that there is none: it
+        # would try for half a minute, and say so six times.
+        with quiet():
+            found = datasets_library(offline=obstacle is not None).load_dataset(hub.id)
     except InputError:
         raise
     except Exception as error:
         # The libraries below raise errors of a dozen families if the network is missing.
-        why = (str(error).splitlines() or [type(error).__name__])[0]
+        why = obstacle or (str(error).splitlines() or [type(error).__name__])[0]
         raise NoNetworkError(f"{name} cannot be fetched from the hub ({hub.id}): {why}") from None
     return _fitting(name, images_of_tables({s: found[s] for s in SPLITS}, origin, hub), origin)
+
+
+def _obstacle(hub: HubImages) -> str | None:
+    """Why the hub cannot be reached, in words; None if it answers, whatever it says."""
+    endpoint = os.environ.get("HF_ENDPOINT") or "https://huggingface.co"
+    try:
+        with urlopen(Request(f"{endpoint}/api/datasets/{hub.id}", method="HEAD"), timeout=SECONDS):
+            return None
+    except HTTPError:
+        return None
+    except (OSError, ValueError) as error:
+        reason = error.reason if isinstance(error, URLError) else error
+        if isinstance(reason, ssl.SSLError):
+            # The library may know certificates that Python does not.
+            return None
+        return f"{endpoint} cannot be reached ({getattr(reason, 'strerror', None) or reason})"
 
 
 def from_local(name: str, local: Path) -> Images:
@@ -65,8 +93,9 @@ def from_local(name: str, local: Path) -> Images:
     """
     path = local.expanduser().absolute()
     origin = Origin("source", path)
-    if not path.is_dir():
-        raise origin.error("is a file; give the folder that holds it" if path.exists() else "no such folder")
+    found = what_is_at(path)
+    if found != FOLDER:
+        raise origin.error(f"{found}; give the folder that holds the data set")
     hub = _hub(name)
     return _fitting(name, read_image_folder(_inside_cache(path, hub), origin, hub=hub), origin)
 

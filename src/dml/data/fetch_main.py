@@ -11,7 +11,7 @@ from dml.data.catalogue import DATASET_ALIASES, DATASETS, datasets_to_fetch
 from dml.data.config import DataConfig
 from dml.data.data_dir import default_data_dir
 from dml.data.load import load_dataset
-from dml.errors import ArgumentError, InputError
+from dml.errors import EXIT_FAILED, ArgumentError, InputError
 from dml.field_types import Positional, UserPath
 from dml.files import check_writable
 from dml.section import Section
@@ -27,7 +27,9 @@ class FetchConfig(Section):
 
     names: Annotated[tuple[str, ...], Positional("NAME")] = Field(description=", ".join(KEPT))
     data_dir: UserPath = Field(
-        default_factory=default_data_dir, description="folder of the data sets; $DML_DATA sets its default"
+        default_factory=default_data_dir,
+        validate_default=True,
+        description="folder of the data sets; $DML_DATA sets its default",
     )
     source: UserPath | None = Field(
         None,
@@ -74,10 +76,9 @@ def main(argv: Sequence[str]) -> int:
             try:
                 found = fetch_dataset(name, data_dir, source)
             except NoNetworkError as error:
-                print(f"error: {error}", file=sys.stderr)
-                hint = "without a network: copy the files here, then run fetch_data.py NAME --source PATH"
-                print(hint, file=sys.stderr)
-                return 1
+                hint = f"without a network, copy its files here and run fetch_data.py {name} --source PATH"
+                print(f"error: {error}; {hint}", file=sys.stderr)
+                return EXIT_FAILED
             train, test = len(found.train_y), len(found.test_y)
             print(f"{name}: {train} training and {test} test images", file=sys.stderr)
         print(data_dir / name)

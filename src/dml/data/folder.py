@@ -14,6 +14,7 @@ from dml.data.dataset import Dataset, DatasetSpec, Scale
 from dml.data.images import KeptImages, is_kept, write_images
 from dml.data.source import DataSource
 from dml.errors import InputError
+from dml.files import FILE, FOLDER, folder_for, objection_to_path, what_is_at
 from dml.section import Section
 
 _log = logging.getLogger(__name__)
@@ -59,12 +60,14 @@ def _converted(name: str, data_dir: Path) -> KeptImages:
 
 def _state(path: Path, name: str) -> tuple[Stamp, ...]:
     """The stamps of everything near the top of a folder: a cheap way to notice a change."""
-    if not path.is_dir():
-        if path.exists():
-            raise InputError("dataset", name, "is a file; give the folder that holds it")
-        raise InputError(
-            "dataset", name, "no such folder; give a folder of images, or the name of a data set"
-        )
+    objection = objection_to_path(path)
+    if objection:
+        raise InputError("dataset", name, objection)
+    found = what_is_at(path)
+    if found == FILE:
+        raise InputError("dataset", name, "is a file; give the folder that holds it")
+    if found != FOLDER:
+        raise InputError("dataset", name, f"{found}; give a folder of images, or the name of a data set")
     near = [path, *path.glob("*"), *path.glob("*/*")]
     return tuple(sorted(_stamp(p, path, name) for p in near if not p.name.startswith(".")))
 
@@ -83,7 +86,7 @@ def _convert(path: Path, name: str, data_dir: Path, state: tuple[Stamp, ...]) ->
     """The folder of the converted form of a folder in this state, which is made if it does not exist."""
     files = [p for p in path.rglob("*") if p.is_file() and not p.name.startswith(".")]
     digest = hashlib.sha256(json.dumps([str(path), sorted(_stamp(p, path, name) for p in files)]).encode())
-    target = data_dir / "folders" / f"{path.name}-{digest.hexdigest()[:12]}"
+    target = data_dir / "folders" / f"{path.name[:60]}-{digest.hexdigest()[:12]}"
     if is_kept(target):
         return target
     # PIL and the reader of tables are needed only here.
@@ -91,20 +94,20 @@ def _convert(path: Path, name: str, data_dir: Path, state: tuple[Stamp, ...]) ->
     from dml.data.image_files import read_image_folder
 
     _log.info(f"{name}: converting its images, once, into {target}")
-    try:
-        data_dir.mkdir(parents=True, exist_ok=True)
-        scratch = tempfile.TemporaryDirectory(prefix=".convert-", dir=data_dir)
-    except OSError as error:
-        raise _unwritable(data_dir, error) from None
-    with scratch:
+    with folder_for(data_dir, "data_dir"):
         try:
-            images = read_image_folder(path, Origin("dataset", name), scratch=Path(scratch.name))
+            scratch = tempfile.TemporaryDirectory(prefix=".convert-", dir=data_dir)
         except OSError as error:
-            raise _unreadable(name, path, error) from None
-    try:
-        write_images(target, images, str(path))
-    except OSError as error:
-        raise _unwritable(data_dir, error) from None
+            raise _unwritable(data_dir, error) from None
+        with scratch:
+            try:
+                images = read_image_folder(path, Origin("dataset", name), scratch=Path(scratch.name))
+            except OSError as error:
+                raise _unreadable(name, path, error) from None
+        try:
+            write_images(target, images, str(path))
+        except OSError as error:
+            raise _unwritable(data_dir, error) from None
     return target
 
 

@@ -8,8 +8,12 @@ from dml.data.decode import Origin, decode_images
 from dml.data.image_tables import SPLITS, read_tables
 from dml.data.images import Images
 from dml.data.source import HubImages
+from dml.files import check_regular, read_bytes
 
 ENDINGS = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".pgm", ".ppm"}
+
+MAX_BYTES = 1_000_000_000
+"""Size of the largest image file that is read; PIL refuses most images of that size."""
 
 
 def read_image_folder(
@@ -33,6 +37,7 @@ def read_image_folder(
         splits = {s: _files_of_split(files, path, s) for s in SPLITS}
         if any(splits.values()):
             _check_both(splits, path, f"{{}}*.{ending}", origin)
+            _check_files(splits, origin)
             return read_tables(splits, ending, path, origin, hub, scratch)
     folders = {s: sorted(p for p in path.glob(f"{s}/*") if _is_class_folder(p)) for s in SPLITS}
     if any(folders.values()):
@@ -60,6 +65,14 @@ def _check_both(splits: dict[str, list[Path]], path: Path, pattern: str, origin:
         if not files:
             kind = "test" if split == "test" else "training"
             raise origin.error(f"has no {kind} split: {path} lacks {pattern.format(split)}")
+
+
+def _check_files(splits: dict[str, list[Path]], origin: Origin) -> None:
+    for file in (file for files in splits.values() for file in files):
+        try:
+            check_regular(file)
+        except OSError as error:
+            raise origin.error(f"{file} cannot be read ({error.strerror})") from None
 
 
 def _read_class_folders(folders: dict[str, list[Path]], origin: Origin) -> Images:
@@ -90,6 +103,6 @@ def _bytes_of(file: Path, origin: Origin) -> bytes:
     if file.is_dir():
         raise origin.error(f"{file} is a folder, not an image")
     try:
-        return file.read_bytes()
+        return read_bytes(file, MAX_BYTES)
     except OSError as error:
         raise origin.error(f"{file} cannot be read ({error.strerror})") from None

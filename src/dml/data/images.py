@@ -17,8 +17,12 @@ from numpy.typing import NDArray
 
 from dml.data.dataset import Dataset
 from dml.errors import InputError
+from dml.files import check_regular, read_text
 
 FORMAT = 1
+MAX_META = 10_000_000
+"""Size of the largest ``meta.json`` that is read."""
+
 PARTS = ("train_x", "train_y", "test_x", "test_y")
 
 
@@ -85,7 +89,7 @@ class KeptImages:
             InputError: the file is damaged.
         """
         try:
-            found = json.loads((self.path / "meta.json").read_text(encoding="utf-8"))
+            found = json.loads(read_text(self.path / "meta.json", MAX_META))
             if found["format"] != FORMAT:
                 raise ValueError(f"format {found['format']}, not {FORMAT}")
             train, test = found["sizes"]
@@ -104,13 +108,12 @@ class KeptImages:
             arrays = _open(self.path)
         except (OSError, ValueError, EOFError) as error:
             raise self.damaged(error) from None
-        train_y, test_y = np.array(arrays["train_y"]), np.array(arrays["test_y"])
-        for x, y, size in zip(
-            (arrays["train_x"], arrays["test_x"]), (train_y, test_y), meta.sizes, strict=True
-        ):
-            fits = x.shape == (size, *meta.shape) and x.dtype == np.uint8 and y.shape == (size,)
+        for split, size in zip(("train", "test"), meta.sizes, strict=True):
+            x, y = arrays[f"{split}_x"], arrays[f"{split}_y"]
+            fits = size and x.shape == (size, *meta.shape) and x.dtype == np.uint8 and y.shape == (size,)
             if not (fits and y.dtype == np.int64 and y.min() >= 0 and y.max() < len(meta.classes)):
                 raise self.damaged("the arrays are not those that meta.json describes")
+        train_y, test_y = np.array(arrays["train_y"]), np.array(arrays["test_y"])
         return Dataset(arrays["train_x"], train_y, arrays["test_x"], test_y, len(meta.classes))
 
     def damaged(self, why: Exception | str) -> InputError:
@@ -179,7 +182,7 @@ def _replace(new: Path, path: Path) -> None:
 def _content(path: Path) -> tuple[dict[str, Any], str] | None:
     """A folder's meta.json, without the note, and a hash of its arrays; None if the folder is damaged."""
     try:
-        meta = json.loads((path / "meta.json").read_text(encoding="utf-8"))
+        meta = json.loads(read_text(path / "meta.json", MAX_META))
         meta.pop("source")
         return meta, Images(**_open(path), classes=tuple(meta["classes"])).fingerprint()
     except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError):
@@ -187,4 +190,6 @@ def _content(path: Path) -> tuple[dict[str, Any], str] | None:
 
 
 def _open(path: Path) -> dict[str, NDArray[Any]]:
+    for part in PARTS:
+        check_regular(path / f"{part}.npy")
     return {part: np.load(path / f"{part}.npy", mmap_mode="r", allow_pickle=False) for part in PARTS}

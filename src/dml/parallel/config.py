@@ -10,7 +10,7 @@ from pydantic import Field, field_validator, model_validator
 from dml.algorithms.registry import ALGORITHMS
 from dml.coefficients.strategies import STRATEGIES
 from dml.data.catalogue import DATASET_ALIASES, dataset_names, is_dataset
-from dml.errors import InputError
+from dml.errors import InputError, one_line
 from dml.field_types import MAX_COUNT, UserPath, one_of
 from dml.parallel.limits import Limits
 from dml.parallel.presets.sweeps import SWEEPS
@@ -64,7 +64,10 @@ class SweepConfig(Section):
         description="the number of workers, an option of the site (local: one per core)",
     )
     grace: float = Field(
-        25.0, gt=0, description="seconds that workers have to end their round and save it when all must end"
+        25.0,
+        gt=0,
+        le=86400,
+        description="seconds that workers have to end their round and save it when all must end",
     )
     walltime: str | None = Field(
         None,
@@ -90,7 +93,9 @@ class SweepConfig(Section):
         for name in names:
             if not name or (name not in DATASET_ALIASES and not is_dataset(name)):
                 there = ", ".join(dataset_names())
-                raise ValueError(f"{name} is not a data set; choose from: {there}; or give a folder")
+                raise ValueError(
+                    f"{one_line(name)} is not a data set; choose from: {there}; or give a folder"
+                )
         return names
 
     @field_validator("walltime")

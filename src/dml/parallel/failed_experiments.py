@@ -5,7 +5,10 @@ from datetime import datetime
 from pathlib import Path
 
 from dml.errors import DamagedFileError
-from dml.files import beside
+from dml.files import beside, read_text
+
+MAX_BYTES = 100_000_000
+"""Size of the largest list that is read: some hundred thousand experiments."""
 
 
 class FailedExperiments:
@@ -41,13 +44,15 @@ class FailedExperiments:
 
     def _read(self) -> dict[str, dict[str, str | int]]:
         try:
-            failed = json.loads(self._path.read_text(encoding="utf-8"))["failed"]
+            failed = json.loads(read_text(self._path, MAX_BYTES))["failed"]
             if all(isinstance(entry["tries"], int) for entry in failed.values()):
                 return dict(failed)
             reason = "its entries are damaged"
         except FileNotFoundError:
             return {}
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except OSError as error:
+            reason = str(error.strerror)
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             reason = repr(error)
         raise DamagedFileError(f"{self._path} cannot be read ({reason}); it was not changed: move it away")
 

@@ -30,7 +30,7 @@ def tell(path: Path, logs: Path) -> None:
 def message(path: Path) -> str | None:
     """The message that a pool has written, or None."""
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8", errors="replace")
     except OSError:
         return None
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from dml.data.catalogue import check_fetched
 from dml.errors import EXIT_FAILED, InputError, OutOfTimeError
-from dml.files import check_writable
+from dml.files import check_writable, folder_for
 from dml.messages import count
 from dml.parallel import expansion
 from dml.parallel.config import SweepConfig
@@ -48,6 +48,8 @@ def _main(argv: Sequence[str], sites: Path, ending: Ending) -> int:
     options = options_of(site, sweep.site_options, sweep.workers)
     check_writable(sweep.folder)
     plans = expansion.experiments(sweep, flags)
+    if sweep.tune_lr:
+        _check_rates(plans, sweep.tune_lr)
     if sweep.dry_run:
         return _estimate(sweep, plans, site, options)
     check_fetched((plan.config.data.dataset for plan in plans), plans[0].config.data.data_dir)
@@ -57,7 +59,6 @@ def _main(argv: Sequence[str], sites: Path, ending: Ending) -> int:
 
         code = print_report(sweep.folder)
     else:
-        _check_rates(plans, sweep.tune_lr)
         tuner = Tuner(expansion.combinations(sweep, flags), sweep.tune_lr)
         failed = _run(sweep, tuner.first(), site, options, ending, tuner)
         code = _tell_rates(tuner, sweep.folder / f"{sweep.name}-tuned.yaml")
@@ -99,12 +100,10 @@ def _run(
     folder = sweep.folder
     # Each scheduler needs its own folder: two that start together would choose the same number in Parsl's.
     wanted = folder / ".parsl" / f"{socket.gethostname()}-{os.getpid()}"
-    with site.run_dir(wanted) as run_dir:
+    with contextlib.ExitStack() as stack:
+        run_dir = stack.enter_context(site.run_dir(wanted))
         site.config(options, run_dir)  # A wrong option must be refused before anything is written.
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InputError("out_dir", folder, f"cannot be created ({error.strerror})") from None
+        stack.enter_context(folder_for(folder))
 
         # Imported here, because these imports take longer than everything above.
         from dml.parallel import fanout, worker

@@ -21,11 +21,15 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from dml.errors import InputError
+from dml.files import FILE, check_regular, what_is_at
 
 if TYPE_CHECKING:
     from parsl import Config
 
 OptionTable = Mapping[str, tuple[str, str]]
+
+MAX_BYTES = 1_000_000
+"""Size of the largest site file that is read."""
 
 _NO_SHELL_WORD = re.compile(r"[^\w@%+=:,./-]")
 
@@ -90,7 +94,7 @@ class Site:
             config = self.make_config(values)
         except InputError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise InputError(
                 "parsl_config", self.name, f"cannot be used on this machine: {_why(error)}"
             ) from error
@@ -117,7 +121,7 @@ def load_site(name: str, folder: Path) -> Site:
     """
     is_path = name.endswith(".py")
     path = Path(name).expanduser() if is_path else folder / f"{name}.py"
-    if not path.is_file() or (not is_path and Path(name).name != name):
+    if what_is_at(path) != FILE or (not is_path and Path(name).name != name):
         here = ", ".join(sorted(site.stem for site in folder.glob("*.py"))) or "none"
         right = f"the sites here are: {here}; or give a path to a .py file with make_config"
         raise InputError("parsl_config", name, right)
@@ -165,7 +169,7 @@ def whole_number(options: Mapping[str, str], key: str) -> int:
         InputError: it is not.
     """
     text = options[key]
-    if not text.isdecimal() or int(text) < 1:
+    if not re.fullmatch(r"0*[1-9][0-9]{0,8}", text):
         raise InputError("site_options", f"{key}={text}", "must be a whole number of at least 1")
     return int(text)
 
@@ -177,8 +181,10 @@ def _import_file(name: str, path: Path) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # A dataclass in the file looks up its module here.
     try:
+        check_regular(path, MAX_BYTES)
         spec.loader.exec_module(module)
-    except Exception as error:
+    # A site file is a program, and may end itself.
+    except (Exception, SystemExit) as error:
         raise InputError("parsl_config", name, f"it cannot be imported: {_why(error)}") from error
     return module
 
@@ -190,7 +196,7 @@ def _is_table(options: object) -> bool:
     )
 
 
-def _why(error: Exception) -> str:
+def _why(error: BaseException) -> str:
     text = " ".join(str(error).split())
     return text if type(error) in (ValueError, OSError) else f"{type(error).__name__}: {text}"
 

@@ -13,6 +13,7 @@ from pydantic import Field
 from dml import command_line
 from dml.errors import ArgumentError, DamagedFileError
 from dml.field_types import Positional, UserPath
+from dml.files import read_text
 from dml.messages import count
 from dml.parallel.live import FILE, LOG
 from dml.section import Section
@@ -24,6 +25,9 @@ AGAIN = 2.0
 
 STALE = 60.0
 """Seconds after which a status that is not renewed counts as left by a call that was killed."""
+
+MAX_BYTES = 100_000_000
+"""Size of the largest status that is read; one of a hundred thousand workers has 20 MB."""
 
 MOST = 20
 """How many experiments that run, or have failed, are named."""
@@ -124,7 +128,7 @@ def _span(seconds: float) -> str:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        values: dict[str, Any] = json.loads(read_text(path, MAX_BYTES))
         if values["version"] != 1:
             raise DamagedFileError(f"{path} has version {values['version']}, and this program reads 1")
         return values

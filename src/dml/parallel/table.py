@@ -11,12 +11,16 @@ from typing import Any
 
 from dml import config
 from dml.errors import InputError
+from dml.files import read_text
 
 OOD_RANK = "ood_rank"
 """The key for OOD data on the node of highest degree (1), of second highest (2), and so on."""
 
 MOST = 1_000_000
 """The largest number of combinations; more are taken for a mistake."""
+
+MAX_BYTES = 1_000_000
+"""Size of the largest sweep file that is read. Its values are typed by hand, and YAML is slow to read."""
 
 UNCROSSED = config.NOT_NUMBERS - {"out_dir"}
 """Keys that do not change the numbers, so that all values of a list would give the same experiment."""
@@ -109,7 +113,7 @@ def _check(key: Any, value: Any, elsewhere: Collection[str]) -> None:
         raise InputError(key, value, "does not change the numbers, so give one value and not a list")
     if key == "topology_file" and any(re.match(r"\w+=", str(v)) for v in values):
         raise InputError(key, value, "a text with commas needs quotes in a list in brackets")
-    if key == OOD_RANK and not all(re.fullmatch(r"0*[1-9]\d{0,8}", str(v)) for v in values):
+    if key == OOD_RANK and not all(re.fullmatch(r"0*[1-9][0-9]{0,8}", str(v)) for v in values):
         raise InputError(key, value, "must be whole numbers from 1, the node of highest degree")
 
 
@@ -141,7 +145,7 @@ def tables_of(path: Path, elsewhere: Collection[str] = ()) -> list[Table]:
 
     Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, mapping)
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader)
+        content = yaml.load(read_text(path, MAX_BYTES), Loader)
         tables = content if isinstance(content, list) else [content]
         if not tables or not all(isinstance(table, dict) and table for table in tables):
             right = "must hold keys and values, such as rounds: 40, or a list of such tables"

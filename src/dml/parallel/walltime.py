@@ -7,6 +7,8 @@ import subprocess
 import time
 from datetime import datetime
 
+from dml.errors import one_line
+
 _SPAN = re.compile(r"(?:(\d+)-)?(?:(\d+):)?(\d+):(\d\d)")
 
 _PATIENCE = 20.0
@@ -22,7 +24,7 @@ def seconds(text: str) -> float:
     found = _SPAN.fullmatch(text.strip())
     if found is None or not text.isascii():
         raise ValueError(
-            f"{text} is not a time such as 1:30:00 (hours, minutes, seconds) or 2-00:00:00 (days)"
+            f"{one_line(text)} is not a time such as 1:30:00 (hours, minutes, seconds) or 2-00:00:00 (days)"
         )
     days, hours, minutes, rest = (int(part or 0) for part in found.groups())
     return float(((days * 24 + hours) * 60 + minutes) * 60 + rest)

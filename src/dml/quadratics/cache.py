@@ -13,9 +13,12 @@ import torch
 
 import dml
 from dml.errors import DamagedFileError, UnwritableFileError
-from dml.files import beside
+from dml.files import beside, read_text
 from dml.quadratics.setting import Setting
 from dml.quadratics.tuning import Candidate, Try
+
+MAX_BYTES = 1_000_000_000
+"""Size of the largest file that is read: some million candidates."""
 
 SECONDS = 2.0
 """The shortest time between two writes of the file."""
@@ -38,9 +41,11 @@ class Cache:
         self._lock, self._written = threading.Lock(), time.monotonic()
         if path is not None and path.exists():
             try:
-                known = json.loads(path.read_text(encoding="utf-8"))
+                known = json.loads(read_text(path, MAX_BYTES))
                 self._known = {key: Candidate(**value) for key, value in known.items()}
-            except (ValueError, TypeError, AttributeError) as error:
+            except OSError as error:
+                raise DamagedFileError(f"{path} cannot be read ({error.strerror})") from error
+            except (ValueError, TypeError, AttributeError, RecursionError) as error:
                 raise DamagedFileError(f"{path} holds no candidates; it was not changed") from error
 
     def wrap(self, attempt: Try, setting: Setting) -> Try:

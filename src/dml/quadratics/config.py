@@ -64,6 +64,8 @@ class QuadraticsConfig(Section):
     )
     edge_weight: float = Field(
         1 / 3 - 0.01,
+        gt=0,
+        le=1,
         description="weight of every edge for d2, which does not run with Metropolis-Hastings weights on an "
         "even cycle",
     )
@@ -109,7 +111,11 @@ class QuadraticsConfig(Section):
     def _possible_problems(self) -> Self:
         for n in self.nodes:
             for zeta2 in self.zeta2:
-                check_constants(n, self.d, self.L, self.mu, zeta2, self.r0, self.noise)
+                try:
+                    check_constants(n, self.d, self.L, self.mu, zeta2, self.r0, self.noise)
+                except InputError as error:
+                    flag = "nodes" if error.field == "n" else error.field
+                    raise InputError(flag, error.value, error.right) from None
         return self
 
     @model_validator(mode="after")

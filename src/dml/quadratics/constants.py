@@ -4,6 +4,9 @@ import math
 
 from dml.errors import InputError
 
+MAX_NUMBERS = 10**8
+"""The largest number of entries that the Hessians of all nodes may have; each takes 8 bytes a few times."""
+
 
 def check_constants(n: int, d: int, L: float, mu: float, zeta2: float, r0: float, noise: float) -> None:
     """Refuses impossible constants; see :class:`dml.quadratics.problem.RandomQuadratics` for their meaning.
@@ -15,6 +18,11 @@ def check_constants(n: int, d: int, L: float, mu: float, zeta2: float, r0: float
         raise InputError("n", n, "must be at least 1")
     if d < 1:
         raise InputError("d", d, "must be at least 1")
+    if n * d**2 > MAX_NUMBERS:
+        right = (
+            f"the Hessians of {n} nodes have {n} x {d} x {d} entries; at most {MAX_NUMBERS:.0e} are possible"
+        )
+        raise InputError("d", d, right)
     if not 0 < L < math.inf:
         raise InputError("L", L, "the largest curvature must be above 0")
     if not 0 < mu <= L:

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dml import command_line
-from dml.errors import InputError, UnwritableFileError
-from dml.files import beside, check_writable
+from dml.errors import UnwritableFileError
+from dml.files import beside, check_writable_file
 from dml.parallel.ending import Ending
 from dml.parallel.sites import Site, load_site, options_of
 from dml.quadratics.config import QuadraticsConfig
@@ -47,8 +47,9 @@ def _main(argv: Sequence[str], sites: Path, ending: Ending) -> int:
     titles, chosen = zip(*settings(config), strict=True)
     for flag, path in (("json", config.json_file), ("cache", config.cache)):
         if path is not None:
-            _check_file(flag, path)
-    site = load_site(config.parsl_config or "local", sites) if config.on_site else None
+            check_writable_file(path, flag)
+    name = "local" if config.parsl_config is None else config.parsl_config
+    site = load_site(name, sites) if config.on_site else None
     options = options_of(site, config.site_options, config.workers) if site else {}
 
     # Imported here, because it imports torch.
@@ -122,12 +123,3 @@ def _write(path: Path, text: str) -> None:
             new.write_text(text, encoding="utf-8")
     except OSError as error:
         raise UnwritableFileError(f"{path} cannot be written ({error.strerror})") from error
-
-
-def _check_file(flag: str, path: Path) -> None:
-    """Refuses, before anything runs, a file that could not be written at the end."""
-    if not path.absolute().parent.is_dir():
-        raise InputError(flag, path, "is in a folder that does not exist")
-    if path.is_dir():
-        raise InputError(flag, path, "is a folder; give a file")
-    check_writable(path.absolute().parent, flag)

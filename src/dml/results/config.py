@@ -7,6 +7,7 @@ from pydantic import Field, field_validator
 
 from dml.errors import ArgumentError, InputError
 from dml.field_types import Positional, UserPath
+from dml.files import FILE, FOLDER, check_writable_file, what_is_at
 from dml.section import Section
 
 FORMATS = (".png", ".pdf", ".svg")
@@ -22,8 +23,8 @@ class CompileConfig(Section):
     @field_validator("folder")
     @classmethod
     def _is_folder(cls, folder: Path) -> Path:
-        if not folder.is_dir():
-            found = "is a file" if folder.exists() else "no such folder"
+        found = what_is_at(folder)
+        if found != FOLDER:
             raise ArgumentError("DIR", folder, f"{found}; give a folder that holds result files")
         return folder
 
@@ -55,8 +56,8 @@ class NodePictureConfig(Section):
         if not files:
             raise ArgumentError("FILE", None, "name at least one result file")
         for file in files:
-            if not file.is_file():
-                found = "is a folder" if file.is_dir() else "no such file"
+            found = what_is_at(file)
+            if found != FILE:
                 raise ArgumentError("FILE", file, f"{found}; give result files, such as results/single/*.h5")
         return files
 
@@ -65,6 +66,5 @@ class NodePictureConfig(Section):
     def _is_picture(cls, out: Path) -> Path:
         if out.suffix.lower() not in FORMATS:
             raise InputError("out", out, f"must end with {', '.join(FORMATS)}")
-        if not out.absolute().parent.is_dir():
-            raise InputError("out", out, "is in a folder that does not exist")
+        check_writable_file(out, "out")
         return out

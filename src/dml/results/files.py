@@ -9,7 +9,7 @@ from typing import Any
 import h5py
 
 from dml.errors import DamagedFileError, UnwritableFileError
-from dml.files import beside
+from dml.files import FILE, beside, what_is_at
 
 SCHEMA_VERSION = 1
 """The layout of result files, described in results/README.md. Readers know all layouts since 1."""
@@ -54,6 +54,8 @@ def read(path: Path) -> Iterator[h5py.File]:
     """
     if not path.exists():
         raise FileNotFoundError(path)
+    if (found := what_is_at(path)) != FILE:
+        raise DamagedFileError(f"{path} cannot be read (it {found}); it was not changed: move it away")
     try:
         with h5py.File(path, "r", locking=False) as file:
             yield file

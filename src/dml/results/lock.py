@@ -10,10 +10,14 @@ import json
 import logging
 import os
 import socket
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
+
+from dml.errors import UnwritableFileError
+from dml.files import what_is_at
 
 _log = logging.getLogger(__name__)
 
@@ -30,6 +34,7 @@ def locked(result: Path, experiment_id: str) -> Iterator[None]:
 
     Raises:
         LockedError: another process holds it.
+        UnwritableFileError: something else than a file is in its place.
     """
     path = result.with_name(f".{experiment_id}.lock")
     handle = _acquire(path)
@@ -54,6 +59,11 @@ def _acquire(path: Path) -> int:
             handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         except PermissionError:
             raise LockedError("another user is running it, or left a lock that only they can open") from None
+        except OSError as error:
+            raise UnwritableFileError(f"{path} cannot be written ({error.strerror}); remove it") from None
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            os.close(handle)
+            raise UnwritableFileError(f"{path} {what_is_at(path)} and not a regular file; remove it")
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:

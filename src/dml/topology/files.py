@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dml.errors import InputError
-from dml.files import beside
+from dml.files import beside, check_regular, read_bytes
 from dml.topology.graph import Topology
 
 # The rest of the header is read only if the file starts with this line.
@@ -56,7 +56,8 @@ def is_saved(path: Path, content: bytes) -> bool:
         InputError: the path exists but holds something else, or cannot be read.
     """
     try:
-        if path.read_bytes() == content:
+        check_regular(path)
+        if path.stat().st_size == len(content) and path.read_bytes() == content:
             return True
     except (FileNotFoundError, NotADirectoryError):
         return False
@@ -109,9 +110,7 @@ def load(path: str | Path) -> Topology:
 
 def _text(path: Path) -> str:
     try:
-        if path.exists() and not path.is_dir() and (not path.is_file() or path.stat().st_size > MAX_BYTES):
-            raise InputError("topology_file", path, "is not a regular file, or is larger than 2 GB")
-        text = path.read_bytes().decode("utf-8-sig")
+        text = read_bytes(path, MAX_BYTES).decode("utf-8-sig")
     except (FileNotFoundError, NotADirectoryError):
         right = "no such file; give a path or a generator such as barabasi_albert:n=33,m=2"
         raise InputError("topology_file", path, right) from None
@@ -149,7 +148,7 @@ def _matrix(path: str | Path, rows: list[list[str]]) -> NDArray[np.float64]:
     for i, row in enumerate(rows):
         for j, word in enumerate(row):
             try:
-                matrix[i, j] = float(word)
+                matrix[i, j] = float(word if word.isascii() and "_" not in word else "no number")
             except ValueError:
                 raise InputError(
                     "topology_file", path, f"entry [{i}, {j}] is {word}, which is not a number"

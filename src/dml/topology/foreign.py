@@ -3,14 +3,17 @@
 import difflib
 import inspect
 import math
+import resource
 import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from dml.errors import InputError
+from dml.plain_numbers import odd_number
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -20,6 +23,9 @@ MAX_ARGUMENT = 10_000
 
 MAX_SECONDS = 10.0
 """The longest that a generator may take: the work of some grows exponentially with their arguments."""
+
+MAX_BYTES = 2 * 10**9
+"""The largest memory that a generator may take, for the same reason."""
 
 # These choose the type of the result and the library that computes it; both are fixed here.
 _NOT_OFFERED = {"create_using", "backend"}
@@ -51,10 +57,15 @@ def call_networkx(text: str, name: str, given: dict[str, str], seed: int) -> "tu
     function = functions[name]
     values = _arguments(text, name, function, given, seed)
     try:
-        with _at_most(MAX_SECONDS):
+        with _at_most(MAX_SECONDS), _within(MAX_BYTES):
             graph = function(**values)
     except _TooLongError:
         right = f"networkx needs more than {MAX_SECONDS:.0f} s to make it; choose a smaller graph"
+        raise InputError("topology_file", text, right) from None
+    except MemoryError:
+        right = (
+            f"networkx needs more than {MAX_BYTES / 1e9:.0f} GB of memory to make it; choose a smaller graph"
+        )
         raise InputError("topology_file", text, right) from None
     except Exception as error:  # The generators may raise anything for a user's values.
         reason = " ".join(str(error).split()) or type(error).__name__
@@ -89,6 +100,28 @@ def _at_most(seconds: float) -> Iterator[None]:
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+
+
+@contextmanager
+def _within(more: int) -> Iterator[None]:
+    """Limits the memory that the block may take; without effect where the system does not tell what is taken.
+
+    A generator that is one call of compiled code is not ended by a signal, but by the memory that it lacks.
+    """
+    try:
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
+    except OSError:
+        yield
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    limit = pages * resource.getpagesize() + more
+    if soft != resource.RLIM_INFINITY:
+        limit = min(limit, soft)
+    resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 
 def _public_generators() -> dict[str, Callable[..., Any]]:
@@ -135,6 +168,8 @@ def _scalar(text: str, parameter: inspect.Parameter, word: str) -> int | float |
             value = convert(word)
         except ValueError:
             continue
+        if odd_number(word):
+            break
         if math.isfinite(value) and (key == "seed" or abs(value) <= MAX_ARGUMENT):
             return value
         raise InputError("topology_file", text, f"{key} must be at most {MAX_ARGUMENT}, not {word}")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from dml.errors import InputError
+from dml.plain_numbers import odd_number
 from dml.topology.foreign import call_networkx
 from dml.topology.graph import Topology
 from dml.topology.trees import double_binary_trees
@@ -33,6 +34,8 @@ class Kind(NamedTuple):
 
     def parse(self, text: str) -> int | float | None:
         """The value, or None if the text does not stand for an allowed one."""
+        if odd_number(text):
+            return None
         try:
             value = self.convert(text)
         except ValueError:
@@ -45,6 +48,8 @@ def at_least(low: int) -> Kind:
     return Kind(int, low, math.inf, f"a whole number of at least {low}")
 
 
+# The probabilities of all pairs of blocks are a matrix.
+BLOCKS = Kind(int, 1, 1000, "a whole number from 1 to 1000")
 PROBABILITY = Kind(float, 0, 1, "a probability in [0, 1]")
 # numpy's legacy generator, which some of networkx's functions use, takes 32 bits.
 SEED = Kind(int, 0, 2**32 - 1, "a whole number from 0 to 4294967295")
@@ -133,7 +138,7 @@ GENERATORS: dict[str, Generator] = {
     ),
     "stochastic_block": Generator(
         _stochastic_block,
-        {"blocks": at_least(1), "size": at_least(1), "p_in": PROBABILITY, "p_out": PROBABILITY, "seed": SEED},
+        {"blocks": BLOCKS, "size": at_least(1), "p_in": PROBABILITY, "p_out": PROBABILITY, "seed": SEED},
         lambda blocks, size, p_in, p_out, seed: (
             blocks * size,
             blocks * size * (size * p_in + (blocks - 1) * size * p_out) / 2,
@@ -165,10 +170,14 @@ def make(text: str, seed: int = 0) -> Topology:
         raise InputError("topology_file", text, f"no such file or generator{_close(name)}; {_all_names()}")
     generator = GENERATORS[name]
     values = _parse_arguments(text, name, generator, given, seed)
-    nodes, edges = generator.size(**values)
-    if nodes > MAX_NODES or edges > MAX_EDGES:
-        right = f"about {nodes:.3g} nodes and {edges:.3g} edges; the limits are {MAX_NODES} and {MAX_EDGES}"
-        raise InputError("topology_file", text, right)
+    limits = f"the limits are {MAX_NODES} and {MAX_EDGES}"
+    try:
+        nodes, edges = generator.size(**values)
+        if nodes > MAX_NODES or edges > MAX_EDGES:
+            right = f"about {nodes:.3g} nodes and {edges:.3g} edges; {limits}"
+            raise InputError("topology_file", text, right)
+    except OverflowError:
+        raise InputError("topology_file", text, f"too many nodes and edges; {limits}") from None
     import networkx as nx
 
     try:

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, SerializeAsAny, model_validator
 
-from dml.field_types import MAX_COUNT, one_of
+from dml.field_types import MAX_COEFFICIENT, MAX_COUNT, one_of
 from dml.models.registry import MODELS
 from dml.section import ChosenBy, Section
 
@@ -25,9 +25,8 @@ OPTIMIZERS: dict[str, OptimizerSpec] = {
     "adamw": OptimizerSpec(frozenset({"beta_1", "beta_2"}), {"beta_2": 0.98}),
 }
 
-
-MAX_COEFFICIENT = 1e30
-"""The largest coefficient: its products with parameters are still numbers in fp32."""
+MAX_STEPS = 100_000
+"""The largest number of steps of a round, whose samples are chosen at its start."""
 
 
 def obstacle(training: "TrainingConfig", augment: bool) -> str | None:
@@ -57,7 +56,7 @@ class TrainingConfig(Section):
     train: bool = Field(True, description="train locally; otherwise only the aggregation runs")
     epochs: int = Field(2, ge=1, le=MAX_COUNT, description="local epochs per round")
     local_steps: int | None = Field(
-        None, ge=1, le=MAX_COUNT, description="optimiser steps per round, instead of whole epochs"
+        None, ge=1, le=MAX_STEPS, description="optimiser steps per round, instead of whole epochs"
     )
     keep_optimizer: bool = Field(
         False,
@@ -68,12 +67,12 @@ class TrainingConfig(Section):
     optimizer: Annotated[str, one_of(OPTIMIZERS, "optimiser")] = Field(
         "sgd", description="the local optimiser: " + ", ".join(OPTIMIZERS)
     )
-    lr: float = Field(1e-3, ge=0, description="learning rate")
+    lr: float = Field(1e-3, ge=0, le=MAX_COEFFICIENT, description="learning rate")
     momentum: float = Field(0.0, ge=0, lt=1, description="momentum of sgd")
     nesterov: bool = Field(False, description="use Nesterov's form of the momentum of sgd")
     beta_1: float = Field(0.9, ge=0, lt=1, description="decay of the first moment of adam and adamw")
     beta_2: float = Field(0.999, ge=0, lt=1, description="decay of the second moment of adam and adamw")
-    weight_decay: float = Field(0.0, ge=0, description="weight decay")
+    weight_decay: float = Field(0.0, ge=0, le=MAX_COEFFICIENT, description="weight decay")
     precision: Literal["fp32", "bf16"] = Field(
         "fp32",
         description="number format of matrix products and convolutions; parameters stay in fp32",

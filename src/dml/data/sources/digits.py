@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from dml import randomness
 from dml.data.dataset import Dataset, DatasetSpec
 from dml.data.source import DataSource
-from dml.files import beside
+from dml.files import beside, check_regular
 from dml.section import Section
 
 TOTAL, TEST = 1797, 360
@@ -33,6 +33,7 @@ def _all_digits(data_dir: Path) -> tuple[NDArray[np.float32], NDArray[np.int64]]
     """Images with pixels in [0, 1], [1797, 1, 8, 8], and labels, from their file or from scikit-learn."""
     path = data_dir / "digits.npz"
     try:
+        check_regular(path)
         with np.load(path, allow_pickle=False) as file:
             pixels, labels = file["images"], file["labels"]
         if pixels.shape != (TOTAL, 8, 8) or labels.shape != (TOTAL,):

@@ -26,7 +26,8 @@ from dml.data.dataset import NEXT_TOKEN, Dataset, DatasetSpec
 from dml.data.source import DataSource
 from dml.errors import InputError
 from dml.field_types import MAX_COUNT
-from dml.files import beside
+from dml.files import beside, check_regular
+from dml.messages import amount
 from dml.section import Section
 
 TOKENS = 14
@@ -163,6 +164,7 @@ def sequences(options: TinyMemOptions, data_dir: Path) -> Tokens:
     path = data_dir / file_name(options)
     shape = (options.tiny_mem_num_labels, options.num_example, options.max_ctx)
     try:
+        check_regular(path)
         kept: Tokens = np.load(path, mmap_mode="r", allow_pickle=False)
         if kept.shape == shape and kept.dtype == np.uint8:
             return kept
@@ -205,7 +207,7 @@ def _check_memory(options: TinyMemOptions) -> None:
             field,
             getattr(options, field),
             f"{count} sequences of {options.length} numbers in {options.max_ctx} tokens need "
-            f"{needed / 2**30:.1f} GiB of memory; {free / 2**30:.1f} GiB are free",
+            f"{amount(needed)} of memory; {amount(free)} are free",
         )
 
 
