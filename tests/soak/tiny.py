@@ -46,7 +46,7 @@ def test_tiny_experiments_under_kills_are_all_done_bit_for_bit(tmp_path: Path) -
         seen[f"end with {code}"] += 1
         assert code in (0, 75, -9), (tmp_path / "err").read_text()
     assert "Traceback" not in (tmp_path / "err").read_text()
-    calm = run_sweep_here(tmp_path / "calm", *words[:2])
+    calm = run_sweep_here(tmp_path / "calm", "--sweep", tmp_path / "tiny.yaml")
     assert len(calm) == NUMBER
     for name, path in calm.items():
         assert results.differences(path, out / name) == [], name
