@@ -3,6 +3,7 @@
 import logging
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 from dml.errors import DamagedFileError
@@ -13,6 +14,7 @@ from dml.results import checkpoint, reader
 from dml.results.record import Record, first_difference
 from dml.results.status import Status
 from dml.training.engine import Engine
+from dml.training.engines import ENGINES
 
 _log = logging.getLogger(__name__)
 
@@ -31,6 +33,11 @@ def earlier_result(plan: Plan) -> reader.Loaded | None:
             f"{plan.result} holds experiment {earlier.attributes['experiment_id']}; it was not changed: "
             "move it away to compute this one"
         )
+    if not earlier.has_digest:
+        _log.info(f"{plan.result.name} has no digest, as it is older: damage to it would not be noticed")
+    if earlier.segments and earlier.segments[-1]["engine"] not in ENGINES:
+        engine = earlier.segments[-1]["engine"]
+        raise DamagedFileError(f"{plan.result} names the engine {engine}; it was not changed: move it away")
     return earlier
 
 
@@ -78,12 +85,14 @@ def restore(plan: Plan, earlier: reader.Loaded | None, state: State) -> Record |
         for name, own in (("X", X), ("edge_bytes", state.record.edge_bytes)):
             if getattr(saved, name).shape != tuple(own.shape):
                 raise ValueError(f"{name} has the shape {getattr(saved, name).shape}")
+        if saved.X.dtype != np.float32 or saved.edge_bytes.dtype != np.int64:
+            raise ValueError(f"X and edge_bytes are {saved.X.dtype} and {saved.edge_bytes.dtype}")
         with torch.no_grad():
             X.copy_(torch.from_numpy(saved.X))
         state.population.load_buffers(saved.buffers)
         state.engine.load_state(saved.algorithm)
         state.execution.load_state(saved.algorithm)
-    except (KeyError, ValueError, IndexError, RuntimeError, TypeError) as error:
+    except (KeyError, ValueError, IndexError, RuntimeError, TypeError, OverflowError) as error:
         why = f"it lacks {error}" if isinstance(error, KeyError) else error
         raise DamagedFileError(
             f"{path} does not fit its experiment ({why}); it was not changed: move it away"
