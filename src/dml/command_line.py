@@ -24,6 +24,7 @@ from dml.errors import (
     InputError,
     LostInterchangeError,
     LostWorkersError,
+    OtherCodeError,
     UnwritableFileError,
 )
 from dml.field_types import positional, suggestion
@@ -108,8 +109,8 @@ def parse_section(
 def guard(main: Callable[[], int], go_on: str = "") -> NoReturn:
     """Runs a script's main and exits; expected errors end it with one message, without a traceback.
 
-    The exit code is that of ``main``; 2 after a user's mistake; 1 after a damaged file or one that cannot be
-    written; 75 after lost workers; 130 after Ctrl-C.
+    The exit code is that of ``main``; 2 after a user's mistake; 1 after a damaged file, one of other code,
+    or one that cannot be written; 75 after lost workers; 130 after Ctrl-C.
 
     Args:
         main: returns the exit code.
@@ -121,7 +122,7 @@ def guard(main: Callable[[], int], go_on: str = "") -> NoReturn:
     except InputError as error:
         dashes = "" if isinstance(error, ArgumentError) else "--"
         code = _tell(f"error: {dashes}{error}", EXIT_WRONG_CALL)
-    except (DamagedFileError, UnwritableFileError) as error:
+    except (DamagedFileError, OtherCodeError, UnwritableFileError) as error:
         code = _tell(f"error: {error}", EXIT_FAILED)
     except LostWorkersError as error:
         code = _tell(f"error: {error}" + (f"\n{go_on}" if go_on else ""), EXIT_AGAIN)

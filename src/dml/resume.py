@@ -1,16 +1,18 @@
 """Finds the results of earlier runs of an experiment, and continues from them."""
 
+import json
 import logging
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from dml.errors import DamagedFileError
+from dml import code_hash
+from dml.errors import DamagedFileError, OtherCodeError
 from dml.execution.execution import Execution
 from dml.plan import Plan
 from dml.population import Population
-from dml.results import checkpoint, reader
+from dml.results import checkpoint, provenance, reader
 from dml.results.record import Record, first_difference
 from dml.results.status import Status
 from dml.training.engine import Engine
@@ -39,6 +41,35 @@ def earlier_result(plan: Plan) -> reader.Loaded | None:
         engine = earlier.segments[-1]["engine"]
         raise DamagedFileError(f"{plan.result} names the engine {engine}; it was not changed: move it away")
     return earlier
+
+
+def check_code(plan: Plan, earlier: reader.Loaded, code: str, commit: str) -> None:
+    """Checks that an unfinished result may go on with the code of this call.
+
+    It may with the code that computed its last rounds. It may with other code only if the versions of its
+    parts are equal, and the code is that of a commit, so that both can be found again.
+
+    Args:
+        plan: the experiment.
+        earlier: its result file.
+        code: the hash of this call's code.
+        commit: its state in git.
+
+    Raises:
+        OtherCodeError: it may not.
+    """
+    last = str(earlier.attributes.get("code_sha256", code_hash.UNKNOWN)).split()[-1:]
+    if code == code_hash.UNKNOWN or last == [code]:
+        return
+    begun = f"{plan.result.name} was begun by other code"
+    if json.loads(earlier.attributes["numbers_version"]) != plan.config.versions():
+        why = "and the versions of its parts differ"
+    elif " " in commit or commit == provenance.UNKNOWN:
+        why = f"and the code of this call is that of no commit (git: {commit})"
+    else:
+        _log.info(f"{begun}; it goes on, as the versions of its parts are equal and the code is committed")
+        return
+    raise OtherCodeError(f"{begun}, {why}; --fresh computes it again")
 
 
 @dataclass(frozen=True)

@@ -62,6 +62,11 @@ class SweepConfig(Section):
     grace: float = Field(
         25.0, gt=0, description="seconds that workers have to end their round and save it when all must end"
     )
+    fresh: bool = Field(
+        False,
+        description="compute all experiments again from round 0; files that are there are moved to "
+        "<out_dir>/replaced/<time>",
+    )
     dry_run: bool = Field(
         False, description="say what would run, how long it takes, and how much disk and memory; run nothing"
     )

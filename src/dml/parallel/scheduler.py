@@ -1,15 +1,18 @@
 """The scheduler: it gives experiments to workers until each is done or has failed."""
 
+import contextlib
 import json
 import logging
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+from dml import code_hash
 from dml.errors import DamagedFileError, LostInterchangeError, LostWorkersError, first_line
 from dml.messages import count
 from dml.parallel import worker
@@ -17,7 +20,9 @@ from dml.parallel.failed_experiments import FailedExperiments
 from dml.parallel.fanout import LostTaskError, Workers
 from dml.parallel.worker import Answer, TaskStatus
 from dml.plan import Plan
-from dml.results import checkpoint, reader
+from dml.results import checkpoint, provenance, reader
+from dml.results.lock import LockedError
+from dml.results.replaced import Replacing
 from dml.results.status import Status, finished
 
 _log = logging.getLogger(__name__)
@@ -40,12 +45,16 @@ class Outcome:
         total: the number of experiments.
         done: the number of those with a complete or diverged result, including those of earlier calls.
         skipped: the number of those that were done before this call.
+        other_code: the number of those that other code than this call's has computed.
+        unknown_code: the number of those whose files do not say which code has.
         failed: "name: reason" for each experiment that failed.
     """
 
     total: int = 0
     done: int = 0
     skipped: int = 0
+    other_code: int = 0
+    unknown_code: int = 0
     failed: list[str] = field(default_factory=list)
 
 
@@ -56,12 +65,18 @@ class Scheduler:
         plans: the experiments.
         folder: the folder of the results.
         follow: names further experiments after one that is done.
+        replacing: moves what is to be computed again; None if nothing is.
     """
 
     def __init__(
-        self, plans: list[Plan], folder: Path, follow: Callable[[Plan], list[Plan]] = lambda plan: []
+        self,
+        plans: list[Plan],
+        folder: Path,
+        follow: Callable[[Plan], list[Plan]] = lambda plan: [],
+        replacing: Replacing | None = None,
     ) -> None:
         self._follow, self._failures = follow, FailedExperiments(folder)
+        self._replacing, self._commit = replacing, provenance.git_state()
         if earlier := len(self._failures):
             _log.info(f"retrying {count(earlier, 'experiment')} that failed in an earlier call")
         self.outcome = Outcome()
@@ -118,6 +133,10 @@ class Scheduler:
         while new:
             plan = new.popleft()
             self.outcome.total += 1
+            if self._replacing:
+                # One that another process runs is tried again later, as ever.
+                with contextlib.suppress(LockedError):
+                    self._replacing.experiment(plan.result, plan.identity.id)
             try:
                 found = reader.attributes(plan.result) if plan.result.exists() else None
             except DamagedFileError as error:
@@ -133,9 +152,18 @@ class Scheduler:
                     f"--rounds {rounds} or more completes it"
                 )
             self.outcome.skipped += 1
+            self._compare_code(plan, found)
             self.outcome.done += 1
             self._failures.remove(plan.identity.id)
             new.extend(self._follow(plan))
+
+    def _compare_code(self, plan: Plan, found: Mapping[str, Any]) -> None:
+        """Counts a result that is kept if it was computed by other code than this call's."""
+        now, then = code_hash.code_sha256(plan.config), str(found.get("code_sha256", code_hash.UNKNOWN))
+        if code_hash.UNKNOWN in then.split():
+            self.outcome.unknown_code += 1
+        elif now not in (then, code_hash.UNKNOWN):
+            self.outcome.other_code += 1
 
     def _work(self, workers: Workers) -> None:
         running, locked = self._running, self._locked
@@ -144,7 +172,7 @@ class Scheduler:
                 self._waiting.append(locked.popleft()[1])
             while self._waiting:
                 plan = self._waiting.popleft()
-                running[workers.submit(worker.spec(plan.config.flat(), workers.owner))] = plan
+                running[workers.submit(worker.spec(plan.config.flat(), workers.owner, self._commit))] = plan
             if not running:
                 time.sleep(0.2)
                 continue

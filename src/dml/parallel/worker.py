@@ -48,15 +48,15 @@ class Answer:
         return json.dumps(asdict(self))
 
 
-def spec(flags: dict[str, Any], owner: Owner) -> str:
-    """The text of a task: all flags of the experiment, and the owner that it ends with.
+def spec(flags: dict[str, Any], owner: Owner, commit: str | None = None) -> str:
+    """The text of a task: all flags of the experiment, the owner that it ends with, and the code's commit.
 
     Paths are made absolute, because a worker's working directory depends on its site.
     """
     paths = ["out_dir", "data_dir"] + (["topology_file"] if Path(flags["topology_file"]).exists() else [])
     absolute = {flag: str(Path(flags[flag]).expanduser().absolute()) for flag in paths}
     absolute["dataset"] = absolute_dataset(flags["dataset"])
-    return json.dumps({"flags": flags | absolute, "owner": owner.to_dict()})
+    return json.dumps({"flags": flags | absolute, "owner": owner.to_dict(), "commit": commit})
 
 
 def run_task(text: str) -> str:
@@ -83,7 +83,7 @@ def _run(task: dict[str, Any]) -> Answer:
             return signalled() or ("the scheduler has ended" if watch.lost() else None)
 
         try:
-            path = experiment.run(config.from_flat(task["flags"]), stop=stop)
+            path = experiment.run(config.from_flat(task["flags"]), stop=stop, commit=task["commit"])
         except LockedError as locked:
             return Answer(TaskStatus.LOCKED, why=str(locked))
         except experiment.Stopped as stopped:

@@ -36,8 +36,10 @@ _ARRAYS = (
 )  # fmt: skip
 """The arrays that every result file has, besides those that a record is made from."""
 
-_WHOLE = ("data/", "communication/", "metrics/per_class/", "topology/edges", "topology/degree")
-_WHOLE += ("topology/distance_to_ood", "metrics/round", "metrics/epoch")
+_WHOLE = (
+    "data/", "communication/", "metrics/per_class/", "topology/edges", "topology/degree",
+    "topology/distance_to_ood", "metrics/round", "metrics/epoch",
+)  # fmt: skip
 """The beginnings of the names of datasets of whole numbers."""
 _LOWEST = {"topology/distance_to_ood": -1, "metrics/epoch": -1}
 """The smallest possible number in them, if it is not 0."""

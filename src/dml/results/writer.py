@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dml.config import ExperimentConfig
-from dml.results import files, per_class
+from dml.results import files, per_class, provenance
 from dml.results.record import PER_CLASS, Record
 from dml.results.sealed import Content
 from dml.results.status import Status
@@ -127,6 +127,8 @@ class Result:
             "auc_asr": record.auc("ood_asr"),
             **self.facts,
         }
+        if self.segments:
+            attributes["code_sha256"] = " ".join(provenance.codes(self.segments))
         if record.round:
             test, ood = record.metrics["test_acc"][-1], record.metrics["ood_acc"][-1]
             attributes["final_test"] = float(np.mean(test, dtype=np.float64))
