@@ -19,6 +19,7 @@ from dml.measurements import Diverged, Measurements
 from dml.plan import Plan, make_plan
 from dml.results import checkpoint, provenance, reader
 from dml.results.checkpoint import Checkpoint
+from dml.results.leftovers import remove_leftovers
 from dml.results.lock import locked
 from dml.results.record import Record
 from dml.results.status import Status, finished
@@ -71,6 +72,7 @@ def run(
             if earlier is not None:
                 resume.check_code(plan, earlier, code, state)
             _Run(plan, earlier, code, state).to_the_end(stop, progress)
+        remove_leftovers(plan.result)
     return plan.result
 
 

@@ -21,6 +21,7 @@ from dml.parallel.fanout import LostTaskError, Workers
 from dml.parallel.worker import Answer, TaskStatus
 from dml.plan import Plan
 from dml.results import checkpoint, provenance, reader
+from dml.results.leftovers import tidy
 from dml.results.lock import LockedError
 from dml.results.replaced import Replacing
 from dml.results.status import Status, finished
@@ -152,6 +153,7 @@ class Scheduler:
                     f"--rounds {rounds} or more completes it"
                 )
             self.outcome.skipped += 1
+            tidy(plan.result, found)
             self._compare_code(plan, found)
             self.outcome.done += 1
             self._failures.remove(plan.identity.id)
