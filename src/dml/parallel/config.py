@@ -1,7 +1,7 @@
 """The configuration of a sweep: its factors, and where it runs."""
 
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -10,6 +10,7 @@ from dml.coefficients.strategies import STRATEGIES
 from dml.data.catalogue import DATASET_ALIASES, dataset_names, is_dataset
 from dml.errors import InputError
 from dml.field_types import MAX_COUNT, UserPath, one_of
+from dml.parallel.criterion import Criterion
 from dml.parallel.presets.sweeps import SWEEPS
 from dml.section import Section
 
@@ -40,12 +41,12 @@ class SweepConfig(Section):
         "one experiment each, instead of the preset's",
     )
     control: bool = Field(False, description="also run every combination without OOD data")
-    tune_lr: Literal["worst_test", "final_test", "auc_test", "worst_ood", "final_ood", "auc_ood"] | None = (
-        Field(
-            None,
-            description="instead of running the sweep, search for the learning rate of each combination that "
-            "is best by this value, in factors of 2 from the sweep's own, and write a sweep file with them",
-        )
+    tune_lr: Criterion | None = Field(
+        None,
+        description="instead of running the sweep, search for the learning rate of each combination that is "
+        "best by this value, in factors of 2 from the sweep's own, and write a sweep file with them; worst, "
+        "final and auc are taken on the nodes' validation shares (--train_test_val with three shares), or on "
+        "the test set if there are none",
     )
     limit: int | None = Field(None, ge=1, le=MAX_COUNT, description="run only the first LIMIT experiments")
     out_dir: UserPath | None = Field(None, description="folder of the results")

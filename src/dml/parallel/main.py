@@ -18,6 +18,7 @@ from dml.files import check_writable
 from dml.messages import count
 from dml.parallel import expansion
 from dml.parallel.config import SweepConfig
+from dml.parallel.criterion import choose_criterion
 from dml.parallel.ending import Ending
 from dml.parallel.flags import parse
 from dml.parallel.sites import Site, load_site, options_of, whole_number
@@ -62,7 +63,9 @@ def _main(argv: Sequence[str], sites: Path, ending: Ending) -> int:
         code = print_report(sweep.folder)
     else:
         _check_rates(plans, sweep.tune_lr)
-        tuner = Tuner(expansion.combinations(sweep, flags), sweep.tune_lr)
+        criterion, about = choose_criterion(sweep.tune_lr, plans)
+        _log.info(about)
+        tuner = Tuner(expansion.combinations(sweep, flags), criterion)
         failed = _run(sweep, tuner.first(), site, options, ending, tuner)
         code = _tell_rates(tuner, sweep.folder / f"{sweep.name}-tuned.yaml")
     if failed:
