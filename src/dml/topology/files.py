@@ -3,6 +3,8 @@
 Files without our header, such as the published ones, are read too; their name then serves as their source.
 """
 
+import hashlib
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +17,9 @@ from dml.topology.graph import Topology
 
 # The rest of the header is read only if the file starts with this line.
 _MARK = "# dml topology: entry [i, j] is the probability that the link between nodes i and j works"
+
+_CHECK = "header"
+_WITHOUT_SUM = re.compile(rb"^# header: [0-9a-f]+\n", re.MULTILINE)
 
 MAX_BYTES = 2_000_000_000
 """Size of the largest file that is read: a matrix of 30,000 nodes."""
@@ -42,6 +47,7 @@ def encode(topology: Topology) -> bytes:
     header = [_MARK, f"# source: {topology.source}", f"# n: {topology.n}", f"# graph: {topology.graph_id}"]
     if topology.blocks is not None:
         header.append("# blocks: " + " ".join(map(str, topology.blocks.tolist())))
+    header.append(f"# {_CHECK}: {_sum(header)}")
     rows = [["0"] * topology.n for _ in range(topology.n)]
     for (i, j), weight in zip(topology.edges.tolist(), topology.weights.tolist(), strict=True):
         # repr is the shortest text that reads back to the same bits
@@ -56,7 +62,8 @@ def is_saved(path: Path, content: bytes) -> bool:
         InputError: the path exists but holds something else, or cannot be read.
     """
     try:
-        if path.read_bytes() == content:
+        # Files from before the header had a sum are the same without it.
+        if path.read_bytes() in (content, _WITHOUT_SUM.sub(b"", content)):
             return True
     except (FileNotFoundError, NotADirectoryError):
         return False
@@ -102,6 +109,7 @@ def load(path: str | Path) -> Topology:
     _refuse_wrong_entries(path, matrix)
     edges = np.argwhere(np.triu(matrix)).astype(np.int32)
     blocks = _blocks(path, header, len(matrix))
+    _check_header(path, header, lines)
     loaded = Topology(len(matrix), edges, matrix[edges[:, 0], edges[:, 1]], Path(path).stem, blocks)
     source = header.get("source")
     return replace(loaded, source=source) if source and header.get("graph") == loaded.graph_id else loaded
@@ -135,6 +143,21 @@ def _header(lines: list[str]) -> dict[str, str]:
     return {key.strip(): value.strip() for key, _, value in fields}
 
 
+def _check_header(path: str | Path, header: dict[str, str], lines: list[str]) -> None:
+    """Refuses a header that is not as it was written; older ones have no sum."""
+    comments = [line.rstrip() for line in lines if line.startswith("#")]
+    if _CHECK in header and header[_CHECK] != _sum(comments[:-1]):
+        right = (
+            "its header was damaged or changed after it was saved; make the file again, or remove the header"
+        )
+        raise InputError("topology_file", path, right)
+
+
+def _sum(header: list[str]) -> str:
+    """A hash of a header, by which damage to it is noticed."""
+    return hashlib.sha256("\n".join(header).encode()).hexdigest()[:12]
+
+
 def _matrix(path: str | Path, rows: list[list[str]]) -> NDArray[np.float64]:
     n = len(rows)
     for i, row in enumerate(rows):
@@ -150,6 +173,9 @@ def _matrix(path: str | Path, rows: list[list[str]]) -> NDArray[np.float64]:
         for j, word in enumerate(row):
             try:
                 matrix[i, j] = float(word)
+                # Python would read 0_1 as 1.
+                if "_" in word:
+                    raise ValueError
             except ValueError:
                 raise InputError(
                     "topology_file", path, f"entry [{i}, {j}] is {word}, which is not a number"
