@@ -8,6 +8,7 @@ read thousands of files, and check the second sum only, for which no dataset is 
 
 import hashlib
 import math
+import os
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -26,6 +27,8 @@ _ROOT = ""
 _MOST_PACKED = 1100
 """More than the bytes that gzip can make of one; a dataset that claims more was never written."""
 _SLACK = 64 << 10
+_BESIDE = 1 << 20
+"""Bytes of arrays from which on a thread of its own saves more time than it takes."""
 
 
 @dataclass
@@ -78,10 +81,14 @@ class Content:
         files.write(path, self._fill, self.size if size is None else size)
 
     def _fill(self, file: h5py.File) -> None:
-        # A hash runs beside the writing, since neither needs the interpreter for long.
+        # Large arrays are hashed beside the writing, since neither needs the interpreter for long.
         hashing = _Hashing(self)
-        hashing.start()
-        hashing.begun.wait()
+        beside = self.size > _BESIDE
+        if beside:
+            hashing.start()
+            hashing.begun.wait()
+        else:
+            hashing.run()
         for name, value in self.root.items():
             file.attrs[name] = value
         for name, array in self.arrays.items():
@@ -89,7 +96,11 @@ class Content:
         for group, attributes in self.attributes.items():
             for name, value in attributes.items() if group else ():
                 file[group].attrs[name] = value
-        hashing.join()
+        if beside:
+            # Also beside the waiting for the disk, which takes longer than the hash on most.
+            file.flush()
+            os.fsync(file.id.get_vfd_handle())
+            hashing.join()
         # Text of a fixed length: HDF5 can wait for ever on damage to the heap that holds other text.
         file.attrs[DIGEST] = np.bytes_(_digest(self.root, hashing.found))
 
