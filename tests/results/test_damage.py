@@ -15,7 +15,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scripts import Script
 
@@ -41,12 +41,13 @@ VALUES = [
 
 
 # The same examples each time, so that a test does not fail by chance.
-QUICK = settings(max_examples=10, derandomize=True)
+CALM = {"derandomize": True, "suppress_health_check": [HealthCheck.too_slow]}
+QUICK = settings(max_examples=10, **CALM)
 
 
 def often(test: Callable[..., None]) -> Callable[..., None]:
     """The same property with many examples, which takes its time."""
-    return pytest.mark.slow(settings(max_examples=200, derandomize=True)(test))
+    return pytest.mark.slow(settings(max_examples=200, **CALM)(test))
 
 
 IN_BOTH = pytest.mark.parametrize("older", [False, True], ids=["with a digest", "without"])

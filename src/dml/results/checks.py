@@ -41,6 +41,7 @@ _WHOLE = (
     "topology/distance_to_ood", "metrics/round", "metrics/epoch",
 )  # fmt: skip
 """The beginnings of the names of datasets of whole numbers."""
+_LARGEST = 2**64
 _LOWEST = {"topology/distance_to_ood": -1, "metrics/epoch": -1}
 """The smallest possible number in them, if it is not 0."""
 
@@ -89,7 +90,7 @@ def _need(fits: bool, name: str, value: Any, right: str) -> None:
 
 def _json(found: Mapping[str, Any], name: str, kind: type) -> Any:
     try:
-        value = json.loads(found[name], parse_constant=_no_constant, parse_int=_whole)
+        value = _DECODER.decode(found[name])
     except (TypeError, ValueError, RecursionError) as error:
         reason = str(error).partition("\n")[0]
         raise ValueError(f"the attribute {name} is not what was written ({reason})") from None
@@ -101,10 +102,7 @@ def _no_constant(text: str) -> None:
     raise ValueError(f"{text} is no number")
 
 
-def _whole(text: str) -> int:
-    if len(text) > 20:
-        raise ValueError(f"{text[:20]}... is too large")
-    return int(text)
+_DECODER = json.JSONDecoder(parse_constant=_no_constant)
 
 
 def _check_config(config: Mapping[str, Any], reads: list[Any]) -> None:
@@ -124,7 +122,9 @@ def _fits(value: Any, kinds: frozenset[type]) -> bool:
         return tuple in kinds and all(_fits(item, kinds - {tuple}) for item in value)
     if isinstance(value, float):
         return float in kinds and math.isfinite(value)
-    return type(value) in kinds or (type(value) is int and float in kinds)
+    if type(value) is int:
+        return (int in kinds or float in kinds) and abs(value) < _LARGEST
+    return type(value) in kinds
 
 
 @cache

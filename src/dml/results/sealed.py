@@ -102,7 +102,7 @@ class Content:
             os.fsync(file.id.get_vfd_handle())
             hashing.join()
         # Text of a fixed length: HDF5 can wait for ever on damage to the heap that holds other text.
-        file.attrs[DIGEST] = np.bytes_(_digest(self.root, hashing.found))
+        file.attrs[DIGEST] = np.bytes_(digest_of(self.root, hashing.found))
 
     def verify(self) -> bool:
         """Whether the content is what was written; False if the file has no digest, as older ones.
@@ -118,7 +118,7 @@ class Content:
 
     def digest(self) -> str:
         """The value of the attribute ``digest`` that belongs to this content."""
-        return _digest(self.root, _sum_of_data(self, threading.Event()))
+        return digest_of(self.root, _sum_of_data(self, threading.Event()))
 
 
 _CHANGED = "its content does not match its digest, so it was damaged or changed after it was written"
@@ -172,7 +172,7 @@ def verify_root(attributes: Mapping[str, Any]) -> bool:
     if DIGEST not in attributes:
         return False
     digest = text(attributes[DIGEST])
-    if digest != _digest(attributes, digest.partition(" ")[0]):
+    if digest != digest_of(attributes, digest.partition(" ")[0]):
         raise ValueError(_CHANGED)
     return True
 
@@ -216,7 +216,13 @@ def _sum_of_data(content: Content, begun: threading.Event) -> str:
     return total.hexdigest()
 
 
-def _digest(attributes: Mapping[str, Any], data: str) -> str:
+def digest_of(attributes: Mapping[str, Any], data: str) -> str:
+    """The value of the attribute ``digest``.
+
+    Args:
+        attributes: the attributes at the root; a digest among them does not count.
+        data: the first sum, in hexadecimal digits.
+    """
     total = hashlib.sha256(data.encode())
     for name in sorted(attributes.keys() - {DIGEST}):
         total.update(_encode(name, attributes[name]))
@@ -226,12 +232,12 @@ def _digest(attributes: Mapping[str, Any], data: str) -> str:
 def _encode(name: str, value: Any) -> bytes:
     """A name and its value as bytes that no other name and value have."""
     value = plain(value)
+    kind = type(value).__name__
     if isinstance(value, str):
-        content = str(value).encode("utf-8", "surrogateescape")
+        content, kind = value, "str"
     elif isinstance(value, np.ndarray):
-        content = f"{value.dtype.str} {value.shape} {value.tolist()!r}".encode("utf-8", "surrogateescape")
+        content = f"{value.dtype.str} {value.shape} {value.tolist()!r}"
     else:
-        content = repr(value).encode()
-    kind = "str" if isinstance(value, str) else type(value).__name__
-    head = f"{name}\0{kind}\0{len(content)}\0".encode("utf-8", "surrogateescape")
-    return head + content
+        content = repr(value)
+    encoded = content.encode("utf-8", "surrogateescape")
+    return f"{name}\0{kind}\0{len(encoded)}\0".encode("utf-8", "surrogateescape") + encoded
