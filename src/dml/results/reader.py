@@ -200,7 +200,8 @@ def attributes(path: Path) -> dict[str, Any]:
         _check_schema(file)
         found = read_attributes(file)
         config = checks.check_attributes(found)
-        sealed.verify_root(found)
+        if sealed.verify_root(found):
+            found[sealed.DIGEST] = sealed.text(found[sealed.DIGEST])
     return found | {"config": config}
 
 

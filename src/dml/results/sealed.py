@@ -112,7 +112,7 @@ class Content:
         """
         if DIGEST not in self.root:
             return False
-        if text(self.root[DIGEST]) != self.digest():
+        if self.root[DIGEST] != self.digest():
             raise ValueError(_CHANGED)
         return True
 
@@ -151,6 +151,8 @@ def read(file: h5py.File) -> Content:
     """
     content, whole = Content(), file.id.get_filesize()
     content.attributes[_ROOT] = _attributes(file)
+    if DIGEST in content.root:
+        content.root[DIGEST] = text(content.root[DIGEST])
 
     def collect(name: str, item: h5py.Group | h5py.Dataset) -> None:
         if found := _attributes(item):
