@@ -62,7 +62,8 @@ def read(path: Path) -> Iterator[h5py.File]:
     except Exception as error:  # HDF5 and numpy may raise anything for damaged bytes.
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DamagedFileError(
-            f"{path} cannot be read ({reason}); it was not changed: move it away to compute it again, as --fresh does"
+            f"{path} cannot be read ({reason}); it was not changed: move it away to compute it again, "
+            "as --fresh does"
         ) from error
 
 
