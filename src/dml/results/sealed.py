@@ -101,6 +101,8 @@ class Content:
             file.flush()
             os.fsync(file.id.get_vfd_handle())
             hashing.join()
+            if not hashing.found:
+                raise RuntimeError("its digest could not be computed")
         # Text of a fixed length: HDF5 can wait for ever on damage to the heap that holds other text.
         file.attrs[DIGEST] = np.bytes_(digest_of(self.root, hashing.found))
 
