@@ -10,10 +10,13 @@ from pathlib import Path
 
 import h5py
 import imports
+import numpy as np
 from timing import ROOT, Row, interleaved, median, ratio, run
 
 from dml import config, experiment
+from dml.results import sealed
 from dml.results.reader import attributes
+from dml.results.root_attributes import read_attributes
 from dml.results.runs import result_files
 
 SCRIPTS = ROOT / "src" / "experiments"
@@ -97,6 +100,8 @@ def _make_results(many: Path, count: int, folder: Path) -> None:
             file.attrs["config"] = json.dumps(settings)
             file.attrs["topology_family"], file.attrs["topology_source"] = graph, f"{graph},seed={seed}"
             file.attrs["auc_ood"] = found["auc_ood"] + number / count
+            digest = sealed.digest_of(read_attributes(file), sealed.text(found["digest"]).partition(" ")[0])
+            file.attrs["digest"] = np.bytes_(digest)
 
 
 def sweep(quick: bool, folder: Path) -> list[Row]:

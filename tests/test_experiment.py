@@ -11,9 +11,9 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-import h5py
 import numpy as np
 import pytest
+from edited import edited
 from scripts import SCRIPTS, Script
 from stopping import StopAfter
 from torch import nn
@@ -291,7 +291,7 @@ def test_rounds_computed_anew_do_not_replace_a_longer_result_before_they_have_ca
 
 def test_a_checkpoint_that_lacks_a_part_is_named(small: Small):
     path = experiment.run(small(rounds=2)).with_suffix(".ckpt")
-    with h5py.File(path, "a") as file:
+    with edited(path) as file:
         del file["algorithm/passes"]
     with pytest.raises(DamagedFileError, match=f"{path.name} does not fit .*lacks 'passes'"):
         experiment.run(small(rounds=4))
@@ -302,7 +302,7 @@ def test_a_checkpoint_with_a_part_of_another_shape_is_named(small: Small, part: 
     """Not one row of it taken for all."""
     flags = {"algorithm": "relaysgd", "drop_probability": 0.3}
     path = experiment.run(small(rounds=2, **flags)).with_suffix(".ckpt")
-    with h5py.File(path, "a") as file:
+    with edited(path) as file:
         value = file[part][:1]
         del file[part]
         file[part] = value

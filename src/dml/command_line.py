@@ -28,6 +28,7 @@ from dml.errors import (
     InputError,
     LostInterchangeError,
     LostWorkersError,
+    OtherCodeError,
     OutOfTimeError,
     UnwritableFileError,
     one_line,
@@ -117,9 +118,9 @@ def parse_section(
 def guard(main: Callable[[], int], go_on: str = "") -> NoReturn:
     """Runs a script's main and exits; expected errors end it with one message, without a traceback.
 
-    The exit code is that of ``main``; 2 after a user's mistake; 1 after a damaged file, a file or an output
-    that cannot be written, a full memory, workers that cannot work, and any other error of the system; 75
-    after lost workers; 130 after Ctrl-C.
+    The exit code is that of ``main``; 2 after a user's mistake; 1 after a damaged file, one of other code, a
+    file or an output that cannot be written, a full memory, workers that cannot work, and any other error of
+    the system; 75 after lost workers; 130 after Ctrl-C.
 
     Args:
         main: returns the exit code.
@@ -137,7 +138,7 @@ def guard(main: Callable[[], int], go_on: str = "") -> NoReturn:
     except InputError as error:
         dashes = "" if isinstance(error, ArgumentError) else "--"
         code = _tell(f"error: {dashes}{error}", EXIT_WRONG_CALL)
-    except (DamagedFileError, UnwritableFileError, FailingWorkersError) as error:
+    except (DamagedFileError, OtherCodeError, UnwritableFileError, FailingWorkersError) as error:
         code = _tell(f"error: {one_line(str(error))}", EXIT_FAILED)
     except OutOfTimeError as error:
         code = _tell(str(error), EXIT_AGAIN)

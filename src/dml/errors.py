@@ -57,6 +57,10 @@ class DamagedFileError(RuntimeError):
     """A result or checkpoint file cannot be read. The message names the file, which is not changed."""
 
 
+class OtherCodeError(RuntimeError):
+    """An unfinished result was begun by other code, and going on would mix the numbers of both."""
+
+
 class LostWorkersError(RuntimeError):
     """All workers of a sweep are lost, and no others will start."""
 

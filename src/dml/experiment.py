@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dml import assembly, resume
+from dml import assembly, code_hash, resume
 from dml.assembly import Parts
 from dml.config import ExperimentConfig
 from dml.execution.execution import drive
@@ -17,6 +17,7 @@ from dml.measurements import Diverged, Measurements
 from dml.plan import Plan, make_plan
 from dml.results import checkpoint, provenance, reader
 from dml.results.checkpoint import Checkpoint
+from dml.results.leftovers import remove_leftovers
 from dml.results.lock import locked
 from dml.results.record import Record
 from dml.results.status import Status, finished
@@ -35,6 +36,7 @@ def run(
     *,
     stop: Callable[[], str | None] = lambda: None,
     progress: Callable[[Record], None] = lambda record: None,
+    commit: str | None = None,
 ) -> Path:
     """Runs an experiment, or what is missing of it.
 
@@ -46,6 +48,7 @@ def run(
         config: the experiment.
         stop: asked after each round; a reason makes the run write its checkpoint and stop.
         progress: called after each round with what has been measured so far.
+        commit: the state of the code in git, if somebody has asked git already.
 
     Returns:
         The path of the result file.
@@ -55,13 +58,19 @@ def run(
         LockedError: another process runs this experiment.
         DamagedFileError: its result or checkpoint file cannot be read.
         UnwritableFileError: they cannot be written.
+        OtherCodeError: it was begun by other code, and must not go on.
         Stopped: ``stop`` gave a reason.
     """
     plan = make_plan(config)
     with folder_for(plan.result.parent), locked(plan.result, plan.identity.id):
         earlier = resume.earlier_result(plan)
         if earlier is None or not finished(earlier.attributes, config.run.rounds):
-            _Run(plan, earlier).to_the_end(stop, progress)
+            state = provenance.git_state() if commit is None else commit
+            code = code_hash.code_sha256(plan.config)
+            if earlier is not None:
+                resume.check_code(plan, earlier, code, state)
+            _Run(plan, earlier, code, state).to_the_end(stop, progress)
+        remove_leftovers(plan.result)
     return plan.result
 
 
@@ -71,9 +80,11 @@ class _Run:
     Args:
         plan: the experiment.
         earlier: its result file, if there is one.
+        code: the hash of the code.
+        commit: its state in git.
     """
 
-    def __init__(self, plan: Plan, earlier: reader.Loaded | None) -> None:
+    def __init__(self, plan: Plan, earlier: reader.Loaded | None, code: str, commit: str) -> None:
         self._plan, self._earlier = plan, earlier
         segments = earlier.segments if earlier else []
         self._parts = parts = assembly.assemble(plan, segments[-1]["engine"] if segments else None)
@@ -82,7 +93,7 @@ class _Run:
         self._result.record = resume.restore(plan, earlier, state) or self._result.record
         self._measurements = Measurements(plan, parts.execution, parts.evaluate, self._result.record)
         self._forecast = OodForecast(plan.config, plan.topology, parts.data.samples)
-        segment = provenance.segment(parts.machine, self._result.record.rounds)
+        segment = provenance.segment(parts.machine, self._result.record.rounds, code, commit)
         self._result.segments.append(segment)
 
     def to_the_end(self, stop: Callable[[], str | None], progress: Callable[[Record], None]) -> None:

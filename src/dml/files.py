@@ -113,19 +113,28 @@ def beside(path: Path, *, one_writer: bool = False, sync: bool = False) -> Itera
     """
     if os.path.exists(path):
         check_regular(path)
-    writer = "" if one_writer else f".{socket.gethostname()}-{os.getpid()}"
-    # Keep the ending, by which some libraries choose the format.
-    temporary = path.with_name(f".{path.stem}{writer}.tmp{path.suffix}")
+    new = temporary(path, "" if one_writer else f".{socket.gethostname()}-{os.getpid()}")
     try:
-        yield temporary
+        yield new
         if sync:
-            _bring_to_disk(temporary)
-        temporary.replace(path)
+            _bring_to_disk(new)
+        new.replace(path)
         if sync:
             _bring_to_disk(path.parent)
     finally:
         with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
+            new.unlink(missing_ok=True)
+
+
+def temporary(path: Path, writer: str = "") -> Path:
+    """The path to which a file is written before it replaces the one at ``path``; a kill may leave it.
+
+    Args:
+        path: the file.
+        writer: distinguishes several writers of the file.
+    """
+    # Keep the ending, by which some libraries choose the format.
+    return path.with_name(f".{path.stem}{writer}.tmp{path.suffix}")
 
 
 def _bring_to_disk(path: Path) -> None:

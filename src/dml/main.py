@@ -3,14 +3,31 @@
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from dml import command_line, config
+from pydantic import Field
+
+from dml import code_hash, command_line, config
 from dml.data.catalogue import check_fetched
 from dml.errors import EXIT_AGAIN, EXIT_FAILED
 from dml.messages import count
 from dml.plan import Plan, make_plan
+from dml.section import Section
+
+if TYPE_CHECKING:
+    from dml.results import Loaded
 
 DESCRIPTION = "Runs one experiment: trains a model on every node of a graph, and writes one HDF5 file."
+
+
+class CallConfig(Section):
+    """The flags of one call, which are no part of an experiment."""
+
+    fresh: bool = Field(
+        False,
+        description="compute the experiment again from round 0; files that are there are moved to "
+        "<out_dir>/replaced/<time>",
+    )
 
 
 def main(argv: Sequence[str]) -> int:
@@ -23,12 +40,13 @@ def main(argv: Sequence[str]) -> int:
         The exit code: 0 after a result, 1 if another process runs the experiment, 75 if asked to stop.
     """
     given = command_line.parse(
-        config.fields(),
+        [*config.fields(), *(("run", flag, info) for flag, info in CallConfig.flags())],
         argv,
         prog="decentralized_main.py",
         description=DESCRIPTION,
         defaults=config.shown_defaults(),
     )
+    fresh = bool(given.pop("fresh", False))
     planned = make_plan(config.make(given))
     check_fetched([planned.config.data.dataset], planned.config.data.data_dir)
     _announce(planned)
@@ -36,10 +54,19 @@ def main(argv: Sequence[str]) -> int:
     # Imported here, because it takes seconds, and most wrong calls have been refused by now.
     from dml.experiment import Stopped
     from dml.results.lock import LockedError
+    from dml.results.replaced import Replacing
 
+    replacing = Replacing(planned.config.run.out_dir) if fresh else None
     try:
-        return _run(planned)
+        if replacing:
+            replacing.experiment(planned.result, planned.identity.id)
+        code = _run(planned)
+        if replacing:
+            replacing.finish()
+        return code
     except Stopped as stopped:
+        if replacing:
+            replacing.keep(planned.identity.id)
         print(f"{stopped}; run the same command to continue", file=sys.stderr)
         return EXIT_AGAIN
     except LockedError as error:
@@ -90,11 +117,20 @@ def _run(planned: Plan) -> int:
         )
     elif before == rounds:
         print("the file already has all rounds: nothing was run", file=sys.stderr)
+    if before >= rounds:
+        _tell_code(planned, result)
     if result.attributes["status"] == Status.DIVERGED:
         print("warning: a node's training loss is no longer finite; try a smaller --lr", file=sys.stderr)
     print(run_text(result))
     print(f"\n{_as_typed(path)}")
     return 0
+
+
+def _tell_code(planned: Plan, result: "Loaded") -> None:
+    """Prints a line if a result that is kept was computed by other code."""
+    now = code_hash.code_sha256(planned.config)
+    if now not in (result.attributes.get("code_sha256"), code_hash.UNKNOWN):
+        print("1 result by other code; --fresh computes it again", file=sys.stderr)
 
 
 def _as_typed(path: Path) -> str:

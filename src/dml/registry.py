@@ -29,6 +29,11 @@ class Registry(MutableMapping[str, Part], Generic[Part]):
         self._parts: dict[str, Part | None] = dict.fromkeys(places)
         self._places = dict(places)
 
+    def module_of(self, name: str) -> str | None:
+        """The module that describes a part of the table; None for other names."""
+        place = self._places.get(name)
+        return f"{self._package}.{place.partition(':')[0]}" if place else None
+
     def __getitem__(self, name: str) -> Part:
         part = self._parts[name]
         if part is None:

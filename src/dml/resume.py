@@ -1,18 +1,22 @@
 """Finds the results of earlier runs of an experiment, and continues from them."""
 
+import json
 import logging
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
-from dml.errors import DamagedFileError
+from dml import code_hash
+from dml.errors import DamagedFileError, OtherCodeError
 from dml.execution.execution import Execution
 from dml.plan import Plan
 from dml.population import Population
-from dml.results import checkpoint, reader
+from dml.results import checkpoint, provenance, reader
 from dml.results.record import Record, first_difference
 from dml.results.status import Status
 from dml.training.engine import Engine
+from dml.training.engines import ENGINES
 
 _log = logging.getLogger(__name__)
 
@@ -31,7 +35,41 @@ def earlier_result(plan: Plan) -> reader.Loaded | None:
             f"{plan.result} holds experiment {earlier.attributes['experiment_id']}; it was not changed: "
             "move it away to compute this one"
         )
+    if not earlier.has_digest:
+        _log.info(f"{plan.result.name} has no digest, as it is older: damage to it would not be noticed")
+    if earlier.segments and earlier.segments[-1]["engine"] not in ENGINES:
+        engine = earlier.segments[-1]["engine"]
+        raise DamagedFileError(f"{plan.result} names the engine {engine}; it was not changed: move it away")
     return earlier
+
+
+def check_code(plan: Plan, earlier: reader.Loaded, code: str, commit: str) -> None:
+    """Checks that an unfinished result may go on with the code of this call.
+
+    It may with the code that computed its last rounds. It may with other code only if the versions of its
+    parts are equal, and the code is that of a commit, so that both can be found again.
+
+    Args:
+        plan: the experiment.
+        earlier: its result file.
+        code: the hash of this call's code.
+        commit: its state in git.
+
+    Raises:
+        OtherCodeError: it may not.
+    """
+    last = str(earlier.attributes.get("code_sha256", code_hash.UNKNOWN)).split()[-1:]
+    if code == code_hash.UNKNOWN or last == [code]:
+        return
+    begun = f"{plan.result.name} was begun by other code"
+    if json.loads(earlier.attributes["numbers_version"]) != plan.config.versions():
+        why = "and the versions of its parts differ"
+    elif " " in commit or commit == provenance.UNKNOWN:
+        why = f"and the code of this call is that of no commit (git: {commit})"
+    else:
+        _log.info(f"{begun}; it goes on, as the versions of its parts are equal and the code is committed")
+        return
+    raise OtherCodeError(f"{begun}, {why}; --fresh computes it again")
 
 
 @dataclass(frozen=True)
@@ -78,12 +116,14 @@ def restore(plan: Plan, earlier: reader.Loaded | None, state: State) -> Record |
         for name, own in (("X", X), ("edge_bytes", state.record.edge_bytes)):
             if getattr(saved, name).shape != tuple(own.shape):
                 raise ValueError(f"{name} has the shape {getattr(saved, name).shape}")
+        if saved.X.dtype != np.float32 or saved.edge_bytes.dtype != np.int64:
+            raise ValueError(f"X and edge_bytes are {saved.X.dtype} and {saved.edge_bytes.dtype}")
         with torch.no_grad():
             X.copy_(torch.from_numpy(saved.X))
         state.population.load_buffers(saved.buffers)
         state.engine.load_state(saved.algorithm)
         state.execution.load_state(saved.algorithm)
-    except (KeyError, ValueError, IndexError, RuntimeError, TypeError) as error:
+    except (KeyError, ValueError, IndexError, RuntimeError, TypeError, OverflowError) as error:
         why = f"it lacks {error}" if isinstance(error, KeyError) else error
         raise DamagedFileError(
             f"{path} does not fit its experiment ({why}); it was not changed: move it away"

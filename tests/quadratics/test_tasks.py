@@ -6,6 +6,9 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 from dml.parallel.fanout import Workers
+from dml.parallel.jobs import Jobs
+from dml.parallel.limits import Limits
+from dml.parallel.owner import Owner
 from dml.quadratics.setting import Setting, here
 from dml.quadratics.tasks import cells, run_task
 from dml.quadratics.tuning import Goal
@@ -26,10 +29,11 @@ SETTINGS = [
 ]
 
 
-def test_cells_searched_side_by_side_are_those_searched_one_after_another():
+def test_cells_searched_side_by_side_are_those_searched_one_after_another(tmp_path):
     alone = [one.cell(here(one)).record() for one in SETTINGS]
     with ThreadPoolExecutor(2) as pool:
-        workers = Workers(None, SimpleNamespace(executors=[]), lambda text: pool.submit(run_task, text))
+        config, owner = SimpleNamespace(executors=[]), Owner.here(tmp_path / "heartbeat")
+        workers = Workers(owner, config, Jobs(Limits()), lambda text: pool.submit(run_task, text))
         beside = [cell.record() for cell in cells(workers, SETTINGS, lambda attempt, one: attempt)]
     assert json.dumps(beside) == json.dumps(alone)
 

@@ -5,12 +5,13 @@ import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-import h5py
 import numpy as np
 import pytest
+from edited import edited
 
 from dml import config, experiment
 from dml.results.record import EVALUATED
+from dml.results.sealed import Content
 
 
 @pytest.fixture(scope="session")
@@ -47,7 +48,7 @@ def diverged(tiny: Path, tmp_path: Path) -> Callable[..., Path]:
     def make(nodes: Iterable[int] = (0, 1, 2)) -> Path:
         path = tmp_path / "diverged.h5"
         shutil.copyfile(tiny, path)
-        with h5py.File(path, "r+") as file:
+        with edited(path) as file:
             file.attrs.update({"status": "diverged", "rounds_done": 1, "final_f1": 0.018, "final_ood": 1.0})
             for name in [n for n in file["metrics"] if n != "per_class"]:
                 values = file[f"metrics/{name}"][:-1]
@@ -98,9 +99,9 @@ def made_up(tmp_path: Path) -> Callable[..., Path]:
             flags |= {"backdoor": True, "backdoor_node_idx": (ood_node,)}
         made = config.make(flags)
         path = tmp_path / f"{next(count)}.h5"
-        with h5py.File(path, "w") as file:
-            file.attrs.update(
-                {
+        Content(
+            {
+                "": {
                     "schema_version": 1,
                     "numbers_version": "{}",
                     "experiment_id": path.stem,
@@ -122,7 +123,8 @@ def made_up(tmp_path: Path) -> Callable[..., Path]:
                     "worst_ood": worst,
                     **(attributes or {}),
                 }
-            )
+            }
+        ).write(path)
         return path
 
     return make

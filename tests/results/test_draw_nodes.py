@@ -3,8 +3,8 @@
 import shutil
 from pathlib import Path
 
-import h5py
 import pytest
+from edited import edited
 from scripts import Script
 
 
@@ -42,7 +42,7 @@ def test_wrong_words_are_refused_by_name(script: Script, tiny: Path, tmp_path: P
 
 def test_a_damaged_file_is_named(script: Script, tiny: Path, tmp_path: Path):
     shutil.copyfile(tiny, tmp_path / "bad.h5")
-    with h5py.File(tmp_path / "bad.h5", "r+") as file:
+    with edited(tmp_path / "bad.h5") as file:
         file["topology/edges"][0, 1] = 99
     called = script("draw_nodes.py", "bad.h5")
     assert called.returncode == 1

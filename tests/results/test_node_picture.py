@@ -161,5 +161,5 @@ def test_files_that_cannot_be_drawn_are_named(tiny, tmp_path):
         draw_nodes([tmp_path / "gone.h5"], "ood_acc", None, out)
     assert not out.exists()
     out.mkdir()
-    with pytest.raises(InputError, match=r"out .*a\.png: cannot be written \(Is a directory\)"):
+    with pytest.raises(InputError, match=r"out .*a\.png: cannot be written \(it is a folder\)"):
         draw_nodes([tiny], "ood_acc", None, out)

@@ -6,7 +6,7 @@ import subprocess
 import pytest
 
 import dml
-from dml.results.provenance import git_commit, segment
+from dml.results.provenance import git_commit, git_state, segment
 
 
 def git(folder, *words):
@@ -50,8 +50,27 @@ def test_outside_a_repository_there_is_no_commit(tmp_path):
     assert git_commit(tmp_path / "module.py") is None
 
 
+def test_the_state_says_whether_files_differ_from_the_commit(repository):
+    module, head = repository / "package" / "module.py", git(repository, "rev-parse", "HEAD")
+    (repository / "notes.txt").touch()
+    (repository / "package" / "results.h5").touch()
+    assert git_state(module) == head
+    (repository / "package" / "new.py").touch()
+    assert git_state(module) == f"{head} dirty"
+    (repository / "package" / "new.py").unlink()
+    module.write_text("changed = True")
+    assert git_state(module) == f"{head} dirty"
+
+
+def test_without_git_the_state_is_unknown(repository, tmp_path, monkeypatch):
+    head = git(repository, "rev-parse", "HEAD")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert git_state(repository / "package" / "module.py") == f"{head} unknown"
+    assert git_state(tmp_path / "module.py") == "unknown"
+
+
 def test_a_segment_names_what_the_numbers_depend_on():
-    found = segment({"accelerator": "cpu"}, from_round=3)
+    found = segment({"accelerator": "cpu"}, from_round=3, code="c", commit="d")
     assert found["from_round"] == 3
     assert found["accelerator"] == "cpu"
     assert {"python", "dml", "torch", "numpy"} <= found["versions"].keys()

@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from pathlib import Path
 
-import h5py
 import numpy as np
 import pytest
+from edited import edited
 
 from dml import results
 from dml.results.record import METRICS
@@ -18,7 +18,7 @@ def changed(tiny: Path, tmp_path: Path) -> Callable[..., results.Loaded]:
     def make(**arrays: object) -> results.Loaded:
         path = tmp_path / "changed.h5"
         path.write_bytes(tiny.read_bytes())
-        with h5py.File(path, "r+") as file:
+        with edited(path) as file:
             for name, array in arrays.items():
                 name = name.replace("__", "/")
                 if name in file:

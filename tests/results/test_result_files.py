@@ -5,6 +5,7 @@ import shutil
 import h5py
 import numpy as np
 import pytest
+from edited import edited
 
 from dml import experiment
 from dml.errors import DamagedFileError, UnwritableFileError
@@ -95,7 +96,7 @@ def test_a_file_that_is_no_hdf5_is_named(copy, read):
 @pytest.mark.parametrize("read", [load, attributes])
 @pytest.mark.parametrize("name", ALWAYS)
 def test_a_missing_attribute_is_named(copy, name, read):
-    with h5py.File(copy, "r+") as file:
+    with edited(copy) as file:
         del file.attrs[name]
     assert name in _refused_and_left(copy, read)
 
@@ -108,13 +109,13 @@ def test_a_missing_dataset_is_named(tiny, tmp_path):
     for number, name in enumerate(sorted(set(load(tiny).arrays) - OPTIONAL)):
         path = tmp_path / f"{number}.h5"
         shutil.copyfile(tiny, path)
-        with h5py.File(path, "r+") as file:
+        with edited(path) as file:
             del file[name]
         assert name in _refused_and_left(path)
 
 
 def test_a_file_from_before_the_mean_model_was_measured_is_read(copy):
-    with h5py.File(copy, "r+") as file:
+    with edited(copy) as file:
         del file["mean_model"]
         for kind in ("test", "ood"):
             del file.attrs[f"final_mean_model_{kind}"]
@@ -128,7 +129,7 @@ def test_a_file_from_before_the_mean_model_was_measured_is_read(copy):
 
 def test_more_rounds_go_on_with_a_file_from_before_the_mean_model_was_measured(small, tmp_path):
     path = experiment.run(small(rounds=2))
-    with h5py.File(path, "r+") as file:
+    with edited(path) as file:
         del file["mean_model"]
     whole = load(experiment.run(small(rounds=3, out_dir=tmp_path / "whole"))).arrays
     resumed = load(experiment.run(small(rounds=3))).arrays
@@ -148,7 +149,7 @@ def test_a_table_whose_bytes_are_damaged_is_named(copy):
 
 
 def test_a_config_that_is_no_json_is_named(copy):
-    with h5py.File(copy, "r+") as file:
+    with edited(copy) as file:
         file.attrs["config"] = "{"
     _refused_and_left(copy)
     _refused_and_left(copy, attributes)
@@ -175,7 +176,7 @@ def test_a_config_that_is_no_json_is_named(copy):
     ],
 )
 def test_arrays_that_do_not_belong_together_are_named(copy, name, value):
-    with h5py.File(copy, "r+") as file:
+    with edited(copy) as file:
         if name in file:
             del file[name]
         file[name] = value
@@ -184,7 +185,7 @@ def test_arrays_that_do_not_belong_together_are_named(copy, name, value):
 
 @pytest.mark.parametrize("config", ["{}", "[]", "1"])
 def test_a_config_without_fields_is_named(copy, config):
-    with h5py.File(copy, "r+") as file:
+    with edited(copy) as file:
         file.attrs["config"] = config
     _refused_and_left(copy)
 
@@ -248,7 +249,7 @@ def test_no_checkpoint_is_none(tmp_path):
 def test_a_damaged_checkpoint_and_that_of_another_experiment_are_named(saved):
     _, path = saved
     _refused_and_left(path, lambda p: checkpoint.read(p, "ba9876543210"))
-    with h5py.File(path, "r+") as file:
+    with edited(path) as file:
         del file["X"]
     _refused_and_left(path, lambda p: checkpoint.read(p, "0123456789ab"))
     path.write_bytes(path.read_bytes()[:100])
@@ -257,7 +258,7 @@ def test_a_damaged_checkpoint_and_that_of_another_experiment_are_named(saved):
 
 @pytest.mark.parametrize("read", [load, attributes])
 def test_a_file_of_a_later_schema_is_refused_by_its_number(copy, read):
-    with h5py.File(copy, "a") as file:
+    with edited(copy) as file:
         file.attrs["schema_version"] = files.SCHEMA_VERSION + 1
     assert "a newer distributed_ml wrote it, with schema 2; this one reads up to 1" in _refused_and_left(
         copy, read

@@ -3,9 +3,9 @@
 import json
 import shutil
 
-import h5py
 import numpy as np
 import pytest
+from edited import edited
 
 from dml.results import load
 from dml.results.run_text import nodes_line, run_text
@@ -45,7 +45,7 @@ def test_the_summary_names_the_sums_and_the_means_of_the_aucs(tiny):
 def test_long_graphs_and_many_ood_nodes_fit_80_columns(tiny, tmp_path):
     path = tmp_path / "long.h5"
     shutil.copyfile(tiny, path)
-    with h5py.File(path, "r+") as file:
+    with edited(path) as file:
         file.attrs["topology_source"] = "stochastic_block:blocks=3,size=11,p_in=0.512345,p_out=0.051,seed=0"
         file.attrs["config"] = json.dumps(load(tiny).config | {"backdoor_node_idx": list(range(1000, 1040))})
     lines = run_text(load(path)).splitlines()
@@ -56,7 +56,7 @@ def test_long_graphs_and_many_ood_nodes_fit_80_columns(tiny, tmp_path):
 def test_a_diverged_run_says_so(tiny, tmp_path):
     path = tmp_path / "diverged.h5"
     shutil.copyfile(tiny, path)
-    with h5py.File(path, "r+") as file:
+    with edited(path) as file:
         file.attrs["status"] = "diverged"
         file["metrics/test_acc"][-1, 1] = np.nan
     text = run_text(load(path))

@@ -3,7 +3,7 @@
 import json
 import math
 
-import h5py
+from edited import edited
 
 from dml.results.runs import VALUES, read_runs, result_files
 from dml.results.tables import summarise
@@ -19,7 +19,7 @@ def test_variants_of_a_strategy_are_labelled_where_there_are_several(made_up):
 def test_a_file_from_before_a_field_was_added_stands_among_new_ones(made_up):
     old, new = (made_up("degCent", seed=seed, softmax=True) for seed in (0, 1))
     later = {"scheduler", "self_weight"}
-    with h5py.File(old, "r+") as file:
+    with edited(old) as file:
         config = json.loads(file.attrs["config"])
         file.attrs["config"] = json.dumps({field: config[field] for field in config if field not in later})
         file.attrs["reads"] = json.dumps(sorted(set(json.loads(file.attrs["reads"])) - later))
@@ -36,7 +36,7 @@ def test_running_experiments_are_named_and_left_out(made_up):
 def test_damaged_files_are_named_and_the_others_are_read(made_up, tmp_path):
     good, bad, half = made_up(), tmp_path / "bad.h5", made_up(seed=1)
     bad.write_text("not a file of ours")
-    with h5py.File(half, "r+") as file:
+    with edited(half) as file:
         del file.attrs["reads"]
     runs = read_runs([good, bad, half])
     assert len(runs.table) == 1
@@ -66,7 +66,7 @@ def test_two_graphs_of_one_file_name_are_two_topologies(made_up):
         made_up("unweighted", auc=9, topology="cycle:n=4"),
     ]
     for path, graph in zip(files, ("aaaaaaa", "bbbbbbb"), strict=True):
-        with h5py.File(path, "a") as file:
+        with edited(path) as file:
             file.attrs.update({"topology_source": "g", "topology_family": "g", "graph_id": graph})
     table = summarise(read_runs(files))
     assert sorted(table["topology"]) == ["g [aaaaaa]", "g [bbbbbb]"]

@@ -20,8 +20,6 @@ RESERVED = {
     "walks/",
     "communication/server_bytes",
     "communication/wire_bytes",
-    "code_sha256",
-    "digest",
     "lossless",
 }
 """The names of schema 1 that need not be in a file yet; later versions fill them."""

@@ -8,6 +8,7 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
+from edited import edited
 
 from dml.results import load
 from dml.results.runs import VALUES, read_runs
@@ -187,7 +188,7 @@ def test_a_mean_over_fewer_than_all_runs_is_none(made_up):
     """Such as the mean F1 of three runs, one of which has none."""
     files = [made_up(seed=seed) for seed in range(3)]
     for path in files[1:]:
-        with h5py.File(path, "r+") as file:
+        with edited(path) as file:
             file.attrs["final_f1"] = 0.5
     row = _row(summarise(read_runs(files)), strategy="unweighted")
     assert math.isnan(row["final_f1"])

@@ -140,3 +140,29 @@ def test_a_failed_write_leaves_nothing(tmp_path, monkeypatch):
     with pytest.raises(InputError, match="No space left"):
         save(make("chain:n=3"), tmp_path / "t.txt")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_header_that_was_changed_is_refused(tmp_path):
+    """Its source would put the graph's results among those of another graph."""
+    path = save(make("barabasi_albert:n=8,m=2,seed=0"), tmp_path / "t.txt")
+    path.write_text(path.read_text().replace("seed=0", "seed=1"))
+    with pytest.raises(InputError, match="its header was damaged or changed"):
+        load(path)
+
+
+def test_a_file_from_before_headers_had_a_sum_is_read_and_counts_as_saved(tmp_path):
+    t, path = make("stochastic_block:blocks=2,size=3,p_in=1,p_out=0.5,seed=0"), tmp_path / "t.txt"
+    lines = encode(t).decode().splitlines(keepends=True)
+    older = "".join(line for line in lines if not line.startswith("# header: "))
+    path.write_text(older)
+    assert (load(path).source, load(path).blocks.tolist()) == (t.source, t.blocks.tolist())
+    save(t, path)
+    assert path.read_text() == older
+
+
+@pytest.mark.parametrize("entry", ["nan", "NaN", "-nan", "inf", "0_1", "1e400", "0x1"])
+def test_an_entry_that_is_no_probability_is_refused(tmp_path, entry):
+    path = tmp_path / "t.txt"
+    path.write_text(f"0 {entry}\n{entry} 0\n")
+    with pytest.raises(InputError, match=r"entry \[0, 1\] is"):
+        load(path)

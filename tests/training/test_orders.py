@@ -103,7 +103,7 @@ def test_a_saved_state_goes_on_and_holds_steps_only_where_a_pass_is_unfinished()
     [
         ({"passes": np.zeros(2, int)}, "passes has the shape"),
         ({"passes": np.zeros(3, int), "taken": np.array([0, 2, 0])}, "more steps of a pass than it has"),
-        ({"passes": np.zeros(3, int), "taken": np.array([0, -1, 0])}, "more steps of a pass than it has"),
+        ({"passes": np.zeros(3, int), "taken": np.array([0, -1, 0])}, "taken does not count"),
     ],
 )
 def test_a_state_that_does_not_fit_is_refused(state: dict[str, np.ndarray], why: str) -> None:

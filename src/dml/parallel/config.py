@@ -2,7 +2,7 @@
 
 import math
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Self
 
 import psutil
 from pydantic import Field, field_validator, model_validator
@@ -12,6 +12,7 @@ from dml.coefficients.strategies import STRATEGIES
 from dml.data.catalogue import DATASET_ALIASES, dataset_names, is_dataset
 from dml.errors import InputError, one_line
 from dml.field_types import MAX_COUNT, UserPath, one_of
+from dml.parallel.criterion import Criterion
 from dml.parallel.limits import Limits
 from dml.parallel.presets.sweeps import SWEEPS
 from dml.parallel.walltime import end_of_job, seconds
@@ -44,12 +45,12 @@ class SweepConfig(Section):
         "one experiment each, instead of the preset's",
     )
     control: bool = Field(False, description="also run every combination without OOD data")
-    tune_lr: Literal["worst_test", "final_test", "auc_test", "worst_ood", "final_ood", "auc_ood"] | None = (
-        Field(
-            None,
-            description="instead of running the sweep, search for the learning rate of each combination that "
-            "is best by this value, in factors of 2 from the sweep's own, and write a sweep file with them",
-        )
+    tune_lr: Criterion | None = Field(
+        None,
+        description="instead of running the sweep, search for the learning rate of each combination that is "
+        "best by this value, in factors of 2 from the sweep's own, and write a sweep file with them; worst, "
+        "final and auc are taken on the nodes' validation shares (--train_test_val with three shares), or on "
+        "the test set if there are none",
     )
     limit: int | None = Field(None, ge=1, le=MAX_COUNT, description="run only the first LIMIT experiments")
     out_dir: UserPath | None = Field(None, description="folder of the results")
@@ -82,6 +83,11 @@ class SweepConfig(Section):
     )
     max_jobs: int = Field(
         10, ge=1, le=MAX_COUNT, description="how many jobs may be submitted for the workers in all"
+    )
+    fresh: bool = Field(
+        False,
+        description="compute all experiments again from round 0; files that are there are moved to "
+        "<out_dir>/replaced/<time>",
     )
     dry_run: bool = Field(
         False, description="say what would run, how long it takes, and how much disk and memory; run nothing"

@@ -73,13 +73,14 @@ class Estimate:
     memory: int
 
 
-def estimate(plans: Sequence[Plan], workers: int | None) -> Estimate:
+def estimate(plans: Sequence[Plan], workers: int | None, fresh: bool = False) -> Estimate:
     """Estimates the cost of a sweep; finished experiments tell how long the others take on this machine.
 
     Args:
         plans: the experiments of the sweep.
         workers: the number of experiments at a time; None if the site's hosts and accelerators decide. Then
             only the time on one CPU core can be estimated.
+        fresh: whether finished experiments are run again.
     """
     damaged: list[str] = []
     ratios: dict[str, float] = {}
@@ -89,12 +90,12 @@ def estimate(plans: Sequence[Plan], workers: int | None) -> Estimate:
                 ratios[plan.identity.id] = _seconds(plan.result) / _work(plan)
         except DamagedFileError as error:
             damaged.append(str(error))
-    left = [plan for plan in plans if plan.identity.id not in ratios]
+    left = [plan for plan in plans if fresh or plan.identity.id not in ratios]
     at_once = min(workers or 1, len(left) or 1)
     seconds = sum(_work(plan) for plan in left) * (median(ratios.values()) if ratios else 1.0) / at_once
     per_worker = WORKER_MEMORY + max((_memory(plan) for plan in left), default=0)
     return Estimate(
-        done=len(ratios),
+        done=len(plans) - len(left),
         left=len(left),
         damaged=damaged,
         workers=workers,

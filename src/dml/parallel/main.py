@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dml.data.catalogue import check_fetched
 from dml.errors import EXIT_FAILED, InputError, OutOfTimeError
@@ -17,11 +18,15 @@ from dml.files import check_writable, folder_for
 from dml.messages import count
 from dml.parallel import expansion
 from dml.parallel.config import SweepConfig
+from dml.parallel.criterion import choose_criterion
 from dml.parallel.ending import Ending
 from dml.parallel.flags import parse
 from dml.parallel.sites import Site, load_site, options_of, whole_number
 from dml.parallel.tune import Tuner
 from dml.plan import Plan
+
+if TYPE_CHECKING:
+    from dml.parallel.scheduler import Outcome
 
 _log = logging.getLogger(__name__)
 
@@ -59,7 +64,9 @@ def _main(argv: Sequence[str], sites: Path, ending: Ending) -> int:
 
         code = print_report(sweep.folder)
     else:
-        tuner = Tuner(expansion.combinations(sweep, flags), sweep.tune_lr)
+        criterion, about = choose_criterion(sweep.tune_lr, plans)
+        _log.info(about)
+        tuner = Tuner(expansion.combinations(sweep, flags), criterion)
         failed = _run(sweep, tuner.first(), site, options, ending, tuner)
         code = _tell_rates(tuner, sweep.folder / f"{sweep.name}-tuned.yaml")
     if failed:
@@ -82,7 +89,7 @@ def _estimate(sweep: SweepConfig, plans: list[Plan], site: Site, options: dict[s
     workers = None
     if "workers" in site.options:
         workers = whole_number({"workers": site.options["workers"][0]} | options, "workers")
-    print(text(estimate(plans, workers), plans, sweep.folder))
+    print(text(estimate(plans, workers, sweep.fresh), plans, sweep.folder))
     if sweep.tune_lr:
         print("--tune_lr tries 5 to 10 learning rates for each of them: multiply by that")
     return 0
@@ -111,16 +118,21 @@ def _run(
         from dml.parallel.live import Live
         from dml.parallel.scheduler import Scheduler
         from dml.progress import Progress
+        from dml.results.replaced import Replacing
 
         limits = sweep.limits()
         jobs = Jobs(limits)
         follow = tuner.follow if tuner else lambda plan: []
         live = Live(folder, limits.ends_at)
-        scheduler = Scheduler(plans, folder, follow, live.experiment_ended)
+        replacing = Replacing(folder) if sweep.fresh else None
+        scheduler = Scheduler(plans, folder, follow, live.experiment_ended, replacing)
         outcome = scheduler.outcome
         ending.say = scheduler.how_to_go_on
         if outcome.skipped:
             _log.info(f"{outcome.skipped} of {count(outcome.total, 'experiment')} done already")
+        _tell_code(outcome)
+        if replacing and replacing.moved:
+            _log.info(f"{count(replacing.moved, 'result')} moved to {folder / 'replaced'}")
 
         @contextlib.contextmanager
         def start() -> Iterator[fanout.Workers]:
@@ -142,8 +154,20 @@ def _run(
                     raise OutOfTimeError(scheduler.how_to_go_on(str(over))) from over
             took = f"{time.monotonic() - started:.0f} s"
             _log.info(f"{outcome.done} of {count(outcome.total, 'experiment')} done, after {took}")
+        if replacing and outcome.done == outcome.total:
+            replacing.finish()
     heading = f"{len(outcome.failed)} of {count(outcome.total, 'experiment')} failed:"
     return [heading, *(f"  {line}" for line in outcome.failed)] if outcome.failed else []
+
+
+def _tell_code(outcome: "Outcome") -> None:
+    """Logs how many results are kept that other code has computed."""
+    if outcome.other_code:
+        again = "it" if outcome.other_code == 1 else "them"
+        _log.info(f"{count(outcome.other_code, 'result')} by other code; --fresh computes {again} again")
+    if outcome.unknown_code:
+        files = count(outcome.unknown_code, "older result")
+        _log.info(f"{files} by code that is not recorded; --fresh computes all results again")
 
 
 def _prepare_report() -> None:

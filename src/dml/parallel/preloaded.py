@@ -28,3 +28,6 @@ for _module in (
 ):
     with contextlib.suppress(Exception):
         importlib.import_module(_module)
+# Now, since what has just been imported is what the workers run, also if somebody then changes a file.
+with contextlib.suppress(Exception):
+    importlib.import_module("dml.code_hash").read_sources()

@@ -1,15 +1,18 @@
 """The scheduler: it gives experiments to workers until each is done or has failed."""
 
+import contextlib
 import json
 import logging
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+from dml import code_hash
 from dml.errors import (
     DamagedFileError,
     FailingWorkersError,
@@ -25,7 +28,10 @@ from dml.parallel.fanout import LostTaskError, Workers
 from dml.parallel.live import Counts
 from dml.parallel.worker import Answer, TaskStatus
 from dml.plan import Plan
-from dml.results import checkpoint, reader
+from dml.results import checkpoint, provenance, reader
+from dml.results.leftovers import tidy
+from dml.results.lock import LockedError
+from dml.results.replaced import Replacing
 from dml.results.status import Status, finished
 
 _log = logging.getLogger(__name__)
@@ -51,12 +57,16 @@ class Outcome:
         total: the number of experiments.
         done: the number of those with a complete or diverged result, including those of earlier calls.
         skipped: the number of those that were done before this call.
+        other_code: the number of those that other code than this call's has computed.
+        unknown_code: the number of those whose files do not say which code has.
         failed: "name: reason" for each experiment that failed.
     """
 
     total: int = 0
     done: int = 0
     skipped: int = 0
+    other_code: int = 0
+    unknown_code: int = 0
     failed: list[str] = field(default_factory=list)
 
 
@@ -68,6 +78,7 @@ class Scheduler:
         folder: the folder of the results.
         follow: names further experiments after one that is done.
         ended_so: told of every answer of a worker.
+        replacing: moves what is to be computed again; None if nothing is.
     """
 
     def __init__(
@@ -76,9 +87,11 @@ class Scheduler:
         folder: Path,
         follow: Callable[[Plan], list[Plan]] = lambda plan: [],
         ended_so: EndedSo = lambda name, answer: None,
+        replacing: Replacing | None = None,
     ) -> None:
         self._ended_so = ended_so
         self._follow, self._failures = follow, FailedExperiments(folder)
+        self._replacing, self._commit = replacing, provenance.git_state()
         if earlier := len(self._failures):
             _log.info(f"retrying {count(earlier, 'experiment')} that failed in an earlier call")
         self.outcome = Outcome()
@@ -169,6 +182,10 @@ class Scheduler:
         while new:
             plan = new.popleft()
             self.outcome.total += 1
+            if self._replacing:
+                # One that another process runs is tried again later, as ever.
+                with contextlib.suppress(LockedError):
+                    self._replacing.experiment(plan.result, plan.identity.id)
             try:
                 found = reader.attributes(plan.result) if plan.result.exists() else None
             except DamagedFileError as error:
@@ -184,9 +201,19 @@ class Scheduler:
                     f"--rounds {rounds} or more completes it"
                 )
             self.outcome.skipped += 1
+            tidy(plan.result, found)
+            self._compare_code(plan, found)
             self.outcome.done += 1
             self._failures.remove(plan.identity.id)
             new.extend(self._follow(plan))
+
+    def _compare_code(self, plan: Plan, found: Mapping[str, Any]) -> None:
+        """Counts a result that is kept if it was computed by other code than this call's."""
+        now, then = code_hash.code_sha256(plan.config), str(found.get("code_sha256", code_hash.UNKNOWN))
+        if code_hash.UNKNOWN in then.split():
+            self.outcome.unknown_code += 1
+        elif now not in (then, code_hash.UNKNOWN):
+            self.outcome.other_code += 1
 
     def _work(self, workers: Workers) -> None:
         running, locked = self._running, self._locked
@@ -196,9 +223,8 @@ class Scheduler:
             while self._waiting:
                 plan = self._waiting.popleft()
                 self._rounds.setdefault(plan.identity.id, _rounds(plan))
-                running[workers.submit(worker.spec(plan.config.flat(), workers.owner, plan.result.name))] = (
-                    plan
-                )
+                text = worker.spec(plan.config.flat(), workers.owner, plan.result.name, self._commit)
+                running[workers.submit(text)] = plan
             if not running:
                 time.sleep(0.2)
                 continue

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from dml.files import beside
+from dml.parallel.criterion import score
 from dml.plan import Plan, make_plan
 from dml.results import reader
 from dml.results.status import Status
@@ -91,7 +92,7 @@ class Tuner:
 
     Args:
         combinations: the values of each combination, and its experiment (`expansion.combinations`).
-        metric: the attribute of result files to maximise, such as ``worst_test``.
+        metric: the criterion to maximise, such as ``worst_val`` (:mod:`dml.parallel.criterion`).
     """
 
     def __init__(self, combinations: Iterable[tuple[Mapping[str, Any], Plan]], metric: str) -> None:
@@ -115,7 +116,7 @@ class Tuner:
         """The experiments that follow on one that is done."""
         found = reader.attributes(plan.result)
         diverged = found["status"] == Status.DIVERGED
-        self._done[plan.identity.id] = -math.inf if diverged else float(found[self._metric])
+        self._done[plan.identity.id] = -math.inf if diverged else score(plan.result, found, self._metric)
         return [new for search in self._asked.get(plan.identity.id, []) for new in self._advance(search)]
 
     def _advance(self, search: Search) -> list[Plan]:

@@ -58,15 +58,15 @@ class Answer:
         return json.dumps(asdict(self))
 
 
-def spec(flags: dict[str, Any], owner: Owner, name: str = "") -> str:
-    """The text of a task: all flags of the experiment, the owner that it ends with, and the name of its file.
+def spec(flags: dict[str, Any], owner: Owner, name: str = "", commit: str | None = None) -> str:
+    """The text of a task: all flags of the experiment, the owner, the result file's name, the code's commit.
 
     Paths are made absolute, because a worker's working directory depends on its site.
     """
     paths = ["out_dir", "data_dir"] + (["topology_file"] if Path(flags["topology_file"]).exists() else [])
     absolute = {flag: str(Path(flags[flag]).expanduser().absolute()) for flag in paths}
     absolute["dataset"] = absolute_dataset(flags["dataset"])
-    return json.dumps({"flags": flags | absolute, "owner": owner.to_dict(), "name": name})
+    return json.dumps({"flags": flags | absolute, "owner": owner.to_dict(), "name": name, "commit": commit})
 
 
 def run_task(text: str) -> str:
@@ -106,6 +106,7 @@ def _run(task: dict[str, Any], began: float) -> Answer:
                 config.from_flat(task["flags"]),
                 stop=stop,
                 progress=lambda record: note.round_done(record.rounds),
+                commit=task["commit"],
             )
         except LockedError as locked:
             return Answer(TaskStatus.LOCKED, why=str(locked))

@@ -94,6 +94,10 @@ class QuadraticsConfig(Section):
     cache: UserPath | None = Field(
         None, description="keep the candidates that were run in this file, and use those that it has"
     )
+    fresh: bool = Field(
+        False,
+        description="run all candidates again; the file of --cache is moved to replaced/<time> in its folder",
+    )
     json_file: UserPath | None = Field(
         None, alias="json", description="also write all candidates to this file"
     )

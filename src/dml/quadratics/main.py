@@ -18,6 +18,7 @@ from dml.parallel.ending import Ending
 from dml.parallel.sites import Site, load_site, options_of
 from dml.quadratics.config import QuadraticsConfig
 from dml.quadratics.setting import Setting, here, settings
+from dml.results.replaced import Replacing
 
 if TYPE_CHECKING:
     from dml.parallel.fanout import Workers
@@ -55,11 +56,17 @@ def _main(argv: Sequence[str], sites: Path, ending: Ending) -> int:
     # Imported here, because it imports torch.
     from dml.quadratics import table
 
+    replacing = None
+    if config.fresh and config.cache is not None:
+        replacing = Replacing(config.cache.absolute().parent)
+        replacing.file(config.cache.absolute())
     cells = []
     with _search(config, chosen, site, options, ending) as found:
         for title, cell in zip(titles, found, strict=True):
             cells.append(cell)
             print(f"{title} n={cell.n} zeta2={cell.zeta2:g}: {cell.found.why}", file=sys.stderr)
+    if replacing:
+        replacing.finish()
     print(table.text(cells, titles))
     if config.json_file is not None:
         _write(config.json_file, json.dumps([cell.record() for cell in cells], indent=1) + "\n")

@@ -1,14 +1,19 @@
 """The checkpoint of an experiment: everything that is needed to continue after a round, bit for bit."""
 
+import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from dml.results import files
+from dml.errors import DamagedFileError
+from dml.results import files, sealed
+from dml.results.sealed import Content
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -34,20 +39,23 @@ class Checkpoint:
     updates: int = 0
 
     def write(self, path: Path) -> None:
-        """Writes the file; it replaces an old one at once."""
-        arrays = [self.X, *self.buffers, *self.algorithm.values(), self.edge_bytes]
-        files.write(path, self._fill, sum(array.nbytes for array in arrays))
-
-    def _fill(self, file: h5py.File) -> None:
-        file.attrs["experiment_id"] = self.experiment_id
-        file.attrs["rounds"] = self.rounds
-        file.attrs["updates"] = self.updates
-        files.put(file, "X", self.X)
+        """Writes the file with its digest; it replaces an old one at once."""
+        file = Content(
+            {
+                "": {
+                    "experiment_id": np.bytes_(self.experiment_id),
+                    "rounds": self.rounds,
+                    "updates": self.updates,
+                }
+            }
+        )
+        file.put("X", self.X)
         for number, buffer in enumerate(self.buffers):
-            files.put(file, f"buffers/{number}", buffer)
+            file.put(f"buffers/{number}", buffer)
         for name, value in self.algorithm.items():
-            files.put(file, f"algorithm/{name}", value)
-        files.put(file, "edge_bytes", self.edge_bytes)
+            file.put(f"algorithm/{name}", value)
+        file.put("edge_bytes", self.edge_bytes)
+        file.write(path)
 
 
 def path_of(result: Path) -> Path:
@@ -58,9 +66,9 @@ def path_of(result: Path) -> Path:
 def rounds(path: Path) -> int:
     """The number of rounds in a checkpoint; 0 if there is none, or if it cannot be read."""
     try:
-        with h5py.File(path) as file:
+        with files.read(path) as file:
             return int(file.attrs["rounds"])
-    except (OSError, KeyError, ValueError, TypeError):
+    except (FileNotFoundError, DamagedFileError):
         return 0
 
 
@@ -73,15 +81,26 @@ def read(path: Path, experiment_id: str) -> Checkpoint | None:
     if not path.exists():
         return None
     with files.read(path) as file:
-        if file.attrs["experiment_id"] != experiment_id:
-            raise ValueError(f"it is the checkpoint of experiment {file.attrs['experiment_id']}")
-        buffers = file.get("buffers", {})
+        content = sealed.read(file)
+        root, arrays = content.root, content.arrays
+        if (found := sealed.text(root["experiment_id"])) != experiment_id:
+            raise ValueError(f"it is the checkpoint of experiment {found}")
+        for name in ("rounds", "updates"):
+            if type(root[name]) is not int or root[name] < 0:
+                raise ValueError(f"the attribute {name} is {root[name]}")
+        if not content.verify():
+            _log.info(f"{path.name} has no digest, as it is older: damage to it would not be noticed")
+        buffers, algorithm = _below(arrays, "buffers/"), _below(arrays, "algorithm/")
         return Checkpoint(
             experiment_id,
-            int(file.attrs["rounds"]),
-            file["X"][()],
-            [buffers[str(number)][()] for number in range(len(buffers))],
-            {name: value[()] for name, value in file.get("algorithm", {}).items()},
-            file["edge_bytes"][()],
-            int(file.attrs["updates"]),
+            root["rounds"],
+            arrays["X"],
+            [buffers[str(number)] for number in range(len(buffers))],
+            algorithm,
+            arrays["edge_bytes"],
+            root["updates"],
         )
+
+
+def _below(arrays: Mapping[str, NDArray[Any]], group: str) -> dict[str, NDArray[Any]]:
+    return {name.removeprefix(group): array for name, array in arrays.items() if name.startswith(group)}

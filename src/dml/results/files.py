@@ -59,10 +59,11 @@ def read(path: Path) -> Iterator[h5py.File]:
     try:
         with h5py.File(path, "r", locking=False) as file:
             yield file
-    except (OSError, KeyError, ValueError, TypeError, RuntimeError, AttributeError) as error:
+    except Exception as error:  # HDF5 and numpy may raise anything for damaged bytes.
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DamagedFileError(
-            f"{path} cannot be read ({reason}); it was not changed: move it away to compute it again"
+            f"{path} cannot be read ({reason}); it was not changed: move it away to compute it again, "
+            "as --fresh does"
         ) from error
 
 

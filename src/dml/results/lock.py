@@ -36,7 +36,7 @@ def locked(result: Path, experiment_id: str) -> Iterator[None]:
         LockedError: another process holds it.
         UnwritableFileError: something else than a file is in its place.
     """
-    path = result.with_name(f".{experiment_id}.lock")
+    path = lock_of(result, experiment_id)
     handle = _acquire(path)
     try:
         holder = {
@@ -51,6 +51,11 @@ def locked(result: Path, experiment_id: str) -> Iterator[None]:
         # Remove the file before releasing the lock: a process that has opened it will notice and open again.
         path.unlink(missing_ok=True)
         os.close(handle)
+
+
+def lock_of(result: Path, experiment_id: str) -> Path:
+    """The file that is locked while an experiment runs."""
+    return result.with_name(f".{experiment_id}.lock")
 
 
 def _acquire(path: Path) -> int:

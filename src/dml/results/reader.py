@@ -12,26 +12,13 @@ from numpy.typing import NDArray
 from dml.config import LATER
 from dml.data.catalogue import DATASETS
 from dml.data.dataset import NEXT_TOKEN
-from dml.results import files, per_class
+from dml.results import checks, files, per_class, sealed
 from dml.results.record import EVALUATED, METRICS, PER_CLASS, SERIES, SINGLES, Record
 from dml.results.root_attributes import read_attributes
 
 if TYPE_CHECKING:
     import h5py
     import pandas as pd
-
-_ATTRIBUTES = (
-    "schema_version", "numbers_version", "experiment_id", "config", "reads", "status", "rounds_done",
-    "graph_id", "topology_source", "topology_family", "segments",
-    "auc_points", "auc_test", "auc_ood", "auc_asr",
-)  # fmt: skip
-_ARRAYS = (
-    "topology/edges", "topology/weights", "topology/degree",
-    "data/samples", "data/label_counts", "data/ood_samples",
-)  # fmt: skip
-"""The attributes and arrays that every result file has, besides those that a :class:`Record` is made from."""
-_FIELDS = ("dataset", "aggregation_strategy", "seed", "backdoor", "backdoor_node_idx")
-"""The fields of the configuration that summaries and pictures need."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +46,11 @@ class Loaded:
         """One entry per start of the experiment."""
         segments: list[dict[str, Any]] = json.loads(self.attributes["segments"])
         return segments
+
+    @property
+    def has_digest(self) -> bool:
+        """Whether the file has a digest; damage to an older file, which has none, may go unnoticed."""
+        return sealed.DIGEST in self.attributes
 
     @cached_property
     def table(self) -> "pd.DataFrame":
@@ -178,57 +170,24 @@ def load(path: Path | str) -> Loaded:
     path = Path(path)
     with files.read(path) as file:
         _check_schema(file)
-        arrays: dict[str, NDArray[Any]] = {}
-
-        def collect(name: str, item: Any) -> None:
-            if hasattr(item, "shape"):
-                arrays[name] = item[()]
-
-        file.visititems(collect)
-        loaded = Loaded(path, {k: _plain(v) for k, v in file.attrs.items()}, arrays)
-        # A KeyError here means that the file is not a result file.
-        for key in _ATTRIBUTES:
-            loaded.attributes[key]
-        for name in _ARRAYS:
-            loaded.arrays[name]
+        content = sealed.read(file)
+        loaded = Loaded(path, content.root, content.arrays)
+        checks.check_attributes(loaded.attributes)
         loaded.record()
-        _check(loaded)
+        checks.check_arrays(loaded.arrays, loaded.metrics, loaded.attributes["rounds_done"])
+        content.verify()
     return loaded
 
 
 def _check_schema(file: "h5py.File") -> None:
-    version = file.attrs["schema_version"]
+    version = sealed.plain(file.attrs["schema_version"])
+    if type(version) is not int or version < 1:
+        raise ValueError(f"the attribute schema_version is {version}")
     if version > files.SCHEMA_VERSION:
         raise ValueError(
             f"a newer distributed_ml wrote it, with schema {version}; this one reads up to "
             f"{files.SCHEMA_VERSION}"
         )
-
-
-def _check(loaded: Loaded) -> None:
-    """Raises KeyError or ValueError if fields are missing, or the shapes of arrays do not fit together."""
-    a, reads = loaded.arrays, json.loads(loaded.attributes["reads"])
-    for field in {*reads, *_FIELDS}:
-        loaded.config[field]
-    _ = loaded.segments
-    (n,), (rows,), m = a["topology/degree"].shape, a["metrics/round"].shape, len(a["topology/edges"])
-    shapes: dict[str, tuple[int, ...]] = {"topology/edges": (m, 2), "topology/weights": (m,)}
-    shapes |= {f"topology/{name}": (n,) for name in ("betweenness", "distance_to_ood")}
-    shapes |= {f"data/{name}": (n,) for name in ("samples", "ood_samples", "label_counts")}
-    shapes |= {"metrics/epoch": (rows,), "communication/bytes_sent": (len(a["time/round_s"]), n)}
-    shapes |= {f"metrics/{name}": (rows, n) for name in loaded.metrics}
-    shapes |= {f"metrics/per_class/{name}": (rows, n) for name in PER_CLASS}
-    shapes |= {f"{model}/{name}": (rows,) for model in loaded.singles for name in EVALUATED}
-    shapes |= {f"metrics/{name}": (rows,) for name in SERIES}
-    shapes |= {"communication/server_bytes": (len(a["time/round_s"]), 2)}
-    shapes |= {"time/simulated_s": a["time/round_s"].shape}
-    longer = {"data/label_counts", *(f"metrics/per_class/{name}" for name in PER_CLASS)}
-    for name, shape in shapes.items():
-        if name in a and (a[name].shape[:-1] if name in longer else a[name].shape) != shape:
-            raise ValueError(f"{name} has the shape {a[name].shape}, which does not fit the others")
-    edges = a["topology/edges"]
-    if m and not 0 <= edges.min() <= edges.max() < n:
-        raise ValueError(f"topology/edges names node {edges.max()} of {n}")
 
 
 def attributes(path: Path) -> dict[str, Any]:
@@ -240,10 +199,10 @@ def attributes(path: Path) -> dict[str, Any]:
     with files.read(path) as file:
         _check_schema(file)
         found = read_attributes(file)
-        found["config"] = json.loads(found["config"])
-        for key in _ATTRIBUTES:
-            found[key]
-    return found
+        config = checks.check_attributes(found)
+        if sealed.verify_root(found):
+            found[sealed.DIGEST] = sealed.text(found[sealed.DIGEST])
+    return found | {"config": config}
 
 
 def same(a: Path | str, b: Path | str) -> bool:
@@ -259,7 +218,7 @@ def differences(a: Path | str, b: Path | str) -> list[str]:
         if not name.startswith("time/") and not _equal(first.arrays[name], second.arrays[name]):
             different.append(name)
     # It does not matter whether the graph was given by a file or by its generator.
-    skip = {"segments", "config", "reads", "topology_source", "topology_family"}
+    skip = {"segments", "config", "reads", "topology_source", "topology_family", "code_sha256", sealed.DIGEST}
     for name in sorted((set(first.attributes) | set(second.attributes)) - skip):
         x, y = first.attributes.get(name), second.attributes.get(name)
         if x != y and not (isinstance(x, float) and isinstance(y, float) and np.isnan(x) and np.isnan(y)):
@@ -275,7 +234,3 @@ def differences(a: Path | str, b: Path | str) -> list[str]:
 
 def _equal(x: NDArray[Any], y: NDArray[Any]) -> bool:
     return x.dtype == y.dtype and np.array_equal(x, y, equal_nan=x.dtype.kind == "f")
-
-
-def _plain(value: Any) -> Any:
-    return value.item() if isinstance(value, np.generic) else value

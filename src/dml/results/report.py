@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dml.errors import UnwritableFileError
+from dml.messages import count
 from dml.results.auc_picture import write_auc_picture
 from dml.results.report_text import report_text
 from dml.results.runs import read_runs, result_files
@@ -69,7 +70,7 @@ def print_report(folder: Path) -> int:
 
 
 def _tell(provenance: Provenance) -> None:
-    """Logs the names of the files that the report leaves out."""
+    """Logs the names of the files that the report leaves out, and how many have no digest."""
     for message in provenance.damaged:
         _LOG.error("%s", message)
     if provenance.running:
@@ -77,3 +78,6 @@ def _tell(provenance: Provenance) -> None:
         names = f"{first.name} and {len(others)} more" if others else first.name
         words = "left out, because not finished: %s. The command that started them finishes them."
         _LOG.info(words, names)
+    if provenance.without_digest:
+        words = "%s without a digest, as an older version wrote them: damage to them may go unnoticed"
+        _LOG.info(words, count(provenance.without_digest, "file"))

@@ -38,7 +38,7 @@ def _heading(result: Loaded) -> list[str]:
     n, rounds = len(result.arrays["data/samples"]), attributes["rounds_done"]
     lines = [*textwrap.wrap(name, 80), f"{n} nodes, {rounds} rounds, seed {config['seed']}{status}"]
     if "tree" in attributes:
-        factor = float(attributes["lr_factor"])
+        factor = float(attributes.get("lr_factor", 1))
         times = "" if factor == 1 else f"; learning rate {config['lr']:g} x {factor:.3f}"
         lines += textwrap.wrap(f"relayed over {attributes['tree']}{times}", 80)
     for failure in json.loads(attributes.get("failures", "[]")):
@@ -65,9 +65,10 @@ def _accuracies(result: Loaded) -> Iterator[str]:
             yield nodes_line(
                 f"perplexity, {words} test set", result.perplexity(name)[-1], own, best=np.argmin
             )
-    f1 = "not finite" if lost.any() else f"{result.attributes['final_f1']:.3f}"
+    f1 = "not finite" if lost.any() else f"{result.attributes.get('final_f1', math.nan):.3f}"
     yield f"{'F1 over the classes, IID test set':<{_NAME}}{f1:>8}"
-    yield nodes_line("distance to the mean model", a["metrics/consensus_distance"][-1], lost, best=np.argmin)
+    distance = a.get("metrics/consensus_distance", np.full_like(a["metrics/test_acc"], np.nan))
+    yield nodes_line("distance to the mean model", distance[-1], lost, best=np.argmin)
 
 
 def _lost(result: Loaded, name: str) -> NDArray[np.bool_]:

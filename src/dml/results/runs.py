@@ -15,6 +15,7 @@ from dml.config import label_of
 from dml.errors import DamagedFileError
 from dml.results import reader
 from dml.results.grouping import assign_tuned_fields, control_of, describe
+from dml.results.sealed import DIGEST
 from dml.results.status import Status
 
 VALUES = (
@@ -44,12 +45,14 @@ class Runs:
         running: the files of experiments that have not ended.
         diverged: the number of diverged experiments by (settings, topology, strategy).
         damaged: one message per file that cannot be read.
+        without_digest: the number of older files, in which damage may go unnoticed.
     """
 
     table: pd.DataFrame
     running: list[Path]
     diverged: dict[tuple[str, str, str], int]
     damaged: list[str]
+    without_digest: int = 0
 
 
 def result_files(folder: Path) -> list[Path]:
@@ -59,10 +62,12 @@ def result_files(folder: Path) -> list[Path]:
 
 def read_runs(paths: Iterable[Path]) -> Runs:
     """Reads the attributes of result files into a table."""
-    rows, running, damaged = [], [], []
+    rows, running, damaged, without_digest = [], [], [], 0
     for path in paths:
         try:
-            row = _row(path, reader.attributes(path))
+            found = reader.attributes(path)
+            without_digest += DIGEST not in found
+            row = _row(path, found)
         except DamagedFileError as error:
             damaged.append(str(error))
         except OSError:
@@ -82,7 +87,7 @@ def read_runs(paths: Iterable[Path]) -> Runs:
     diverged = {(str(s), str(t), str(name)): len(part) for (s, t, name), part in lost.groupby(KEYS)}
     complete = table[table["status"] == Status.COMPLETE]
     complete = complete.drop(columns=["variant", "status", "graph", "seeded"]).reset_index(drop=True)
-    return Runs(complete, running, diverged, damaged)
+    return Runs(complete, running, diverged, damaged, without_digest)
 
 
 def _row(path: Path, found: dict[str, Any]) -> dict[str, Any]:

@@ -37,12 +37,14 @@ class Provenance:
         diverged: the number of diverged experiments.
         running: the files of experiments that have not ended, which are left out.
         damaged: one message per file that cannot be read and is left out.
+        without_digest: the number of older files, in which damage may go unnoticed.
     """
 
     complete: int
     diverged: int
     running: tuple[Path, ...]
     damaged: tuple[str, ...]
+    without_digest: int
 
 
 @dataclass(frozen=True)
@@ -78,5 +80,7 @@ def make_report(runs: Runs, summary: pd.DataFrame) -> Report:
         legend=legend(tables),
         forecast=Forecast(*agreement) if agreement else None,
         worst_nodes=worst_node_tables(runs.table),
-        provenance=Provenance(len(runs.table), diverged, tuple(runs.running), tuple(runs.damaged)),
+        provenance=Provenance(
+            len(runs.table), diverged, tuple(runs.running), tuple(runs.damaged), runs.without_digest
+        ),
     )

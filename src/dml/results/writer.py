@@ -6,13 +6,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
 from dml.config import ExperimentConfig
-from dml.results import files, per_class
+from dml.results import files, per_class, provenance
 from dml.results.record import PER_CLASS, Record
+from dml.results.sealed import Content
 from dml.results.status import Status
 from dml.topology import Topology
 
@@ -55,56 +55,55 @@ class Result:
         a_row = 4 * n * (len(record.metrics) + len(PER_CLASS) * self.label_counts.shape[1])
         a_row += 4 * sum(map(len, record.singles.values())) + 8 * len(record.series)
         edges = 32 * len(self.topology.edges)
-        files.write(path, self._fill, len(record.round) * a_row + record.rounds * 8 * (n + 4) + edges)
+        self._content().write(path, len(record.round) * a_row + record.rounds * 8 * (n + 4) + edges)
 
-    def _fill(self, file: h5py.File) -> None:
-        for name, value in self._attributes().items():
-            file.attrs[name] = value
-        topology, record = self.topology, self.record
-        files.put(file, "topology/edges", topology.edges.astype(np.int32))
-        files.put(file, "topology/weights", topology.weights)
-        files.put(file, "topology/degree", topology.degree.astype(np.int64))
+    def _content(self) -> Content:
+        file, topology, record = Content({"": self._attributes()}), self.topology, self.record
+        file.put("topology/edges", topology.edges.astype(np.int32))
+        file.put("topology/weights", topology.weights)
+        file.put("topology/degree", topology.degree.astype(np.int64))
         if self.betweenness:
-            files.put(file, "topology/betweenness", topology.betweenness)
+            file.put("topology/betweenness", topology.betweenness)
         nodes = self.config.data.backdoor_node_idx
         if self.config.data.backdoor and nodes is not None:
-            files.put(file, "topology/distance_to_ood", topology.distance_to(nodes).astype(np.int32))
-        file["topology"].attrs["source"] = topology.source
-        file["topology"].attrs["family"] = topology.family
-        files.put(file, "data/samples", self.samples)
-        files.put(file, "data/label_counts", self.label_counts)
-        files.put(file, "data/ood_samples", self.ood_samples)
-        file["data"].attrs["dataset"] = self.config.data.dataset
+            file.put("topology/distance_to_ood", topology.distance_to(nodes).astype(np.int32))
+        file.put_attribute("topology", "source", topology.source)
+        file.put_attribute("topology", "family", topology.family)
+        file.put("data/samples", self.samples)
+        file.put("data/label_counts", self.label_counts)
+        file.put("data/ood_samples", self.ood_samples)
+        file.put_attribute("data", "dataset", self.config.data.dataset)
         n, labels = self.label_counts.shape
-        files.put(file, "metrics/round", np.array(record.round, np.int32))
-        files.put(file, "metrics/epoch", np.array(record.epoch, np.int32))
+        file.put("metrics/round", np.array(record.round, np.int32))
+        file.put("metrics/epoch", np.array(record.epoch, np.int32))
         for name, values in record.metrics.items():
             rows = np.array(values, np.float32).reshape(-1, n)
-            files.put(file, f"metrics/{name}", rows, **_packed(rows))
+            file.put(f"metrics/{name}", rows, **_packed(rows))
         for name in PER_CLASS:
             # The classes are the labels or the tokens.
             rows_of = record.per_class[name] or np.empty((0, n, labels))
             counts = np.array(rows_of, np.int32)
-            files.put(file, f"metrics/per_class/{name}", counts, **_packed(counts))
+            file.put(f"metrics/per_class/{name}", counts, **_packed(counts))
         for name, numbers in record.series.items():
-            files.put(file, f"metrics/{name}", np.array(numbers, np.float64))
+            file.put(f"metrics/{name}", np.array(numbers, np.float64))
         for model, columns in record.singles.items():
             for name, numbers in columns.items():
                 column = np.array(numbers, np.float32)
-                files.put(file, f"{model}/{name}", column, **_packed(column))
+                file.put(f"{model}/{name}", column, **_packed(column))
         sent = np.array(record.bytes_sent, np.int64).reshape(-1, n)
-        files.put(file, "communication/bytes_sent", sent, **_packed(sent))
-        files.put(file, "communication/edge_bytes", record.edge_bytes)
+        file.put("communication/bytes_sent", sent, **_packed(sent))
+        file.put("communication/edge_bytes", record.edge_bytes)
         server = np.array(record.server_bytes, np.int64).reshape(-1, 2)
         if server.any():
-            files.put(file, "communication/server_bytes", server)
+            file.put("communication/server_bytes", server)
         if self.all_to_all:
             # The same average could go through a server: each node would send its model and get one back.
-            file["communication"].attrs["server_form_models_per_node"] = 2
-        files.put(file, "time/round_s", np.array(record.round_s, np.float64))
+            file.put_attribute("communication", "server_form_models_per_node", 2)
+        file.put("time/round_s", np.array(record.round_s, np.float64))
         simulated = np.array(record.simulated_s, np.float64)
         if np.isfinite(simulated).any():
-            files.put(file, "time/simulated_s", simulated)
+            file.put("time/simulated_s", simulated)
+        return file
 
     def _attributes(self) -> dict[str, Any]:
         record = self.record
@@ -128,6 +127,8 @@ class Result:
             "auc_asr": record.auc("ood_asr"),
             **self.facts,
         }
+        if self.segments:
+            attributes["code_sha256"] = " ".join(provenance.codes(self.segments))
         if record.round:
             test, ood = record.metrics["test_acc"][-1], record.metrics["ood_acc"][-1]
             attributes["final_test"] = float(np.mean(test, dtype=np.float64))

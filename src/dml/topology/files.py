@@ -3,6 +3,8 @@
 Files without our header, such as the published ones, are read too; their name then serves as their source.
 """
 
+import hashlib
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +17,9 @@ from dml.topology.graph import Topology
 
 # The rest of the header is read only if the file starts with this line.
 _MARK = "# dml topology: entry [i, j] is the probability that the link between nodes i and j works"
+
+_CHECK = "header"
+_WITHOUT_SUM = re.compile(rb"^# header: [0-9a-f]+\n", re.MULTILINE)
 
 MAX_BYTES = 2_000_000_000
 """Size of the largest file that is read: a matrix of 30,000 nodes."""
@@ -42,6 +47,7 @@ def encode(topology: Topology) -> bytes:
     header = [_MARK, f"# source: {topology.source}", f"# n: {topology.n}", f"# graph: {topology.graph_id}"]
     if topology.blocks is not None:
         header.append("# blocks: " + " ".join(map(str, topology.blocks.tolist())))
+    header.append(f"# {_CHECK}: {_sum(header)}")
     rows = [["0"] * topology.n for _ in range(topology.n)]
     for (i, j), weight in zip(topology.edges.tolist(), topology.weights.tolist(), strict=True):
         # repr is the shortest text that reads back to the same bits
@@ -57,7 +63,9 @@ def is_saved(path: Path, content: bytes) -> bool:
     """
     try:
         check_regular(path)
-        if path.stat().st_size == len(content) and path.read_bytes() == content:
+        # Files from before the header had a sum are the same without it.
+        wanted = (content, _WITHOUT_SUM.sub(b"", content))
+        if path.stat().st_size in map(len, wanted) and path.read_bytes() in wanted:
             return True
     except (FileNotFoundError, NotADirectoryError):
         return False
@@ -103,6 +111,7 @@ def load(path: str | Path) -> Topology:
     _refuse_wrong_entries(path, matrix)
     edges = np.argwhere(np.triu(matrix)).astype(np.int32)
     blocks = _blocks(path, header, len(matrix))
+    _check_header(path, header, lines)
     loaded = Topology(len(matrix), edges, matrix[edges[:, 0], edges[:, 1]], Path(path).stem, blocks)
     source = header.get("source")
     return replace(loaded, source=source) if source and header.get("graph") == loaded.graph_id else loaded
@@ -132,6 +141,21 @@ def _header(lines: list[str]) -> dict[str, str]:
         return {}
     fields = (line[1:].partition(":") for line in lines[1:] if line.startswith("#"))
     return {key.strip(): value.strip() for key, _, value in fields}
+
+
+def _check_header(path: str | Path, header: dict[str, str], lines: list[str]) -> None:
+    """Refuses a header that is not as it was written; older ones have no sum."""
+    comments = [line.rstrip() for line in lines if line.startswith("#")]
+    if _CHECK in header and header[_CHECK] != _sum(comments[:-1]):
+        right = (
+            "its header was damaged or changed after it was saved; make the file again, or remove the header"
+        )
+        raise InputError("topology_file", path, right)
+
+
+def _sum(header: list[str]) -> str:
+    """A hash of a header, by which damage to it is noticed."""
+    return hashlib.sha256("\n".join(header).encode()).hexdigest()[:12]
 
 
 def _matrix(path: str | Path, rows: list[list[str]]) -> NDArray[np.float64]:

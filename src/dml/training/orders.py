@@ -116,11 +116,13 @@ class Passes:
 
         Raises:
             KeyError: something is missing.
-            ValueError: something has another shape, or a pass has fewer batches than were taken.
+            ValueError: something has another shape or type, or a pass has fewer batches than were taken.
         """
         for name in ("passes", "taken"):
             if name in state and state[name].shape != self.passes.shape:
                 raise ValueError(f"{name} has the shape {state[name].shape}")
+            if name in state and (state[name].dtype.kind not in "iu" or (state[name] < 0).any()):
+                raise ValueError(f"{name} does not count passes or steps")
         self.passes = np.array(state["passes"], np.int64)
         self.taken = np.array(state.get("taken", np.zeros_like(self.passes)), np.int64)
         self._in_steps = "taken" in state
