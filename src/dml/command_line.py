@@ -1,37 +1,19 @@
-"""The command line, generated from the fields of a configuration, and the exit of every script.
+"""The command line, generated from the fields of a configuration.
 
 argparse only splits the words. pydantic gets every value as text and checks it, so all errors have the same
 form: the flag, the value, and what would be right.
 """
 
 import argparse
-import contextlib
-import errno
-import io
-import os
-import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Annotated, Any, NoReturn, TypeVar, get_args, get_origin
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Annotated, Any, TypeVar, get_args, get_origin
 
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
-from dml import messages
 from dml.errors import (
-    EXIT_AGAIN,
-    EXIT_AT_ONCE,
-    EXIT_FAILED,
-    EXIT_WRONG_CALL,
     ArgumentError,
-    DamagedFileError,
-    FailingWorkersError,
     InputError,
-    LostInterchangeError,
-    LostWorkersError,
-    OtherCodeError,
-    OutOfTimeError,
-    UnwritableFileError,
-    one_line,
 )
 from dml.field_types import positional, suggestion
 from dml.section import Section
@@ -45,9 +27,6 @@ _VALUE = "\0"
 
 _RIGHT = {"expected one argument": "needs a value", "expected at least one argument": "name at least one"}
 """argparse's messages about a flag, and our words for them."""
-
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
-"""The system's errors for output that does not fit."""
 
 S = TypeVar("S", bound=Section)
 
@@ -113,81 +92,6 @@ def parse_section(
         return section(**given)
     except ValidationError as error:
         raise input_error(error, section.flags()) from None
-
-
-def guard(main: Callable[[], int], go_on: str = "") -> NoReturn:
-    """Runs a script's main and exits; expected errors end it with one message, without a traceback.
-
-    The exit code is that of ``main``; 2 after a user's mistake; 1 after a damaged file, one of other code, a
-    file or an output that cannot be written, a full memory, workers that cannot work, and any other error of
-    the system; 75 after lost workers; 130 after Ctrl-C.
-
-    Args:
-        main: returns the exit code.
-        go_on: how the user can continue after an interruption, as the end of a message.
-    """
-    messages.to_stderr()
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        # The name of a file may hold bytes that are no text; they are printed as they are.
-        sys.stdout.reconfigure(errors="surrogateescape")
-    code: int | str | None
-    try:
-        code = _code(main)
-        if sys.stdout is not None:  # It may have been closed by the caller (`>&-`).
-            sys.stdout.flush()
-    except InputError as error:
-        dashes = "" if isinstance(error, ArgumentError) else "--"
-        code = _tell(f"error: {dashes}{error}", EXIT_WRONG_CALL)
-    except (DamagedFileError, OtherCodeError, UnwritableFileError, FailingWorkersError) as error:
-        code = _tell(f"error: {one_line(str(error))}", EXIT_FAILED)
-    except OutOfTimeError as error:
-        code = _tell(str(error), EXIT_AGAIN)
-    except LostWorkersError as error:
-        code = _tell(f"error: {error}" + (f"\n{go_on}" if go_on else ""), EXIT_AGAIN)
-        if isinstance(error, LostInterchangeError):
-            os._exit(code)
-    except KeyboardInterrupt:
-        code = _tell("interrupted" + (f": {go_on}" if go_on else ""), EXIT_AT_ONCE)
-    except BrokenPipeError:
-        # Nobody reads our output any more (`| head`), so end quietly.
-        _drop_output()
-        code = 0
-    except OSError as error:
-        code = _tell(f"error: {one_line(_why(error))}", EXIT_FAILED)
-    except MemoryError as error:
-        code = _tell(f"error: the memory is full ({one_line(str(error)) or 'MemoryError'})", EXIT_FAILED)
-    sys.exit(code)
-
-
-def _code(main: Callable[[], int]) -> int | str | None:
-    """The exit code of ``main``, also if it ends by itself, as after ``--help``."""
-    try:
-        return main()
-    except SystemExit as end:
-        return end.code
-
-
-def _why(error: OSError) -> str:
-    """An error of the system, in words."""
-    if error.filename is None and error.errno in _FULL:
-        _drop_output()
-        return f"the output cannot be written ({error.strerror})"
-    try:
-        os.getcwd()
-    except FileNotFoundError:
-        return "the working directory no longer exists; change to another one"
-    return f"{error.filename or type(error).__name__}: {error.strerror or error}"
-
-
-def _drop_output() -> None:
-    """Discards what is still to be printed, which Python would try again at its end."""
-    with contextlib.suppress(OSError, ValueError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _tell(message: str, code: int) -> int:
-    print(message, file=sys.stderr, flush=True)
-    return code
 
 
 class _Switch(argparse.Action):

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from dml import command_line
 from dml.field_types import UserPath
+from dml.guard import guard
 from dml.section import Section
 
 
@@ -36,7 +37,7 @@ def run(table: str, about: str, seeds: tuple[int, ...] = ()) -> None:
         about: the docstring of the script, whose first line is that of ``--help``.
         seeds: the default of ``--seeds``; if it is empty, there is no such flag.
     """
-    command_line.guard(lambda: _main(table, about, seeds, sys.argv))
+    guard(lambda: _main(table, about, seeds, sys.argv))
 
 
 def _main(table: str, about: str, default_seeds: tuple[int, ...], argv: Sequence[str]) -> int:

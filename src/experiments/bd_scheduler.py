@@ -9,13 +9,13 @@ python src/experiments/bd_scheduler.py --dry_run
 import sys
 from pathlib import Path
 
-from dml import command_line
+from dml.guard import guard
 from dml.parallel.main import main
 
 SITES = Path(__file__).resolve().parents[2] / "parsl_configs"
 
 if __name__ == "__main__":
-    command_line.guard(
+    guard(
         lambda: main(sys.argv[1:], SITES),
         go_on="run the same command to continue with the missing experiments",
     )

@@ -6,8 +6,8 @@ python src/experiments/compile_results.py results/quickstart
 
 import sys
 
-from dml import command_line
+from dml.guard import guard
 from dml.results.main import compile_results
 
 if __name__ == "__main__":
-    command_line.guard(lambda: compile_results(sys.argv[1:]))
+    guard(lambda: compile_results(sys.argv[1:]))

@@ -8,10 +8,8 @@ python src/experiments/decentralized_main.py --topology_file barabasi_albert:n=3
 
 import sys
 
-from dml import command_line
+from dml.guard import guard
 from dml.main import main
 
 if __name__ == "__main__":
-    command_line.guard(
-        lambda: main(sys.argv[1:]), go_on="run the same command to continue from the last checkpoint"
-    )
+    guard(lambda: main(sys.argv[1:]), go_on="run the same command to continue from the last checkpoint")

@@ -7,8 +7,8 @@ python src/experiments/describe_topology.py barabasi_albert:n=33,m=2 --source 0 
 
 import sys
 
-from dml import command_line
 from dml.describe_graphs import main
+from dml.guard import guard
 
 if __name__ == "__main__":
-    command_line.guard(lambda: main(sys.argv[1:]))
+    guard(lambda: main(sys.argv[1:]))

@@ -6,8 +6,8 @@ python src/experiments/draw_nodes.py results/quickstart/digits-barabasi_albert-n
 
 import sys
 
-from dml import command_line
+from dml.guard import guard
 from dml.results.main import draw_nodes
 
 if __name__ == "__main__":
-    command_line.guard(lambda: draw_nodes(sys.argv[1:]))
+    guard(lambda: draw_nodes(sys.argv[1:]))

@@ -7,8 +7,8 @@ python src/experiments/fetch_data.py mnist --source ~/Downloads/mnist    # from 
 
 import sys
 
-from dml import command_line
 from dml.data.fetch_main import main
+from dml.guard import guard
 
 if __name__ == "__main__":
-    command_line.guard(lambda: main(sys.argv[1:]))
+    guard(lambda: main(sys.argv[1:]))

@@ -9,10 +9,10 @@ python src/experiments/quadratics.py --workers 8 --cache candidates.json
 import sys
 from pathlib import Path
 
-from dml import command_line
+from dml.guard import guard
 from dml.quadratics.main import main
 
 SITES = Path(__file__).resolve().parents[2] / "parsl_configs"
 
 if __name__ == "__main__":
-    command_line.guard(lambda: main(sys.argv[1:], SITES))
+    guard(lambda: main(sys.argv[1:], SITES))

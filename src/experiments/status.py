@@ -7,8 +7,8 @@ python src/experiments/status.py results/quickstart --watch
 
 import sys
 
-from dml import command_line
+from dml.guard import guard
 from dml.parallel.status_main import main
 
 if __name__ == "__main__":
-    command_line.guard(lambda: main(sys.argv[1:]))
+    guard(lambda: main(sys.argv[1:]))
