@@ -26,8 +26,9 @@ def seen():
     import os
     return [os.environ[key] for key in ("ZE_AFFINITY_MASK", "ZE_FLAT_DEVICE_HIERARCHY", "TMPDIR")]
 
-options = {"address": "127.0.0.1", "affinity": "none"}
+options = {"address": "127.0.0.1", "affinity": "none"} | dict(word.split("=", 1) for word in sys.argv[2:])
 config = load_site("aurora", Path(sys.argv[1])).config(options, Path(".parsl"))
+config.executors[0].max_workers_per_node = 1  # of the 12, which is enough to see
 with Heartbeat("beat") as heart:
     watch_executors(config, heart.owner)
     with parsl.load(config):
@@ -118,20 +119,51 @@ def test_polaris_workers_get_gpus_that_exist(each: int, tmp_path: Path) -> None:
 
 def test_a_clusters_workers_start_through_its_launcher_and_see_their_accelerator(tmp_path: Path) -> None:
     """Aurora's site on this machine, with a stand-in for mpiexec that runs the command once, here."""
-    (tmp_path / "mpiexec").write_text('#!/bin/bash\necho "$*" > mpiexec-called\nexec "${@: -2}"\n')
+    (tmp_path / "mpiexec").write_text('#!/bin/bash\necho "$*" > mpiexec-called\nexec env -i "${@: -2}"\n')
     (tmp_path / "mpiexec").chmod(0o755)
     (tmp_path / "nodes").write_text("localhost\nlocalhost\n")
     (tmp_path / "scheduler.py").write_text(ONE_TASK)
     environment = os.environ | {
         "PATH": f"{tmp_path}:{os.environ['PATH']}",
         "PBS_NODEFILE": str(tmp_path / "nodes"),
-        "PARSL_CORES": "1",  # one worker of the 12, which is enough to see
         "ZE_FLAT_DEVICE_HIERARCHY": "FLAT",  # as the module sets it
     }
     command = [sys.executable, "scheduler.py", str(FOLDER)]
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60)
     assert done.stdout.split() == ["0.0", "COMPOSITE", "/tmp"], done.stderr
     assert (tmp_path / "mpiexec-called").read_text().startswith("--cpu-bind none --ppn 1 -n 1 --hostfile ")
+    assert not list(tmp_path.glob("parsl*")), "Parsl's files are below its own folder"
+
+
+QSUB = """#!/bin/bash
+echo "$*" >> qsub-called
+job=${@: -1}
+PBS_O_WORKDIR=$PWD PBS_NODEFILE=$PWD/nodes
+env -i PATH=$PWD:/usr/bin:/bin PBS_O_WORKDIR="$PBS_O_WORKDIR" PBS_NODEFILE="$PBS_NODEFILE" \\
+    bash -c 'cd / && exec bash "$0"' "$job" > "$PBS_O_WORKDIR/job.log" 2>&1 &
+echo 7.server
+"""
+
+
+@pytest.mark.slow
+def test_from_a_login_node_a_job_finds_all_it_needs_without_the_users_environment(tmp_path: Path) -> None:
+    """Aurora's site with stand-ins for qsub and mpiexec; they check what they are told, but are not PBS."""
+    (tmp_path / "mpiexec").write_text('#!/bin/bash\nexec env -i "${@: -2}"\n')
+    (tmp_path / "qsub").write_text(QSUB)
+    (tmp_path / "qstat").write_text('#!/bin/bash\necho \'{"Jobs": {"7.server": {"job_state": "R"}}}\'\n')
+    (tmp_path / "qdel").write_text("#!/bin/bash\n")
+    for name in ("mpiexec", "qsub", "qstat", "qdel"):
+        (tmp_path / name).chmod(0o755)
+    (tmp_path / "nodes").write_text("localhost\n")
+    (tmp_path / "scheduler.py").write_text(ONE_TASK)
+    environment = {key: value for key, value in os.environ.items() if key != "PBS_NODEFILE"}
+    environment["PATH"] = f"{tmp_path}:{environment['PATH']}"
+    command = [sys.executable, "scheduler.py", str(FOLDER), "jobs=1", "account=us", "queue=capacity"]
+    command.append(f"worker_init=export PATH={tmp_path}:$PATH")
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=90)
+    log = (tmp_path / "job.log").read_text()
+    assert done.stdout.split() == ["0.0", "COMPOSITE", "/tmp"], done.stderr + log
+    assert (tmp_path / "qsub-called").read_text().startswith("-q capacity -A us ")
 
 
 @pytest.mark.usefixtures("job")
@@ -146,7 +178,11 @@ def test_a_clusters_workers_start_through_its_launcher_and_see_their_accelerator
         ({"workers_per_accelerator": "two"}, "site_options", "whole number of at least 1"),
         ({"hierarchy": "flat"}, "site_options", "must be COMPOSITE or FLAT"),
         ({"address": "", "interface": "no0"}, "parsl_config", "no network interface no0 .*interfaces: lo"),
-        ({"tiles": "3"}, "site_options", "aurora takes: workers_per_accelerator, interface, address"),
+        (
+            {"tiles": "3"},
+            "site_options",
+            "aurora takes: hierarchy, workers_per_accelerator, accelerators_per_experiment",
+        ),
     ],
 )
 def test_a_wrong_option_is_refused(options: dict[str, str], flag: str, words: str, tmp_path: Path) -> None:

@@ -56,7 +56,7 @@ def test_on_one_host_parsls_files_go_where_its_scripts_can_read_them(tmp_path: P
 @pytest.mark.parametrize("name", ["mars", "../parsl_configs/local", "absent.py", "README", ""])
 def test_a_site_that_is_not_there_lists_those_that_are(name: str) -> None:
     with pytest.raises(
-        InputError, match="the sites here are: aurora, local, polaris; or give a path"
+        InputError, match="the sites here are: aurora, local, pbs, polaris, slurm; or give a path"
     ) as error:
         load_site(name, FOLDER)
     assert error.value.field == "parsl_config"
