@@ -98,7 +98,7 @@ def test_a_users_own_site_without_options(tmp_path: Path) -> None:
         site.config({"a": "1"}, tmp_path)
 
 
-def test_the_readmes_own_site_makes_a_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_readmes_own_site_submits_jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     readme = (FOLDER / "README.md").read_text()
     (tmp_path / "cluster.py").write_text(readme.partition("```python\n")[2].partition("```")[0])
     monkeypatch.setattr("parsl.addresses.address_by_interface", lambda interface: "10.0.0.1")
