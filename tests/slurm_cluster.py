@@ -18,6 +18,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -111,6 +112,8 @@ class Cluster:
 
     def __enter__(self) -> Self:
         try:
+            guard = [sys.executable, __file__, str(self.folder)]
+            self._guard = subprocess.Popen(guard, stdin=subprocess.PIPE, start_new_session=True)
             self._start()
         except BaseException:
             self.stop()
@@ -164,7 +167,7 @@ class Cluster:
         while (jobs := self.jobs()) and time.monotonic() < until:
             self.call("scancel", "--quiet", *jobs, check=False)
             time.sleep(0.3)
-            self._kill("SLURM_JOB_ID")  # Slurm itself would wait for KillWait seconds.
+            _kill(self.folder, "SLURM_JOB_ID")  # Slurm itself would wait for KillWait seconds.
 
     def stop(self) -> None:
         """Ends all jobs and all daemons, whatever state they are in."""
@@ -178,7 +181,8 @@ class Cluster:
             except subprocess.TimeoutExpired:
                 daemon.kill()
                 daemon.wait(10)
-        self._kill("SLURM_CONF")
+        _kill(self.folder, "SLURM_CONF")
+        self._guard.communicate(b"stopped")
 
     def _start(self) -> None:
         folder, host = self.folder, socket.gethostname().partition(".")[0]
@@ -236,14 +240,24 @@ class Cluster:
                 raise RuntimeError(f"{what} does not start; ended: {ended}\n" + "\n".join(logs))
             time.sleep(0.1)
 
-    def _kill(self, variable: str) -> None:
-        """Kills the processes of this cluster that have a variable in their environment."""
-        for process in psutil.process_iter():
-            with contextlib.suppress(psutil.Error):
-                environment = process.environ()
-                ours = environment.get("SLURM_CONF") == self.environment["SLURM_CONF"]
-                if ours and variable in environment and process.pid != os.getpid():
-                    process.kill()
+
+def _kill(folder: Path, variable: str) -> None:
+    """Kills the processes of the cluster of that folder that have a variable in their environment."""
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            environment = process.environ()
+            ours = environment.get("SLURM_CONF") == str(folder / "slurm.conf")
+            if ours and variable in environment and process.pid != os.getpid():
+                process.kill()
+
+
+def _guard(folder: Path) -> None:
+    """Stops the cluster of a process that was killed, and so did not."""
+    if not sys.stdin.buffer.read():
+        for _ in range(3):
+            _kill(folder, "SLURM_CONF")
+            time.sleep(0.5)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _daemon(name: str) -> str | None:
@@ -261,3 +275,7 @@ def _free_ports(count: int) -> list[int]:
 def _end_with_parent() -> None:
     """Tests that are killed leave no daemons."""
     ctypes.CDLL(None).prctl(1, signal.SIGTERM, 0, 0, 0)
+
+
+if __name__ == "__main__":
+    _guard(Path(sys.argv[1]))

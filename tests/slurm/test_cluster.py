@@ -1,12 +1,15 @@
 """The cluster of these tests is a Slurm as at a site: two nodes, GPUs by number, SIGTERM to all of a job."""
 
 import contextlib
+import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
 
 import psutil
 import pytest
+import slurm_cluster
 from slurm_cluster import Cluster
 
 pytestmark = pytest.mark.slow
@@ -43,6 +46,25 @@ def test_a_cluster_leaves_nothing(slurm: Cluster):
             assert slurm.jobs() == []
             assert any(folder in command for command in commands())
         assert [command for command in commands() if folder in command] == []
+
+
+def test_a_cluster_whose_tests_are_killed_leaves_nothing(slurm: Cluster, tmp_path: Path):
+    folder = Path(tempfile.mkdtemp(prefix="slurm-"))
+    program = f"""
+import os, sys
+from pathlib import Path
+sys.path.insert(0, {str(Path(slurm_cluster.__file__).parent)!r})
+from slurm_cluster import Cluster
+with Cluster(Path({str(folder)!r})) as cluster:
+    job = cluster.sbatch("--wrap=sleep 1000", "--output=/dev/null", cwd=Path("/"))
+    cluster.wait(job, "RUNNING")
+    os.kill(os.getpid(), 9)
+"""
+    subprocess.run([sys.executable, "-c", program], cwd=tmp_path, timeout=60, check=False)
+    until = time.monotonic() + 20
+    while folder.exists() or [command for command in commands() if str(folder) in command]:
+        assert time.monotonic() < until, commands()
+        time.sleep(0.2)
 
 
 def commands() -> list[str]:

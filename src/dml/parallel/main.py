@@ -107,7 +107,7 @@ def _run(
             raise InputError("out_dir", folder, f"cannot be created ({error.strerror})") from None
 
         # Imported here, because these imports take longer than everything above.
-        from dml.parallel import fanout, worker
+        from dml.parallel import fanout, locks, worker
         from dml.parallel.scheduler import Scheduler
         from dml.progress import Progress
 
@@ -119,7 +119,10 @@ def _run(
 
         @contextlib.contextmanager
         def start() -> Iterator[fanout.Workers]:
-            with fanout.workers(worker.run_task, site, options, run_dir, ending, sweep.grace) as workers:
+            with (
+                fanout.workers(worker.run_task, site, options, run_dir, ending, sweep.grace) as workers,
+                locks.checked(run_dir, folder, ending),
+            ):
                 # This process waits while the workers import torch, so it can do its own imports meanwhile.
                 threading.Thread(target=_prepare_report).start()
                 yield workers

@@ -4,6 +4,7 @@ Specs and answers are short JSON texts. The result is a file, whose path the sch
 """
 
 import json
+import socket
 import traceback
 from dataclasses import asdict, dataclass
 from enum import StrEnum
@@ -13,6 +14,7 @@ from typing import Any
 
 from dml.data.catalogue import absolute_dataset
 from dml.errors import first_line
+from dml.parallel import locks
 from dml.parallel.owner import Owner, OwnerWatch
 from dml.results.status import Status
 
@@ -73,17 +75,20 @@ def _run(task: dict[str, Any]) -> Answer:
     if watch.lost():
         return Answer(TaskStatus.STOPPED, why="the scheduler has ended")
     from dml import config, experiment
+    from dml.data.stage import nearest_data_dir
     from dml.results import reader
     from dml.results.lock import LockedError
     from dml.signals import stop_on_signals
 
+    flags = task["flags"]
+    flags["data_dir"] = str(nearest_data_dir(flags["dataset"], Path(flags["data_dir"])))
     with stop_on_signals() as signalled:
 
         def stop() -> str | None:
             return signalled() or ("the scheduler has ended" if watch.lost() else None)
 
         try:
-            path = experiment.run(config.from_flat(task["flags"]), stop=stop)
+            path = experiment.run(config.from_flat(flags), stop=stop)
         except LockedError as locked:
             return Answer(TaskStatus.LOCKED, why=str(locked))
         except experiment.Stopped as stopped:
@@ -94,4 +99,6 @@ def _run(task: dict[str, Any]) -> Answer:
 @cache
 def _watch(owner: Owner) -> OwnerWatch:
     """One watch per owner and process, so that a task that starts after the owner's loss ends at once."""
+    if owner.host != socket.gethostname():
+        locks.check_here(Path(owner.heartbeat).parent)
     return OwnerWatch(owner)
