@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from parsl import Config
 from parsl.providers import LocalProvider, PBSProProvider, SlurmProvider
+from scripts import Script
 
 from dml.errors import InputError
 from dml.parallel.cluster import address_of, with_defaults
@@ -185,3 +186,9 @@ def test_a_copy_of_a_site_gives_its_own_defaults(tmp_path: Path) -> None:
     assert (executor.provider.partition, executor.provider.walltime) == ("big", "08:00:00")
     with pytest.raises(ValueError, match="there is no option tiles"):
         with_defaults({"a": ("", "")}, tiles="2")
+
+
+def test_a_dry_run_needs_no_job(system: str, script: Script) -> None:
+    quick = ("--preset", "quickstart", "--dry_run", "--parsl_config", system)
+    assert "the speed of this site's workers is not known" in script("bd_scheduler.py", *quick).stdout
+    assert " on 9 workers " in script("bd_scheduler.py", *quick, "--workers", 9).stdout

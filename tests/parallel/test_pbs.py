@@ -117,6 +117,41 @@ def test_polaris_workers_get_gpus_that_exist(each: int, tmp_path: Path) -> None:
     assert gpus == [gpu for gpu in range(4) for _ in range(each)]
 
 
+@pytest.mark.usefixtures("job")
+@pytest.mark.parametrize(
+    ("name", "first", "last"), [("aurora", "0.0,0.1", "5.0,5.1"), ("polaris", "0,1", "2,3")]
+)
+def test_an_experiment_may_have_two_accelerators_and_the_cores_of_both(
+    name: str, first: str, last: str, tmp_path: Path
+) -> None:
+    options = ADDRESS | {"accelerators_per_experiment": "2"}
+    (executor,) = load_site(name, FOLDER).config(options, tmp_path).executors
+    names = executor.available_accelerators
+    assert (names[0], names[-1], len(names)) == (first, last, CLUSTERS[name] // 2)
+    groups = [cores(group) for group in affinity_groups(executor.cpu_affinity)]
+    assert [len(group) for group in groups] == [32] * executor.max_workers_per_node == [32] * len(names)
+    refused = refusal(name, options | {"workers_per_accelerator": "2"}, tmp_path)
+    assert refused.right == "excludes workers_per_accelerator=2"
+
+
+@pytest.mark.parametrize(
+    ("name", "wanted"),
+    [("aurora", {"ncpus=208", "home:flare"}), ("polaris", {"ncpus=32:ngpus=4", "home:eagle"})],
+)
+def test_from_a_login_node_jobs_ask_for_what_the_facility_documents(
+    name: str, wanted: set[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PBS_NODEFILE", raising=False)
+    options = ADDRESS | {"jobs": "2", "hosts": "2", "account": "us"}
+    provider = load_site(name, FOLDER).config(options, tmp_path).executors[0].provider
+    monkeypatch.setattr(provider, "execute_wait", lambda command, timeout=None: (0, "7.server\n", ""))
+    provider.script_dir = str(tmp_path)
+    provider.submit("work", 1)
+    (script,) = [path.read_text() for path in tmp_path.glob("parsl.*")]
+    assert all(words in script for words in {*wanted, "#PBS -l select=2:", "-l place=scatter"}), script
+    assert "mpiexec --cpu-bind none" in script
+
+
 def test_a_clusters_workers_start_through_its_launcher_and_see_their_accelerator(tmp_path: Path) -> None:
     """Aurora's site on this machine, with a stand-in for mpiexec that runs the command once, here."""
     (tmp_path / "mpiexec").write_text('#!/bin/bash\necho "$*" > mpiexec-called\nexec env -i "${@: -2}"\n')

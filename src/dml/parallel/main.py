@@ -78,9 +78,9 @@ def _estimate(sweep: SweepConfig, plans: list[Plan], site: Site, options: dict[s
     # Imported here, because it imports torch.
     from dml.parallel.estimate import estimate, text
 
-    workers = None
-    if "workers" in site.options:
-        workers = whole_number({"workers": site.options["workers"][0]} | options, "workers")
+    # Where a site has no number of workers of its own, only its jobs know it.
+    there = {"workers": site.options.get("workers", ("", ""))[0]} | options
+    workers = whole_number(there, "workers") if there["workers"] else None
     print(text(estimate(plans, workers), plans, sweep.folder))
     if sweep.tune_lr:
         print("--tune_lr tries 5 to 10 learning rates for each of them: multiply by that")
