@@ -7,10 +7,10 @@ Two ways to use it, and a copy of this file with your own defaults makes both sh
 * From a login node, which submits jobs for the workers:
   --parsl_config slurm --site_options jobs=4 accelerators=4 partition=gpu account=PROJECT walltime=04:00:00
 
-Both were run on a Slurm 22.05 of one machine, with two hosts by name and GPUs that are no GPUs
-(tests/slurm). NOT run: real GPUs, hosts with an own network interface, accounts, and cgroups. If a job
-has only some GPUs of a host, workers name them from 0 on; this needs Slurm's ConstrainDevices, so ask for
-whole hosts if you are in doubt.
+Slurm must be 20.11 or newer (srun --overlap). Both were run on a Slurm 22.05 of one machine, with two hosts
+by name and GPUs that are no GPUs (tests/slurm). NOT run: real GPUs, hosts with a network interface of their
+own, accounts, and cgroups. If a job has only some GPUs of a host, workers count them from 0, which needs
+Slurm's ConstrainDevices; so ask for whole hosts if you are in doubt.
 """
 
 from collections.abc import Mapping

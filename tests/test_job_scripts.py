@@ -96,7 +96,7 @@ def commands(tmp_path: Path) -> dict[str, str]:
 
 
 def chain(environment: dict[str, str], folder: Path, *words: object) -> "subprocess.CompletedProcess[str]":
-    command = ["bash", str(CHAIN), *map(str, words)]
+    command = ["/bin/bash", str(CHAIN), *map(str, words)]
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 
@@ -204,7 +204,7 @@ def test_a_wrong_chain_submits_nothing(
 
 def test_a_chain_without_the_batch_system_says_so(tmp_path: Path):
     job = ROOT / "scripts" / "aurora" / "bd_scheduler.pbs"
-    done = chain({"PATH": "/usr/bin:/bin"}, tmp_path, 2, job)
+    done = chain({"PATH": str(tmp_path)}, tmp_path, 2, job)
     assert done.returncode == 2
     assert "there is no qsub on this machine" in done.stderr
 

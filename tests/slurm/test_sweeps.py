@@ -1,5 +1,6 @@
 """Sweeps on a real Slurm: wherever they run, and whatever ends their jobs, the numbers are the same."""
 
+import re
 import subprocess
 import sys
 import time
@@ -119,7 +120,8 @@ from dml.parallel.watch import watch_executors
 def seen(seconds):
     import os, time
     time.sleep(seconds)
-    return os.environ["SLURMD_NODENAME"] + " " + os.environ["CUDA_VISIBLE_DEVICES"]
+    stage = os.path.expandvars(os.environ["DML_STAGE"])
+    return os.environ["SLURMD_NODENAME"] + " " + os.environ["CUDA_VISIBLE_DEVICES"] + " " + stage
 
 site = load_site("slurm", Path(sys.argv[1]))
 config = site.config(options_of(site, sys.argv[3:]), Path(".parsl").absolute())
@@ -141,7 +143,7 @@ def test_each_worker_has_gpus_of_its_own(
     """The GPUs are none, but Slurm counts them, and Parsl names them to its workers."""
     (tmp_path / "tasks.py").write_text(TASKS)
     command = [sys.executable, "tasks.py", str(ROOT / "parsl_configs"), str(4 * len(wanted)), HERE]
-    command.append(f"accelerators_per_experiment={together}")
+    command += [f"accelerators_per_experiment={together}", "stage=/disk/$SLURM_JOB_ID"]
     if mode == "inside":
         words = [
             "-N",
@@ -156,7 +158,9 @@ def test_each_worker_has_gpus_of_its_own(
         said = (tmp_path / "out").read_text()
     else:
         said = slurm.call(*command, "jobs=1", "hosts=2", "accelerators=2", cwd=tmp_path, timeout=120)
-    assert said.splitlines()[-len(wanted) :] == wanted
+    # Variables of the path are those of the workers' hosts.
+    seen = [re.sub(r" /disk/\d+$", "", line) for line in said.splitlines()]
+    assert seen[-len(wanted) :] == wanted
 
 
 @pytest.fixture
