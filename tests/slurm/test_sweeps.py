@@ -1,5 +1,6 @@
 """Sweeps on a real Slurm: wherever they run, and whatever ends their jobs, the numbers are the same."""
 
+import os
 import re
 import subprocess
 import sys
@@ -169,12 +170,11 @@ def submit(slurm: Cluster, tmp_path: Path) -> Callable[..., str]:
     (tmp_path / "keeps_code.sh").write_text(KEEPS_CODE)
 
     def call(*words: object, nodes: int = 1, late: int = 0, sweep: tuple[object, ...] = LONG) -> str:
-        out = tmp_path / "out"
+        out, path = tmp_path / "out", f"{tmp_path}:{os.environ['PATH']}"
+        environment = {"CODES": f"{tmp_path}/codes", "LATE": str(late), "PATH": path}
         line = ["-N", nodes, "--open-mode=append", "--requeue", f"--output={tmp_path / 'log'}", *words]
         job = [tmp_path / "keeps_code.sh", JOB, *flags(out, sweep, "accelerators=0", "workers=1")]
-        return slurm.sbatch(
-            *line, *job, cwd=ROOT, environment={"CODES": f"{tmp_path}/codes", "LATE": str(late)}
-        )
+        return slurm.sbatch(*line, *job, cwd=ROOT, environment=environment)
 
     return call
 
@@ -220,7 +220,12 @@ def test_a_sweep_that_is_requeued_goes_on(
 
 
 def test_a_sweep_that_is_out_of_time_goes_on(slurm: Cluster, submit: Callable[..., str], tmp_path: Path):
-    """Limits are whole minutes, which Slurm checks every 30 s: the sweep starts late in the first."""
+    """Slurm itself ends it, as the sweep cannot ask for the job's time: squeue does not answer.
+
+    Limits are whole minutes, which Slurm checks every 30 s: the sweep starts late in the first.
+    """
+    (tmp_path / "squeue").write_text("#!/bin/bash\nexit 1\n")
+    (tmp_path / "squeue").chmod(0o755)
     job = submit("--time=1", late=50, sweep=LONGER)
     assert slurm.wait(job)["JobState"] == "TIMEOUT"
     assert (tmp_path / "codes").read_text() == "75\n"
