@@ -40,8 +40,15 @@ ELSEWHERE = {
     "no-deps",
     "train",
     "test",
+    "me",
+    "qos",
+    "constraint",
+    "gpus-per-node",
+    "ntasks-per-node",
+    "cpu-bind",
+    "ppn",
 }
-"""Flags of every program, and of the benchmarks, pip and python."""
+"""Flags of every program, and of the benchmarks, pip, python, Slurm and mpiexec."""
 
 
 def blocks(page, language=""):

@@ -56,7 +56,7 @@ def test_on_one_host_parsls_files_go_where_its_scripts_can_read_them(tmp_path: P
 @pytest.mark.parametrize("name", ["mars", "../parsl_configs/local", "absent.py", "README", ""])
 def test_a_site_that_is_not_there_lists_those_that_are(name: str) -> None:
     with pytest.raises(
-        InputError, match="the sites here are: aurora, local, polaris; or give a path"
+        InputError, match="the sites here are: aurora, local, pbs, polaris, slurm; or give a path"
     ) as error:
         load_site(name, FOLDER)
     assert error.value.field == "parsl_config"
@@ -98,7 +98,7 @@ def test_a_users_own_site_without_options(tmp_path: Path) -> None:
         site.config({"a": "1"}, tmp_path)
 
 
-def test_the_readmes_own_site_makes_a_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_readmes_own_site_submits_jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     readme = (FOLDER / "README.md").read_text()
     (tmp_path / "cluster.py").write_text(readme.partition("```python\n")[2].partition("```")[0])
     monkeypatch.setattr("parsl.addresses.address_by_interface", lambda interface: "10.0.0.1")

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field, field_validator
@@ -11,6 +12,7 @@ from dml.data.catalogue import DATASET_ALIASES, DATASETS, datasets_to_fetch
 from dml.data.config import DataConfig
 from dml.data.data_dir import default_data_dir
 from dml.data.load import load_dataset
+from dml.data.stage import stage
 from dml.errors import EXIT_FAILED, ArgumentError, InputError
 from dml.field_types import Positional, UserPath
 from dml.files import check_writable
@@ -25,7 +27,9 @@ KEPT = [name for name, source in DATASETS.items() if source.hub]
 class FetchConfig(Section):
     """The data sets to fetch, and their source."""
 
-    names: Annotated[tuple[str, ...], Positional("NAME")] = Field(description=", ".join(KEPT))
+    names: Annotated[tuple[str, ...], Positional("NAME")] = Field(
+        (), description=", ".join(KEPT) + "; --to alone takes all that are there"
+    )
     data_dir: UserPath = Field(
         default_factory=default_data_dir,
         validate_default=True,
@@ -35,6 +39,12 @@ class FetchConfig(Section):
         None,
         description="a local copy instead of the network: parquet files, a folder of images, or the hub's "
         "cache",
+    )
+
+    to: UserPath | None = Field(
+        None,
+        description="instead of fetching, copy data sets that are in the data folder to this one, such as a "
+        "host's own disk; each host of a job needs its own copy",
     )
 
     @field_validator("names")
@@ -58,7 +68,11 @@ def main(argv: Sequence[str]) -> int:
         The exit code: 0, or 1 if the network could not be used.
     """
     config = command_line.parse_section(FetchConfig, argv, prog="fetch_data.py", description=DESCRIPTION)
+    if config.to is not None:
+        return _copy(config, config.to)
     data_dir, source = config.data_dir, config.source
+    if not config.names:
+        raise ArgumentError("NAME", None, f"name at least one ({', '.join(KEPT)})")
     if source is not None and len(config.names) > 1:
         raise InputError("source", source, "holds one data set, so give one name")
     check_writable(data_dir, "data_dir")
@@ -82,4 +96,20 @@ def main(argv: Sequence[str]) -> int:
             train, test = len(found.train_y), len(found.test_y)
             print(f"{name}: {train} training and {test} test images", file=sys.stderr)
         print(data_dir / name)
+    return 0
+
+
+def _copy(config: FetchConfig, to: Path) -> int:
+    """Copies data sets to a folder, and prints the paths of the copies."""
+    if config.source is not None:
+        raise InputError("source", config.source, "excludes --to; give one")
+    check_writable(to, "to")
+    names = [name for name in config.names or KEPT if name in KEPT]
+    if not config.names:
+        names = [name for name in names if not datasets_to_fetch([name], config.data_dir)]
+        if not names:
+            right = f"holds none of {', '.join(KEPT)}: fetch them on a machine with a network first"
+            raise InputError("data_dir", config.data_dir, right)
+    for name in names:
+        print(stage(name, config.data_dir, to))
     return 0

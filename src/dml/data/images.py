@@ -160,6 +160,21 @@ def write_images(path: Path, images: Images, source: str) -> None:
         _replace(new, path)
 
 
+def copy_images(source: Path, path: Path) -> None:
+    """Copies the folder of a data set; the copy appears complete and replaces a different one.
+
+    Raises:
+        OSError: the copy cannot be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(
+        prefix=f".{path.name}-", dir=path.parent, ignore_cleanup_errors=True
+    ) as scratch:
+        new = Path(scratch) / "new"
+        shutil.copytree(source, new)
+        _replace(new, path)
+
+
 def _replace(new: Path, path: Path) -> None:
     """Renames a folder to a path. A full folder there cannot be overwritten, so it is moved away first."""
     for attempt in range(10):

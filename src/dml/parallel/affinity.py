@@ -15,8 +15,8 @@ def affinity_groups(affinity: str) -> list[str]:
     return groups
 
 
-def affinity_for(affinity: str, accelerators: int, each: int) -> str:
-    """The affinity of `accelerators` * `each` workers, from an affinity with one group per accelerator.
+def affinity_for(affinity: str, accelerators: int, each: int, *, together: int = 1) -> str:
+    """The affinity of a host's workers, from an affinity with one group per accelerator.
 
     Parsl accepts a list of any length, but every worker fails unless there are as many groups as workers. A
     group is split so that each worker gets whole cores. The ranges of a group are its cores and the second
@@ -27,6 +27,7 @@ def affinity_for(affinity: str, accelerators: int, each: int) -> str:
             the workers itself; such a word and a list with a group per worker are returned unchanged.
         accelerators: the number of accelerators of a host.
         each: the number of workers on each accelerator.
+        together: the number of accelerators of each worker; `each` is 1 then.
 
     Raises:
         InputError: the number of groups is wrong, a text is not a range of cores, or a group has too few
@@ -34,7 +35,7 @@ def affinity_for(affinity: str, accelerators: int, each: int) -> str:
     """
     if affinity in _SPREAD_BY_PARSL:
         return affinity
-    given, workers = f"affinity={affinity}", accelerators * each
+    given, workers = f"affinity={affinity}", accelerators * each // together
     if not re.fullmatch(r"list(:\d+(-\d+)?(,\d+(-\d+)?)*)+", affinity):
         right = f"must be list:a-b,c-d:... or one of {', '.join(_SPREAD_BY_PARSL)}"
         raise InputError("site_options", given, right)
@@ -45,6 +46,9 @@ def affinity_for(affinity: str, accelerators: int, each: int) -> str:
         wanted = f"{accelerators} accelerators or {workers} workers"
         right = f"must have a group of cores for each of {wanted}, not {len(groups)}"
         raise InputError("site_options", given, right)
+    if together > 1:
+        joined = [",".join(groups[first : first + together]) for first in range(0, accelerators, together)]
+        return ":".join(["list", *joined])
     pieces = [piece for group in groups for piece in _split(group, each)]
     if not all(pieces):
         right = f"a group has too few cores for {each} workers; use fewer workers, or affinity=none"

@@ -86,9 +86,9 @@ def _estimate(sweep: SweepConfig, plans: list[Plan], site: Site, options: dict[s
     # Imported here, because it imports torch.
     from dml.parallel.estimate import estimate, text
 
-    workers = None
-    if "workers" in site.options:
-        workers = whole_number({"workers": site.options["workers"][0]} | options, "workers")
+    # Where a site has no number of workers of its own, only its jobs know it.
+    there = {"workers": site.options.get("workers", ("", ""))[0]} | options
+    workers = whole_number(there, "workers") if there["workers"] else None
     print(text(estimate(plans, workers, sweep.fresh), plans, sweep.folder))
     if sweep.tune_lr:
         print("--tune_lr tries 5 to 10 learning rates for each of them: multiply by that")
@@ -113,7 +113,7 @@ def _run(
         stack.enter_context(folder_for(folder))
 
         # Imported here, because these imports take longer than everything above.
-        from dml.parallel import fanout, worker
+        from dml.parallel import fanout, locks, worker
         from dml.parallel.jobs import Jobs
         from dml.parallel.live import Live
         from dml.parallel.scheduler import Scheduler
@@ -136,7 +136,10 @@ def _run(
 
         @contextlib.contextmanager
         def start() -> Iterator[fanout.Workers]:
-            with fanout.workers(worker.run_task, site, options, run_dir, ending, jobs, limits) as workers:
+            with (
+                fanout.workers(worker.run_task, site, options, run_dir, ending, jobs, limits) as workers,
+                locks.checked(run_dir, folder, ending),
+            ):
                 # This process waits while the workers import torch, so it can do its own imports meanwhile.
                 threading.Thread(target=_prepare_report).start()
                 yield workers

@@ -1,105 +1,105 @@
-"""Parts of sites whose workers run on all hosts of the PBS job in which the scheduler itself runs.
-
-The file of such a site names the accelerators and the cores next to each; the executor, the launcher and the
-options, which all these sites share, are made here.
-"""
+"""Sites of clusters with PBS: workers on the hosts of this job, or of jobs that are submitted."""
 
 import os
-import shlex
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dml.parallel.affinity import affinity_for
+from dml.errors import InputError
+from dml.parallel import cluster
 from dml.parallel.sites import OptionTable, whole_number
 
 if TYPE_CHECKING:
     from parsl import Config
 
+JOB_OPTIONS: OptionTable = {
+    **cluster.JOB_OPTIONS,
+    "queue": ("", "queue of these jobs"),
+    "select": ("", "further resources of each host, as in the select of qsub: ngpus=4:system=polaris"),
+    "scheduler_options": (
+        "-l place=scatter",
+        "further options of these jobs, as for qsub: -l filesystems=home",
+    ),
+}
 
-def block_options(accelerator: str, *, interface: str, affinity: str) -> OptionTable:
-    """The options that :func:`block` reads, as the beginning of a site's ``OPTIONS``.
+MACHINE_OPTIONS: OptionTable = {**cluster.SHARING_OPTIONS, **cluster.HOST_OPTIONS, **JOB_OPTIONS}
+"""The options of a site with PBS whose file names the accelerators of a host."""
 
-    Args:
-        accelerator: the word for an accelerator of the machine, such as GPU.
-        interface: the network interface over which the hosts reach one another.
-        affinity: the cores of each accelerator, as ``list:...``.
-    """
-    return {
-        "workers_per_accelerator": ("1", f"experiments at a time on one {accelerator}"),
-        "interface": (interface, "network interface of the first host that the others reach"),
-        "address": ("", "IP address of the first host, instead of the interface"),
-        "affinity": (affinity, f"cores of the worker of each {accelerator}, or none"),
-        "worker_init": (
-            "",
-            "shell commands before the workers start, such as module load (PATH is set after)",
-        ),
-        "tmpdir": ("/tmp", "TMPDIR of the workers: on the host, and short, because sockets are made there"),
-        "log_root": ("", "folder for the workers' logs, instead of Parsl's folder under --out_dir"),
-    }
+OPTIONS: OptionTable = {
+    **cluster.ACCELERATOR_OPTIONS,
+    **cluster.HOST_OPTIONS,
+    **JOB_OPTIONS,
+    "mpiexec": (
+        "mpiexec --cpu-bind none --ppn 1",
+        "command that starts one process per host, unbound; Open MPI: mpiexec --bind-to none --npernode 1",
+    ),
+}
+"""The options of any other site with PBS."""
+
+LOGIN = 'if [ -r /etc/profile ]; then . /etc/profile; fi\ncd "$PBS_O_WORKDIR"'
+"""Commands of a submitted job, whose shell is no login shell, so that it has `module`."""
 
 
-def block(
+def config(
     label: str,
     options: Mapping[str, str],
-    accelerators: Sequence[str],
+    table: OptionTable,
+    workers: cluster.HostWorkers | None = None,
     *,
     mpiexec: str,
     environment: Mapping[str, str] | None = None,
 ) -> "Config":
-    """A Parsl configuration with one block: all hosts of this job, started by mpiexec.
+    """The Parsl configuration of a cluster with PBS.
 
     Args:
         label: Parsl's name for the executor.
-        options: the options of :func:`block_options`, with the user's values.
-        accelerators: the accelerator's name for each worker of a host; workers on the same one are adjacent.
-        mpiexec: further flags of mpiexec.
+        options: the options of the site, with the user's values.
+        table: the ``OPTIONS`` of the site.
+        workers: the workers of each host; otherwise the options say.
+        mpiexec: the command that starts one process on each host, without the number of hosts and their file.
         environment: variables to set for the workers, after the user's own commands.
 
     Raises:
         InputError: an option is wrong.
-        ValueError: this is not a PBS job, or it has no such network interface.
+        ValueError: this is not a PBS job, and no jobs are to be submitted; or this host has no address.
         OSError: the job's list of hosts cannot be read.
     """
-    each = whole_number(options, "workers_per_accelerator")
-    affinity = affinity_for(options["affinity"], len(accelerators) // each, each)
-    nodes = len(hosts())
+    submits = cluster.submits(options, table, JOB_OPTIONS)
+    if submits and not options["cores"]:
+        raise InputError("site_options", None, "PBS needs the cores that jobs ask for: give cores=N")
+    nodes = whole_number(options, "hosts") if submits else len(hosts())
+    workers = workers or cluster.host_workers(options, 0, None if submits else _cores())
+    threads = {} if workers.accelerators else cluster.ONE_THREAD
+    exports = cluster.exports(options, {**threads, **(environment or {})})
+    init = f"{options['worker_init']}\n{exports}"
 
-    from parsl import Config
-    from parsl.executors import HighThroughputExecutor
-    from parsl.launchers import MpiExecLauncher
-    from parsl.providers import LocalProvider
+    from dml.parallel.launcher import OnEachHost
 
-    exports = {"TMPDIR": options["tmpdir"], **(environment or {})}
-    before_workers = [
-        options["worker_init"],
-        # After the user's lines, because a module or an environment would put its own folder first.
-        f'export PATH={shlex.quote(os.path.dirname(sys.executable))}:"$PATH"',
-        *(f"export {name}={shlex.quote(value)}" for name, value in exports.items()),
-    ]
-    executor = HighThroughputExecutor(
-        label=label,
-        address=options["address"] or address_of(options["interface"]),
-        encrypted=True,
-        available_accelerators=list(accelerators),
-        max_workers_per_node=len(accelerators),
-        cpu_affinity=affinity,
-        prefetch_capacity=0,
-        heartbeat_period=15,
-        heartbeat_threshold=120,
-        worker_logdir_root=options["log_root"] or None,
-        provider=LocalProvider(
-            nodes_per_block=nodes,
-            launcher=MpiExecLauncher(bind_cmd="--cpu-bind", overrides=mpiexec),
-            init_blocks=1,
-            min_blocks=1,
-            max_blocks=1,
-            worker_init="\n".join(before_workers),
-        ),
+    launcher = OnEachHost(f"{mpiexec} -n {{hosts}} --hostfile {{nodefile}}", exports)
+    if not submits:
+        provider = cluster.inside(nodes, launcher, init)
+        return cluster.config(label, options, workers, provider, one_host=nodes == 1)
+
+    from parsl.providers import PBSProProvider
+
+    jobs = whole_number(options, "jobs")
+    resources = [f"mem={options['memory']}gb"] if options["memory"] else []
+    further = options["scheduler_options"]
+    provider = PBSProProvider(
+        account=options["account"] or None,
+        queue=options["queue"] or None,
+        nodes_per_block=nodes,
+        cpus_per_node=int(options["cores"]),
+        select_options=":".join([*resources, *([options["select"]] if options["select"] else [])]),
+        scheduler_options=f"#PBS {further}" if further else "",
+        walltime=options["walltime"],
+        worker_init=f"{LOGIN}\n{init}",
+        launcher=launcher,
+        init_blocks=jobs,
+        min_blocks=0,
+        max_blocks=jobs,
     )
-    # The hosts of a job do not change, so there is nothing to scale.
-    return Config(executors=[executor], strategy="none", strategy_period=1, initialize_logging=False)
+    return cluster.config(label, options, workers, provider, one_host=False)
 
 
 def hosts() -> list[str]:
@@ -113,7 +113,7 @@ def hosts() -> list[str]:
     if not file:
         raise ValueError(
             "$PBS_NODEFILE is not set, so this is not a PBS job; qsub the site's bd_scheduler.pbs in "
-            "scripts/, or use --parsl_config local on this machine"
+            "scripts/, submit jobs from here with --site_options jobs=N, or use --parsl_config local"
         )
     found = list(dict.fromkeys(Path(file).read_text(encoding="utf-8").split()))
     if not found:
@@ -121,20 +121,6 @@ def hosts() -> list[str]:
     return found
 
 
-def address_of(interface: str) -> str:
-    """The IPv4 address of a network interface of this host.
-
-    Raises:
-        ValueError: there is no such interface.
-    """
-    import psutil
-    from parsl.addresses import address_by_interface
-
-    try:
-        return str(address_by_interface(interface))
-    except OSError as error:
-        there = ", ".join(psutil.net_if_addrs())
-        raise ValueError(
-            f"no network interface {interface} with an address (interfaces: {there}); "
-            "give another with --site_options interface=NAME or address=IP"
-        ) from error
+def _cores() -> int:
+    """The cores of this host that the job may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -4,6 +4,7 @@ Specs and answers are short JSON texts. The result is a file, whose path the sch
 """
 
 import json
+import socket
 import time
 import traceback
 from dataclasses import asdict, dataclass, replace
@@ -14,6 +15,7 @@ from typing import Any
 
 from dml.data.catalogue import absolute_dataset
 from dml.errors import first_line
+from dml.parallel import locks
 from dml.parallel.owner import Owner, OwnerWatch
 from dml.parallel.running import Note, this_worker
 from dml.parallel.time_left import TimeLeft
@@ -88,12 +90,15 @@ def _run(task: dict[str, Any], began: float) -> Answer:
     if left.over():
         return _postponed(left)
     from dml import config, experiment
+    from dml.data.stage import nearest_data_dir
     from dml.results import reader
     from dml.results.lock import LockedError
     from dml.signals import stop_on_signals
 
+    flags = task["flags"]
+    flags["data_dir"] = str(nearest_data_dir(flags["dataset"], Path(flags["data_dir"])))
     left.start()
-    note = Note(Path(owner.heartbeat).parent, task["name"], began, task["flags"]["rounds"])
+    note = Note(Path(owner.heartbeat).parent, task["name"], began, flags["rounds"])
     with stop_on_signals() as signalled, note:
 
         def stop() -> str | None:
@@ -103,7 +108,7 @@ def _run(task: dict[str, Any], began: float) -> Answer:
 
         try:
             path = experiment.run(
-                config.from_flat(task["flags"]),
+                config.from_flat(flags),
                 stop=stop,
                 progress=lambda record: note.round_done(record.rounds),
                 commit=task["commit"],
@@ -131,4 +136,6 @@ def _time_left() -> TimeLeft:
 @cache
 def _watch(owner: Owner) -> OwnerWatch:
     """One watch per owner and process, so that a task that starts after the owner's loss ends at once."""
+    if owner.host != socket.gethostname():
+        locks.check_here(Path(owner.heartbeat).parent)
     return OwnerWatch(owner)
