@@ -95,7 +95,7 @@ def test_fetch_data_copies_what_is_there(shared: Path, tmp_path: Path, script):
             "--dataset mnist: is not in d; on a machine with a network",
         ),
         (["mnist", "--source", "s", "--to", "t"], "--source s: excludes --to; give one"),
-        (["mnist", "--to", "/dev/null/x"], "--to /dev/null/x: /dev/null is a file; give a folder"),
+        (["mnist", "--to", "/dev/null/x"], "--to /dev/null/x: /dev/null is a device; give a folder"),
     ],
 )
 def test_a_wrong_copy_is_refused(script, tmp_path: Path, words: list[str], message: str):

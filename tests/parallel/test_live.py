@@ -117,7 +117,7 @@ def test_status_py_says_how_far_what_runs_and_what_failed(script: Script, tmp_pa
         "12 of 18 experiments are done, 6 of them before this call",
         "5 to go",
         "2 experiments are run by another call",
-        "round 12 of 40 on host:1, for 1 min 5 s",
+        "round 12 of 40 on host:1, for 1 min ",
         "b.h5: no room",
         LOG,
     ):
