@@ -35,6 +35,22 @@ def test_texts_go_to_workers_answers_come_back_and_nothing_is_left(tmp_path: Pat
     assert list(tmp_path.iterdir()) == []
 
 
+def test_nobody_waits_for_an_interchange_that_is_killed_while_it_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config: Any = SimpleNamespace(executors=[SimpleNamespace(interchange_proc=None)])
+
+    def load(config: Any) -> None:
+        config.executors[0].interchange_proc = SimpleNamespace(poll=lambda: -9)
+        time.sleep(30)
+
+    monkeypatch.setattr("parsl.load", load)
+    begun = time.monotonic()
+    with pytest.raises(LostInterchangeError, match="while it started"):
+        fanout._load(config)
+    assert time.monotonic() - begun < 5
+
+
 def test_what_a_killed_call_has_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
     gone = Owner("HOST", 2**22 - 1, 1.0, "")  # No process has this number.
     folders = {

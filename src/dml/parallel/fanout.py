@@ -163,7 +163,7 @@ def workers(
         with Heartbeat(run_dir / "heartbeat") as heart:
             watch_executors(config, heart.owner, limits)
             with ending.giving_up(lambda: _give_up(config, heart, run_dir)):
-                kernel = parsl.load(config)
+                kernel = _load(config)
                 try:
                     yield Workers(heart.owner, config, jobs, parsl.python_app(task, data_flow_kernel=kernel))
                 finally:
@@ -177,6 +177,29 @@ def workers(
             shutil.rmtree(keys, ignore_errors=True)
         raise
     _remove(run_dir)
+
+
+def _load(config: "Config") -> "DataFlowKernel":
+    """Starts Parsl.
+
+    Raises:
+        LostInterchangeError: its interchange has ended before it answered; Parsl would wait for two minutes.
+    """
+    import parsl
+
+    loaded: Future[DataFlowKernel] = Future()
+
+    def load() -> None:
+        try:
+            loaded.set_result(parsl.load(config))
+        except Exception as error:
+            loaded.set_exception(error)
+
+    threading.Thread(target=load, name="starting Parsl", daemon=True).start()
+    while not wait([loaded], timeout=0.1).done:
+        if parsl_private.interchange_has_ended(config):
+            raise LostInterchangeError("Parsl's interchange was killed while it started")
+    return loaded.result()
 
 
 def _close(kernel: "DataFlowKernel", config: "Config") -> None:
