@@ -1,5 +1,6 @@
 """Who is given which experiment, how often, and what is told; workers are stand-ins that answer at once."""
 
+import contextlib
 import json
 import logging
 from collections.abc import Callable, Iterator
@@ -21,6 +22,8 @@ from dml.parallel.scheduler import TRIES, Scheduler
 from dml.parallel.worker import Answer
 from dml.plan import Plan, make_plan
 from dml.results.checkpoint import path_of
+from dml.results.lock import locked
+from dml.results.replaced import Replacing
 from dml.results.status import Status
 
 Reply = Callable[[int, int], "Answer | Exception"]
@@ -243,6 +246,27 @@ def test_further_experiments_follow_on_one_that_is_done(tmp_path: Path) -> None:
     assert workers.given == [0, 1, 2, 3, 4]
     assert scheduler.outcome.total == 5
     assert shown[-1] == (5, "", 5)
+
+
+def test_fresh_waits_for_what_another_call_runs_and_then_moves_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, *_ = plans(tmp_path)
+    experiment.run(first.config)
+    held = contextlib.ExitStack()
+    held.enter_context(locked(first.result, first.identity.id))
+
+    def sleep(seconds: float) -> None:
+        held.close()  # The other call ends.
+
+    monkeypatch.setattr(module.time, "sleep", sleep)
+    scheduler = Scheduler([first], tmp_path, replacing=Replacing(tmp_path))
+    workers = StandIn(tmp_path, lambda seed, before: COMPLETE)
+    assert first.result.exists()
+    scheduler.run(workers.start, lambda done, note, total: None)
+    assert workers.given == [0]
+    assert not first.result.exists()
+    assert [path.name for path in tmp_path.glob("replaced/*/*.h5")] == [first.result.name]
 
 
 def test_results_that_are_there_are_not_computed_again(

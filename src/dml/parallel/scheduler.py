@@ -1,6 +1,5 @@
 """The scheduler: it gives experiments to workers until each is done or has failed."""
 
-import contextlib
 import json
 import logging
 import time
@@ -99,6 +98,8 @@ class Scheduler:
         self._waiting: deque[Plan] = deque()
         self._running: dict[Future[str], Plan] = {}
         self._locked: deque[tuple[float, Plan]] = deque()
+        self._unmoved: set[str] = set()
+        """The experiments that are to be computed again, once those who run them have ended."""
         self._ended: list[Plan] = []
         self._tries: dict[str, int] = {}
         self._rounds: dict[str, int] = {}
@@ -182,10 +183,9 @@ class Scheduler:
         while new:
             plan = new.popleft()
             self.outcome.total += 1
-            if self._replacing:
-                # One that another process runs is tried again later, as ever.
-                with contextlib.suppress(LockedError):
-                    self._replacing.experiment(plan.result, plan.identity.id)
+            if not self._replaced(plan):
+                self._waiting.append(plan)
+                continue
             try:
                 found = reader.attributes(plan.result) if plan.result.exists() else None
             except DamagedFileError as error:
@@ -215,6 +215,17 @@ class Scheduler:
         elif now not in (then, code_hash.UNKNOWN):
             self.outcome.other_code += 1
 
+    def _replaced(self, plan: Plan) -> bool:
+        """Whether the old files of an experiment are out of the way; not while another process runs it."""
+        if self._replacing:
+            try:
+                self._replacing.experiment(plan.result, plan.identity.id)
+            except LockedError:
+                self._unmoved.add(plan.identity.id)
+                return False
+            self._unmoved.discard(plan.identity.id)
+        return True
+
     def _work(self, workers: Workers) -> None:
         running, locked = self._running, self._locked
         while self._waiting or running or locked:
@@ -222,6 +233,9 @@ class Scheduler:
                 self._waiting.append(locked.popleft()[1])
             while self._waiting:
                 plan = self._waiting.popleft()
+                if plan.identity.id in self._unmoved and not self._replaced(plan):
+                    locked.append((time.monotonic() + COME_BACK, plan))
+                    continue
                 self._rounds.setdefault(plan.identity.id, _rounds(plan))
                 text = worker.spec(plan.config.flat(), workers.owner, plan.result.name, self._commit)
                 running[workers.submit(text)] = plan
