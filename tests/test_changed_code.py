@@ -195,9 +195,9 @@ def test_workers_record_the_code_of_a_single_run_and_the_commit_that_the_schedul
 def test_an_interrupted_fresh_call_goes_on_by_the_same_command(tmp_path: Path) -> None:
     path = tmp_path / "a-0123.h5"
 
-    def call() -> Replacing:
+    def call(code: str = "this") -> Replacing:
         replacing = Replacing(tmp_path)
-        replacing.experiment(path, "0123")
+        replacing.experiment(path, "0123", code)
         return replacing
 
     path.write_text("old")
@@ -206,9 +206,15 @@ def test_an_interrupted_fresh_call_goes_on_by_the_same_command(tmp_path: Path) -
     interrupted = call()
     assert interrupted.moved == 0
     assert path.read_text() == "begun"
-    interrupted.finish()
-    assert call().moved == 1
-    assert sorted(p.read_text() for p in tmp_path.glob("replaced/*/*.h5*")) == ["begun", "old"]
+    # What the interrupted call has computed is by other code, too, once the code is changed again.
+    changed = call("that")
+    assert changed.moved == 1
+    path.write_text("begun again")
+    assert call("that").moved == 0
+    changed.finish()
+    assert not (tmp_path / "replaced/unfinished.txt").exists()
+    assert call("that").moved == 1
+    assert sorted(p.read_text() for p in tmp_path.glob("replaced/*/*.h5*")) == ["begun", "begun again", "old"]
 
 
 def test_quadratics_compute_their_candidates_again(script: Script, tmp_path: Path) -> None:

@@ -53,6 +53,11 @@ def code_sha256(config: ExperimentConfig) -> str:
     return _hash(frozenset({_FIRST, *(module for module in chosen if module)}))
 
 
+def code_of_modules(*names: str) -> str:
+    """The hash of modules and of what they import; ``UNKNOWN`` if a source file cannot be read."""
+    return _hash(frozenset(names))
+
+
 def read_sources() -> None:
     """Reads what all experiments import, so that processes that are forked from this one need not."""
     _hash(frozenset({_FIRST}))

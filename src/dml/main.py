@@ -52,21 +52,23 @@ def main(argv: Sequence[str]) -> int:
     _announce(planned)
 
     # Imported here, because it takes seconds, and most wrong calls have been refused by now.
+    from dml.code_hash import code_sha256
     from dml.experiment import Stopped
     from dml.results.lock import LockedError
     from dml.results.replaced import Replacing
 
     replacing = Replacing(planned.config.run.out_dir) if fresh else None
+    code = code_sha256(planned.config) if fresh else ""
     try:
         if replacing:
-            replacing.experiment(planned.result, planned.identity.id)
-        code = _run(planned)
+            replacing.experiment(planned.result, planned.identity.id, code)
+        exit_code = _run(planned)
         if replacing:
             replacing.finish()
-        return code
+        return exit_code
     except Stopped as stopped:
         if replacing:
-            replacing.keep(planned.identity.id)
+            replacing.keep(planned.identity.id, code)
         print(f"{stopped}; run the same command to continue", file=sys.stderr)
         return EXIT_AGAIN
     except LockedError as error:

@@ -219,7 +219,8 @@ class Scheduler:
         """Whether the old files of an experiment are out of the way; not while another process runs it."""
         if self._replacing:
             try:
-                self._replacing.experiment(plan.result, plan.identity.id)
+                code = code_hash.code_sha256(plan.config)
+                self._replacing.experiment(plan.result, plan.identity.id, code)
             except LockedError:
                 self._unmoved.add(plan.identity.id)
                 return False

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dml import command_line
+from dml.code_hash import code_of_modules
 from dml.errors import UnwritableFileError
 from dml.files import beside, check_writable_file
 from dml.parallel.ending import Ending
@@ -59,7 +60,7 @@ def _main(argv: Sequence[str], sites: Path, ending: Ending) -> int:
     replacing = None
     if config.fresh and config.cache is not None:
         replacing = Replacing(config.cache.absolute().parent)
-        replacing.file(config.cache.absolute())
+        replacing.file(config.cache.absolute(), code_of_modules("dml.quadratics.setting"))
     cells = []
     with _search(config, chosen, site, options, ending) as found:
         for title, cell in zip(titles, found, strict=True):

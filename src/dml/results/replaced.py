@@ -1,7 +1,8 @@
 """Results that are computed again (``--fresh``): the old files are moved to ``<out_dir>/replaced/<time>``.
 
 The same command with ``--fresh`` goes on after an interruption: ``replaced/unfinished.txt`` names what was
-moved and has not been computed again, and is not moved twice.
+moved and has not been computed again, and by which code it is. It is not moved twice, unless the code has
+changed again.
 """
 
 from collections.abc import Iterable
@@ -31,28 +32,34 @@ class Replacing:
         self._place: Path | None = None
         self.moved = 0
 
-    def experiment(self, result: Path, experiment_id: str) -> None:
+    def experiment(self, result: Path, experiment_id: str, code: str) -> None:
         """Moves the result file and the checkpoint of an experiment, so that it starts at round 0.
+
+        Args:
+            result: its result file.
+            experiment_id: its id.
+            code: the hash of the code that computes it now.
 
         Raises:
             LockedError: another process runs it.
         """
         # The checkpoint goes first: without its result file, it would be overwritten.
         paths = [checkpoint.path_of(result), result]
-        if experiment_id not in self._begun and any(path.exists() for path in paths):
+        if _key(experiment_id, code) not in self._begun and any(path.exists() for path in paths):
             with locked(result, experiment_id):
                 self._move(paths)
-        self.keep(experiment_id)
+        self.keep(experiment_id, code)
 
-    def file(self, path: Path) -> None:
+    def file(self, path: Path, code: str) -> None:
         """Moves a file that is no experiment's, such as a cache."""
-        if path.name not in self._begun:
+        if _key(path.name, code) not in self._begun:
             self._move([path])
-        self.keep(path.name)
+        self.keep(path.name, code)
 
-    def keep(self, key: str) -> None:
-        """Notes that what is computed for an experiment or a file from now on is not to be moved."""
-        self._seen.add(key)
+    def keep(self, name: str, code: str) -> None:
+        """Notes that what this code computes for an experiment or a file from now on is not to be moved."""
+        key = _key(name, code)
+        self._seen.add(name)
         if key not in self._begun and self._folder.parent.is_dir():
             self._begun.add(key)
             self._folder.mkdir(exist_ok=True)
@@ -61,7 +68,7 @@ class Replacing:
 
     def finish(self) -> None:
         """Ends the call: all has been computed again, and the next call with ``--fresh`` moves it again."""
-        left = [key for key in self._read() if key not in self._seen]
+        left = [key for key in self._read() if key.rpartition(" ")[0] not in self._seen]
         if left:
             with beside(self._list) as new:
                 new.write_text("".join(f"{key}\n" for key in left), encoding="utf-8")
@@ -81,6 +88,10 @@ class Replacing:
             self._place = self._place or _new_folder(self._folder)
             path.rename(_free(self._place / path.name))
         self.moved += bool(there)
+
+
+def _key(name: str, code: str) -> str:
+    return f"{name} {code}"
 
 
 def _new_folder(folder: Path) -> Path:
