@@ -3,10 +3,12 @@
 import contextlib
 import json
 import logging
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import h5py
@@ -259,7 +261,7 @@ def test_fresh_waits_for_what_another_call_runs_and_then_moves_it(
     def sleep(seconds: float) -> None:
         held.close()  # The other call ends.
 
-    monkeypatch.setattr(module.time, "sleep", sleep)
+    monkeypatch.setattr(module, "time", SimpleNamespace(sleep=sleep, monotonic=time.monotonic))
     scheduler = Scheduler([first], tmp_path, replacing=Replacing(tmp_path))
     workers = StandIn(tmp_path, lambda seed, before: COMPLETE)
     assert first.result.exists()
