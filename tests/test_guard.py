@@ -108,3 +108,44 @@ def test_a_lost_interchange_ends_the_process_without_closing_parsl(monkeypatch: 
     monkeypatch.setattr("os._exit", end)
     with pytest.raises(EndedError, match="75"):
         guard(_ending(LostInterchangeError("it was killed")))
+
+
+@pytest.mark.parametrize("stderr", ["2>&-", "2>/dev/full"])
+def test_the_exit_code_tells_also_if_nobody_can_read_the_message(stderr: str) -> None:
+    command = f"exec {sys.executable} {SCRIPTS / 'describe_topology.py'} cycle:n=-4 {stderr}"
+    assert subprocess.run(["sh", "-c", command], capture_output=True, check=False).returncode == 2
+
+
+def test_a_run_needs_no_stderr(tmp_path: Path) -> None:
+    words = "--topology_file cycle:n=4 --rounds 1 --epochs 1"
+    command = f"exec {sys.executable} {SCRIPTS / 'decentralized_main.py'} {words} 2>&-"
+    ended = subprocess.run(["sh", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0
+    assert "experiment" not in ended.stdout.splitlines()[0]
+    assert ended.stdout.endswith(".h5\n")
+
+
+def test_a_signal_while_python_ends_does_not_change_the_exit_code() -> None:
+    program = """
+import atexit, os, signal
+from dml.guard import guard
+atexit.register(lambda: [os.kill(os.getpid(), n) for n in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)])
+guard(lambda: 0)
+"""
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+def test_a_run_that_is_told_to_end_before_its_first_round_ends_with_75(tmp_path: Path) -> None:
+    words = ["--topology_file", "cycle:n=4", "--rounds", "100000"]
+    run = subprocess.Popen(
+        [sys.executable, str(SCRIPTS / "decentralized_main.py"), *words],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert run.stderr is not None
+    assert "cycle" in run.stderr.readline()
+    run.terminate()
+    _, told = run.communicate(timeout=60)
+    assert run.returncode == 75, told
+    assert "run the same command to continue" in told

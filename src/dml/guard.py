@@ -1,9 +1,11 @@
 """The exit of every script: its code, and one line for what went wrong."""
 
+import atexit
 import contextlib
 import errno
 import io
 import os
+import signal
 import sys
 from collections.abc import Callable
 from typing import NoReturn
@@ -41,15 +43,19 @@ def guard(main: Callable[[], int], go_on: str = "") -> NoReturn:
         main: returns the exit code.
         go_on: how the user can continue after an interruption, as the end of a message.
     """
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # The caller has closed it (`2>&-`).
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115  (until the end)
     messages.to_stderr()
+    # What is done is done: a signal while Python ends must not change the exit code.
+    atexit.register(_ignore_signals)
     if isinstance(sys.stdout, io.TextIOWrapper):
         # The name of a file may hold bytes that are no text; they are printed as they are.
         sys.stdout.reconfigure(errors="surrogateescape")
     code: int | str | None
     try:
         code = _code(main)
-        if sys.stdout is not None:  # It may have been closed by the caller (`>&-`).
-            sys.stdout.flush()
+        sys.stdout.flush()
     except InputError as error:
         dashes = "" if isinstance(error, ArgumentError) else "--"
         code = _tell(f"error: {dashes}{error}", EXIT_WRONG_CALL)
@@ -101,5 +107,13 @@ def _drop_output() -> None:
 
 
 def _tell(message: str, code: int) -> int:
-    print(message, file=sys.stderr, flush=True)
+    # Whether or not somebody can read it, the exit code tells.
+    with contextlib.suppress(OSError, ValueError):
+        print(message, file=sys.stderr, flush=True)
     return code
+
+
+def _ignore_signals() -> None:
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        with contextlib.suppress(ValueError):  # Another thread than the main one cannot.
+            signal.signal(number, signal.SIG_IGN)

@@ -13,6 +13,7 @@ from dml.errors import EXIT_AGAIN, EXIT_FAILED
 from dml.messages import count
 from dml.plan import Plan, make_plan
 from dml.section import Section
+from dml.signals import StopRequest, stop_on_signals
 
 if TYPE_CHECKING:
     from dml.results import Loaded
@@ -49,8 +50,12 @@ def main(argv: Sequence[str]) -> int:
     fresh = bool(given.pop("fresh", False))
     planned = make_plan(config.make(given))
     check_fetched([planned.config.data.dataset], planned.config.data.data_dir)
-    _announce(planned)
+    with stop_on_signals("stopping after this round; Ctrl-C again stops at once") as stop:
+        _announce(planned)
+        return _run_or_stop(planned, stop, fresh=fresh)
 
+
+def _run_or_stop(planned: Plan, stop: StopRequest, *, fresh: bool) -> int:
     # Imported here, because it takes seconds, and most wrong calls have been refused by now.
     from dml.code_hash import code_sha256
     from dml.experiment import Stopped
@@ -62,7 +67,9 @@ def main(argv: Sequence[str]) -> int:
     try:
         if replacing:
             replacing.experiment(planned.result, planned.identity.id, code)
-        exit_code = _run(planned)
+        if reason := stop():
+            raise Stopped(f"stopped before the first round: {reason}")
+        exit_code = _run(planned, stop)
         if replacing:
             replacing.finish()
         return exit_code
@@ -89,21 +96,17 @@ def _announce(planned: Plan) -> None:
         print(f"relayed over {facts['tree']}", file=sys.stderr)
 
 
-def _run(planned: Plan) -> int:
+def _run(planned: Plan, stop: StopRequest) -> int:
     from dml.experiment import run
     from dml.progress import Progress
     from dml.results import load
     from dml.results.record import Record
     from dml.results.run_text import run_text
     from dml.results.status import Status
-    from dml.signals import stop_on_signals
 
     rounds = planned.config.run.rounds
     before = load(planned.result).attributes["rounds_done"] if planned.result.exists() else 0
-    with (
-        stop_on_signals("stopping after this round; Ctrl-C again stops at once") as stop,
-        Progress("round", rounds, min(before, rounds)) as bar,
-    ):
+    with Progress("round", rounds, min(before, rounds)) as bar:
 
         def show(record: Record) -> None:
             iid, ood = record.means("test_acc"), record.means("ood_acc")

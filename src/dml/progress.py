@@ -28,7 +28,7 @@ class Progress:
         self._last_line = time.monotonic()
         self._note, self._running = "", ""
         self._entered = contextlib.ExitStack()
-        self._bar = _bar(what, total, done) if sys.stderr.isatty() else None
+        self._bar = _bar(what, total, done) if sys.stderr is not None and sys.stderr.isatty() else None
 
     def __enter__(self) -> Self:
         if self._bar:

@@ -1,6 +1,7 @@
 """What a sweep tells other terminals: its status file, its log, and what status.py prints of them."""
 
 import json
+import os
 import re
 import time
 from pathlib import Path
@@ -102,6 +103,11 @@ def test_the_log_has_a_line_per_start_and_end(tmp_path: Path) -> None:
     ]
 
 
+def test_a_pipe_in_the_place_of_the_log_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / LOG)
+    Live(tmp_path).experiment_ended("a.h5", Answer(Status.COMPLETE))
+
+
 def written(folder: Path, **counts: Any) -> dict[str, Any]:
     sweep = Live(folder)
     sweep._counts = lambda: Counts(**counts)
@@ -159,6 +165,12 @@ def test_status_py_watches_until_the_end(
         ("{", 1, "is damaged"),
         ("[]", 1, "is damaged"),
         ('{"version": 9}', 1, "9"),
+        ('{"version": "1"}', 1, "'1'"),
+        ('{"version": 1}', 1, "is damaged"),
+        ('{"version": 1, "updated": 5}', 1, "is damaged"),
+        ('{"version": 1, "updated": "x", "state": "running"}', 1, "is damaged"),
+        ('{"version": 1, "updated": "2026-11-21T22:18:16", "state": "running", "done": 1}', 1, "is damaged"),
+        ("[" * 100_000, 1, "is damaged"),
     ],
 )
 def test_status_py_names_what_it_cannot_read(

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import logging
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
@@ -283,3 +284,16 @@ def test_results_that_are_there_are_not_computed_again(
     assert (scheduler.outcome.done, scheduler.outcome.skipped) == (1, 1)
     assert "cannot be read" in scheduler.outcome.failed[0]
     assert followed == [first]
+
+
+def test_a_folder_that_is_removed_is_named_when_a_failure_is_noted(tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    folder.mkdir()
+
+    def reply(seed: int, before: int) -> Answer:
+        shutil.rmtree(folder, ignore_errors=True)
+        return Answer(worker.TaskStatus.FAILED, "no room")
+
+    scheduler, workers = Scheduler(plans(folder), folder), StandIn(tmp_path, reply)
+    with pytest.raises(NoMoreWorkersError, match="out was removed while its workers ran"):
+        scheduler.run(workers.start, lambda done, note, total: None)

@@ -75,6 +75,11 @@ def test_a_site_that_is_not_there_lists_those_that_are(name: str) -> None:
         ("OPTIONS = {'a': 'b'}\ndef make_config(options): ...", "OPTIONS must be a dict"),
         ("def make_config(options): return 3", "must return a parsl.Config, not int"),
         (
+            "import parsl\ndef make_config(options): return parsl.Config(executors=[])",
+            "HighThroughputExecutors",
+        ),
+        ("import parsl\ndef make_config(options): return parsl.Config()", "HighThroughputExecutors"),
+        (
             "def make_config(options): raise OSError('no network')",
             "cannot be used on this machine: no network",
         ),
@@ -91,7 +96,10 @@ def test_a_wrong_site_file_is_refused_with_its_reason(text: str, words: str, tmp
 
 def test_a_users_own_site_without_options(tmp_path: Path) -> None:
     path = tmp_path / "mine.py"
-    path.write_text("from parsl import Config\ndef make_config(options): return Config(retries=len(options))")
+    path.write_text(
+        "from parsl import Config, HighThroughputExecutor\n"
+        "def make_config(options): return Config([HighThroughputExecutor()], retries=len(options))"
+    )
     site = load_site(str(path), FOLDER)
     assert site.config({}, tmp_path).retries == 0
     with pytest.raises(InputError, match=r"a=1: .*mine\.py takes: no options"):

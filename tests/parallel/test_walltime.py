@@ -27,7 +27,20 @@ def test_a_span_is_read_as_batch_systems_write_it(text: str, seconds: float) -> 
 
 
 @pytest.mark.parametrize(
-    "text", ["", "90", "1h", "UNLIMITED", "-1:00", "1:0", "1:2:3:04", "nan", "\uff11:00"]
+    "text",
+    [
+        "",
+        "90",
+        "1h",
+        "UNLIMITED",
+        "-1:00",
+        "1:0",
+        "1:2:3:04",
+        "nan",
+        "99999-00:00:00",
+        "9" * 17 + ":00:00",
+        "\uff11:00",
+    ],
 )
 def test_what_is_no_span_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="is not a time such as 1:30:00"):

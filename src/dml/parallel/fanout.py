@@ -105,6 +105,8 @@ class Workers:
         # A shared file system may lose sight of a folder for a moment.
         self._unseen = 0 if folder.exists() else self._unseen + 1
         if self._unseen > 1:
+            while not folder.parent.exists():
+                folder = folder.parent
             raise NoMoreWorkersError(f"{folder} was removed while its workers ran")
         self._jobs.look(self._config)
 

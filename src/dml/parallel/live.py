@@ -14,7 +14,7 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from dml.files import beside
+from dml.files import beside, check_regular
 from dml.parallel import running, walltime
 from dml.parallel.running import Running
 from dml.parallel.worker import Answer, TaskStatus
@@ -118,8 +118,12 @@ class Live:
             self._log(began, f"start  {name}  on {worker}")
 
     def _log(self, moment: float, line: str) -> None:
-        with contextlib.suppress(OSError), (self._folder / LOG).open("a", encoding="utf-8") as file:
-            file.write(f"{_text(moment)}  {line}\n")
+        path = self._folder / LOG
+        with contextlib.suppress(OSError):
+            if path.exists():
+                check_regular(path)  # A pipe would be waited for.
+            with path.open("a", encoding="utf-8") as file:
+                file.write(f"{_text(moment)}  {line}\n")
 
     def _write(self, state: str, now: list[Running]) -> None:
         counts = self._counts()

@@ -104,7 +104,8 @@ class Heartbeat:
         """Removes the file, from any thread; whoever looks for it knows that the owner ends."""
         self._end.set()
         self._thread.join()
-        self._path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # Its folder may have gone as well.
+            self._path.unlink(missing_ok=True)
 
     def _keep_beating(self) -> None:
         beat = 0

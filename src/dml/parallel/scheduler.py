@@ -89,7 +89,7 @@ class Scheduler:
         replacing: Replacing | None = None,
     ) -> None:
         self._ended_so = ended_so
-        self._follow, self._failures = follow, FailedExperiments(folder)
+        self._follow, self._folder, self._failures = follow, folder, FailedExperiments(folder)
         self._replacing, self._commit = replacing, provenance.git_state()
         if earlier := len(self._failures):
             _log.info(f"retrying {count(earlier, 'experiment')} that failed in an earlier call")
@@ -204,7 +204,7 @@ class Scheduler:
             tidy(plan.result, found)
             self._compare_code(plan, found)
             self.outcome.done += 1
-            self._failures.remove(plan.identity.id)
+            self._note(self._failures.remove, plan.identity.id)
             new.extend(self._follow(plan))
 
     def _compare_code(self, plan: Plan, found: Mapping[str, Any]) -> None:
@@ -277,7 +277,7 @@ class Scheduler:
         self.outcome.done += 1
         self._ended.append(plan)
         self._advanced = True
-        self._failures.remove(plan.identity.id)
+        self._note(self._failures.remove, plan.identity.id)
         if answer.status == Status.DIVERGED:
             _log.info(
                 f"{plan.result.name}: the training loss of a node is no longer finite; kept as diverged"
@@ -287,9 +287,22 @@ class Scheduler:
 
     def _fail(self, plan: Plan, why: str) -> None:
         self.outcome.failed.append(f"{plan.result.name}: {why}")
-        self._failures.add(plan.identity.id, plan.identity.name, why)
+        self._note(self._failures.add, plan.identity.id, plan.identity.name, why)
         _log.info(f"failed: {plan.result.name}: {why}")
         self._tell()
+
+    def _note(self, change: Callable[..., None], *about: str) -> None:
+        """Changes the list of failures.
+
+        Raises:
+            NoMoreWorkersError: its folder was removed.
+        """
+        try:
+            change(*about)
+        except OSError:
+            if self._folder.is_dir():
+                raise
+            raise NoMoreWorkersError(f"{self._folder} was removed while its workers ran") from None
 
     def _tell(self) -> None:
         failed = f"{len(self.outcome.failed)} failed" if self.outcome.failed else ""

@@ -105,6 +105,11 @@ class Site:
             raise InputError(
                 "parsl_config", self.name, f"its make_config must return a parsl.Config, not {kind}"
             )
+        from parsl.executors import HighThroughputExecutor
+
+        if not config.executors or not all(isinstance(e, HighThroughputExecutor) for e in config.executors):
+            right = "the executors of its Config must be HighThroughputExecutors, whose workers are processes"
+            raise InputError("parsl_config", self.name, right)
         config.run_dir = str(run_dir.absolute())
         return config
 

@@ -53,11 +53,15 @@ def main(argv: Sequence[str]) -> int:
     path = config.folder / FILE
     while True:
         values = _read(path)
-        age = time.time() - datetime.fromisoformat(values["updated"]).timestamp()
+        try:
+            age = time.time() - datetime.fromisoformat(values["updated"]).timestamp()
+            shown, over = text(values, config.folder, age), values["state"] == "ended" or age > STALE
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise DamagedFileError(f"{path} is damaged: {error!r}") from None
         if config.watch and sys.stdout.isatty():
             print("\x1b[H\x1b[2J", end="")
-        print(text(values, config.folder, age), flush=True)
-        if not config.watch or values["state"] == "ended" or age > STALE:
+        print(shown, flush=True)
+        if over or not config.watch:
             return 0
         time.sleep(AGAIN)
         if not sys.stdout.isatty():
@@ -130,12 +134,12 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         values: dict[str, Any] = json.loads(read_text(path, MAX_BYTES))
         if values["version"] != 1:
-            raise DamagedFileError(f"{path} has version {values['version']}, and this program reads 1")
+            raise DamagedFileError(f"{path} has version {values['version']!r}, and this program reads 1")
         return values
     except FileNotFoundError:
         right = f"holds no {FILE}, which a sweep writes while it runs; give the folder of its results"
         raise ArgumentError("DIR", path.parent, right) from None
     except OSError as error:
         raise ArgumentError("DIR", path.parent, f"cannot be read ({error.strerror})") from None
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise DamagedFileError(f"{path} is damaged: {error}") from None

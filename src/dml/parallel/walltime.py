@@ -9,7 +9,7 @@ from datetime import datetime
 
 from dml.errors import one_line
 
-_SPAN = re.compile(r"(?:(\d+)-)?(?:(\d+):)?(\d+):(\d\d)")
+_SPAN = re.compile(r"(?:(\d{1,4})-)?(?:(\d{1,5}):)?(\d{1,6}):(\d\d)")
 
 _PATIENCE = 20.0
 """Seconds for an answer of the batch system."""

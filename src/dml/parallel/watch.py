@@ -7,10 +7,15 @@ SIGKILL to a worker: a busy worker gets SIGTERM, once or twice, and the time tha
 This module must not import Parsl or torch, because the start of each of Parsl's processes waits for it.
 """
 
+import signal
+
+if __name__ == "__main__":
+    # Before anything else, as Ctrl-C reaches the whole foreground group, and the owner handles it.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
 import contextlib
 import ctypes
 import os
-import signal
 import subprocess
 import sys
 import tempfile
