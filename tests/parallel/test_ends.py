@@ -99,8 +99,7 @@ def test_a_folder_that_is_removed_while_the_sweep_runs_ends_it(tmp_path: Path) -
     shutil.rmtree(tmp_path / "gone")
     _, err = called.communicate(timeout=60)
     assert called.returncode == 75, err
-    assert "out/.parsl" in err
-    assert "was removed while its workers ran" in err
+    assert "out was removed while its workers ran" in err
     assert "Traceback" not in err
     _, alive = psutil.wait_procs(family, timeout=30)
     assert alive == []
