@@ -3,6 +3,7 @@
 import contextlib
 import sys
 import time
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -93,16 +94,20 @@ class Progress:
 def _bar(what: str, total: int, done: int) -> "Bar":
     from rich import progress
     from rich.console import Console
+    from rich.table import Column
 
+    whole = partial(Column, no_wrap=True)
     bar = progress.Progress(
-        progress.TextColumn("{task.description}"),
-        progress.BarColumn(bar_width=24),
-        progress.MofNCompleteColumn(),
-        progress.TimeElapsedColumn(),
-        progress.TextColumn("left"),
-        progress.TimeRemainingColumn(),
-        progress.TextColumn("{task.fields[note]}"),
+        progress.TextColumn("{task.description}", table_column=whole()),
+        progress.BarColumn(bar_width=12, table_column=whole()),
+        progress.MofNCompleteColumn(table_column=whole()),
+        progress.TimeElapsedColumn(table_column=whole()),
+        progress.TextColumn("left", table_column=whole()),
+        progress.TimeRemainingColumn(table_column=whole()),
+        # On a narrow terminal the note gives way.
+        progress.TextColumn("{task.fields[note]}", table_column=Column(ratio=1, no_wrap=True)),
         console=Console(stderr=True),
+        expand=True,
     )
     bar.add_task(what, total=total, completed=done, note="")
     return bar

@@ -8,7 +8,7 @@ import pytest
 from parsl.jobs.error_handlers import noop_error_handler
 from parsl.jobs.states import JobState, JobStatus
 
-from dml.errors import LostWorkersError, NoMoreWorkersError
+from dml.errors import FailingWorkersError, LostWorkersError, NoMoreWorkersError
 from dml.parallel import jobs as module
 from dml.parallel.jobs import Jobs
 from dml.parallel.limits import Limits
@@ -89,7 +89,7 @@ def test_one_of_two_is_replaced_once_while_the_other_works() -> None:
     assert len(executor.status_facade) == 3
     executor.status_facade["2"] = JobStatus(JobState.TIMEOUT)
     with pytest.raises(
-        NoMoreWorkersError, match="3 jobs have ended: the last one, 402, reached its walltime"
+        NoMoreWorkersError, match="all 3 jobs have ended: the last one, job 402, reached its walltime"
     ):
         jobs.look(config)
 
@@ -119,6 +119,26 @@ def test_a_strategy_of_parsls_own_is_waited_for_but_not_for_ever(monkeypatch: py
     monkeypatch.setattr(module, "SETTLE", 0.0)
     with pytest.raises(LostWorkersError):
         jobs.look(config)
+
+
+def test_a_job_that_is_refused_is_told_and_ends_the_call_if_there_is_no_other(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    jobs = Jobs(Limits(9))
+    executor, config = started(jobs, blocks=1)
+    said = "Could not read job ID; recode=1, stdout=, stderr=sbatch: error: invalid partition specified: gpux"
+    executor.status_facade["1"] = JobStatus(JobState.FAILED, f"Failed to start block 1: {said}")
+    for _ in range(2):
+        jobs.look(config)
+    assert caplog.messages == [
+        "a job could not be submitted, and the others go on: sbatch: error: invalid partition specified: gpux"
+    ]
+    del executor.status_facade["0"]
+    with pytest.raises(FailingWorkersError) as refused:
+        jobs.look(config)
+    assert str(refused.value) == (
+        "a job could not be submitted: sbatch: error: invalid partition specified: gpux"
+    )
 
 
 def test_parsl_itself_does_nothing_when_jobs_fail() -> None:

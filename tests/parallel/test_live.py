@@ -74,7 +74,8 @@ def test_the_status_is_renewed_while_the_sweep_runs_and_written_at_its_end(
     assert values["seconds_left"] == pytest.approx(500, abs=10)
     assert shown[-1] == "digits-x 0/40"
     assert (status(tmp_path)["state"], status(tmp_path)["running"]) == ("ended", [])
-    assert len((tmp_path / LOG).read_text().splitlines()) == 1
+    kinds = [line.split()[1:3] for line in (tmp_path / LOG).read_text().splitlines()]
+    assert kinds == [["call", "starts"], ["start", "digits-x-0123456789ab.h5"], ["call", "ends"]]
 
 
 def test_half_done_experiments_count_for_the_time_that_is_left() -> None:

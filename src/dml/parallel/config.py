@@ -13,7 +13,7 @@ from dml.data.catalogue import DATASET_ALIASES, dataset_names, is_dataset
 from dml.errors import InputError, one_line
 from dml.field_types import MAX_COUNT, UserPath, one_of
 from dml.parallel.criterion import Criterion
-from dml.parallel.limits import Limits
+from dml.parallel.limits import LEAST_MARGIN, Limits
 from dml.parallel.presets.sweeps import SWEEPS
 from dml.parallel.walltime import end_of_job, seconds
 from dml.section import Section
@@ -117,6 +117,15 @@ class SweepConfig(Section):
         if any(not 0 <= seed < 2**32 for seed in seeds):
             raise ValueError("seeds are whole numbers from 0 to 2**32 - 1")
         return seeds
+
+    @model_validator(mode="after")
+    def _there_is_time(self) -> Self:
+        margin = LEAST_MARGIN if self.margin is None else self.margin
+        if self.walltime is not None and seconds(self.walltime) <= margin:
+            raise InputError(
+                "walltime", self.walltime, f"must be longer than the margin of {margin:g} s (--margin)"
+            )
+        return self
 
     @model_validator(mode="after")
     def _no_flag_excludes_another(self) -> Self:

@@ -10,8 +10,7 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from dml.errors import LostWorkersError, NoMoreWorkersError, OutOfTimeError
-from dml.messages import count
+from dml.errors import FailingWorkersError, LostWorkersError, NoMoreWorkersError, OutOfTimeError
 from dml.parallel import parsl_private
 from dml.parallel.limits import Limits
 
@@ -21,6 +20,8 @@ if TYPE_CHECKING:
     from dml.parallel.parsl_private import Block
 
 _log = logging.getLogger(__name__)
+
+REFUSED = "a job could not be submitted"
 
 SETTLE = 30.0
 """Seconds for which Parsl may have no job if a strategy of Parsl's own submits them."""
@@ -62,6 +63,7 @@ class Jobs:
         Raises:
             LostWorkersError: all have ended, so that the workers must be started again.
             NoMoreWorkersError: all have ended, and no other may be submitted.
+            FailingWorkersError: the batch system has refused all.
             OutOfTimeError: all have ended, as the time is over.
         """
         with self._lock:
@@ -72,6 +74,8 @@ class Jobs:
                 for block in ended:
                     self._replace(config, block)
                 return
+            if all(block.refused for block in blocks):
+                raise FailingWorkersError(f"{REFUSED}: {blocks[-1].why}")
             now = time.monotonic()
             self._none_since = self._none_since or now
             if _ours(config) or now - self._none_since > SETTLE:
@@ -90,6 +94,9 @@ class Jobs:
         if key in self._replaced or not _ours(config):
             return
         self._replaced.add(key)
+        if block.refused:
+            _log.warning(f"{REFUSED}, and the others go on: {block.why}")
+            return
         if self._left and time.time() < self._limits.drains_at:
             self._left -= 1
             _log.info(f"{said([block])}; another one is submitted")
@@ -107,8 +114,8 @@ def said(ended: "list[Block]") -> str:
     last = ended[-1]
     how = states.get(last.state, "has ended") + (f" ({last.why})" if last.why else "")
     if len(ended) == 1:
-        return f"job {last.job} {how}"
-    return f"{count(len(ended), 'job')} have ended: the last one, {last.job}, {how}"
+        return f"{last.job} {how}"
+    return f"all {len(ended)} jobs have ended: the last one, {last.job}, {how}"
 
 
 def _ours(config: "Config") -> bool:

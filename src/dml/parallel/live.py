@@ -75,6 +75,7 @@ class Live:
             show: shows a few words on what runs.
         """
         self._counts = counts
+        self._log(self._started, f"call   starts on {socket.gethostname()} as process {os.getpid()}")
         self._write("running", [])
         threading.Thread(target=self._keep_writing, args=(run_dir, show), name="status", daemon=True).start()
         try:
@@ -86,6 +87,8 @@ class Live:
         """Writes the status for the last time, from any thread."""
         if not self._over.is_set():
             self._over.set()
+            counts = self._counts()
+            self._log(time.time(), f"call   ends with {counts.done} of {counts.total} done")
             self._write("ended", [])
 
     def experiment_ended(self, name: str, answer: Answer) -> None:

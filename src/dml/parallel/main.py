@@ -168,6 +168,11 @@ def _tell_code(outcome: "Outcome") -> None:
     if outcome.other_code:
         again = "it" if outcome.other_code == 1 else "them"
         _log.info(f"{count(outcome.other_code, 'result')} by other code; --fresh computes {again} again")
+    if outcome.begun_by_other_code:
+        begun = count(outcome.begun_by_other_code, "unfinished result")
+        _log.info(
+            f"{begun} begun by other code: the earlier rounds are by its rules; --fresh starts at round 0"
+        )
     if outcome.unknown_code:
         files = count(outcome.unknown_code, "older result")
         _log.info(f"{files} by code that is not recorded; --fresh computes all results again")

@@ -105,7 +105,8 @@ class Block:
     """A job that was submitted for workers; Parsl's word is block.
 
     Args:
-        job: the job's id, or Parsl's number of the block if it was not submitted.
+        job: the job in words, such as "job 4711".
+        refused: whether it could not be submitted.
         state: the name of Parsl's state, such as RUNNING or TIMEOUT. MISSING: it ended before any of its
             workers had connected.
         ended: whether that state is final.
@@ -114,6 +115,7 @@ class Block:
     """
 
     job: str
+    refused: bool
     state: str
     ended: bool
     why: str
@@ -131,8 +133,14 @@ def blocks(config: "Config") -> list[Block]:
             lines = (status.stderr_summary or "").strip().splitlines()
             if status.state.name == "MISSING" and lines:
                 why = f"{lines[-1].strip()}, in {status.stderr_path}"
-            job = str(jobs.get(number, f"block {number}"))
-            found.append(Block(job, status.state.name, status.terminal, why, executor.label))
+            # What Parsl says of a refusal ends with what the batch system has said.
+            why = why.rpartition("stderr=")[2].strip() or why
+            # A job of a LocalProvider is a process of this host.
+            here = type(getattr(executor, "provider", None)).__name__ == "LocalProvider"
+            job = f"{'process' if here else 'job'} {jobs.get(number, number)}"
+            found.append(
+                Block(job, number not in jobs, status.state.name, status.terminal, why, executor.label)
+            )
     return found
 
 

@@ -112,8 +112,8 @@ def hosts() -> list[str]:
     file = os.environ.get("PBS_NODEFILE")
     if not file:
         raise ValueError(
-            "$PBS_NODEFILE is not set, so this is not a PBS job; qsub the site's bd_scheduler.pbs in "
-            "scripts/, submit jobs from here with --site_options jobs=N, or use --parsl_config local"
+            "$PBS_NODEFILE is not set, so this is not a PBS job; qsub a job script (docs/sites.md), "
+            "submit jobs from here with --site_options jobs=N, or use --parsl_config local"
         )
     found = list(dict.fromkeys(Path(file).read_text(encoding="utf-8").split()))
     if not found:

@@ -57,6 +57,7 @@ class Outcome:
         done: the number of those with a complete or diverged result, including those of earlier calls.
         skipped: the number of those that were done before this call.
         other_code: the number of those that other code than this call's has computed.
+        begun_by_other_code: the number of unfinished ones that other code has begun.
         unknown_code: the number of those whose files do not say which code has.
         failed: "name: reason" for each experiment that failed.
     """
@@ -65,6 +66,7 @@ class Outcome:
     done: int = 0
     skipped: int = 0
     other_code: int = 0
+    begun_by_other_code: int = 0
     unknown_code: int = 0
     failed: list[str] = field(default_factory=list)
 
@@ -192,6 +194,7 @@ class Scheduler:
                 self._fail(plan, str(error))
                 continue
             if not (found and finished(found, plan.config.run.rounds)):
+                self.outcome.begun_by_other_code += found is not None and self._is_by_other_code(plan, found)
                 self._waiting.append(plan)
                 continue
             if found["status"] == Status.RUNNING:
@@ -209,11 +212,14 @@ class Scheduler:
 
     def _compare_code(self, plan: Plan, found: Mapping[str, Any]) -> None:
         """Counts a result that is kept if it was computed by other code than this call's."""
-        now, then = code_hash.code_sha256(plan.config), str(found.get("code_sha256", code_hash.UNKNOWN))
-        if code_hash.UNKNOWN in then.split():
+        if code_hash.UNKNOWN in _code_of(found).split():
             self.outcome.unknown_code += 1
-        elif now not in (then, code_hash.UNKNOWN):
+        elif self._is_by_other_code(plan, found):
             self.outcome.other_code += 1
+
+    def _is_by_other_code(self, plan: Plan, found: Mapping[str, Any]) -> bool:
+        now, then = code_hash.code_sha256(plan.config), _code_of(found)
+        return code_hash.UNKNOWN not in then.split() and now not in (then, code_hash.UNKNOWN)
 
     def _replaced(self, plan: Plan) -> bool:
         """Whether the old files of an experiment are out of the way; not while another process runs it."""
@@ -307,6 +313,10 @@ class Scheduler:
     def _tell(self) -> None:
         failed = f"{len(self.outcome.failed)} failed" if self.outcome.failed else ""
         self._show(self.outcome.done, failed, self.outcome.total)
+
+
+def _code_of(found: Mapping[str, Any]) -> str:
+    return str(found.get("code_sha256", code_hash.UNKNOWN))
 
 
 def _rounds(plan: Plan) -> int:

@@ -103,7 +103,7 @@ def _run(task: dict[str, Any], began: float) -> Answer:
 
         def stop() -> str | None:
             left.round_done()
-            over = "the time of its job is over" if left.over() else None
+            over = "its time is over" if left.over() else None
             return signalled() or ("the scheduler has ended" if watch.lost() else over)
 
         try:
@@ -124,7 +124,7 @@ def _run(task: dict[str, Any], began: float) -> Answer:
 
 def _postponed(left: TimeLeft) -> Answer:
     left.wait_until_drained()
-    return Answer(TaskStatus.POSTPONED, why="the time of its job is over")
+    return Answer(TaskStatus.POSTPONED, why="its time is over")
 
 
 @cache
