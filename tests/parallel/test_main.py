@@ -179,6 +179,7 @@ def _start_and_wait_for_a_result(folder: Path) -> "subprocess.Popen[str]":
     return process
 
 
+@pytest.mark.slow
 def test_a_lost_manager_is_started_again(tmp_path: Path):
     process = _start_and_wait_for_a_result(tmp_path)
     _kill_one(tmp_path / "out", process.pid, "process_worker_pool")
@@ -201,6 +202,7 @@ def test_a_lost_interchange_ends_the_sweep_and_the_next_call_goes_on(process: Sc
     assert len(_files(tmp_path / "out")) == 8
 
 
+@pytest.mark.slow
 def test_sigterm_as_at_the_end_of_a_job_ends_the_sweep_cleanly(tmp_path: Path):
     command = [
         sys.executable,
