@@ -15,6 +15,7 @@ from pydantic.fields import FieldInfo
 from dml.algorithms import config as algorithms
 from dml.algorithms.config import AlgorithmConfig
 from dml.algorithms.registry import ALGORITHMS, DEFAULT, check_loss_rule
+from dml.clock.config import OF_ROUNDS, ClockConfig
 from dml.coefficients.config import StrategyConfig
 from dml.data.catalogue import DATASET_ALIASES, DATASETS, find_source
 from dml.data.config import DataConfig
@@ -80,6 +81,7 @@ class ExperimentConfig(Section):
     training: TrainingConfig
     algorithm: AlgorithmConfig
     strategy: StrategyConfig
+    clock: ClockConfig
     run: RunConfig
 
     def flat(self) -> dict[str, Any]:
@@ -96,7 +98,12 @@ class ExperimentConfig(Section):
         fields |= {"participation"} if described.participation else set()
         fields |= self.data.reads() | self.training.reads() | self.algorithm.reads()
         fields |= self.strategy.reads() if described.strategies else set()
+        fields |= self.clock.reads() if described.events else set()
         return fields - described.unread
+
+    def records(self) -> set[str]:
+        """The fields that change the simulated time in the file, and no other number of this experiment."""
+        return set() if self.algorithm.described.events else set(OF_ROUNDS)
 
     def id_fields(self) -> dict[str, Any]:
         """The fields that the experiment reads and their values: the content of its id, without the graph."""
@@ -210,7 +217,7 @@ def make(given: Mapping[str, Any], *, drop_unread: bool = False) -> ExperimentCo
     by_algorithm = algorithms.defaults(str(flags.get("algorithm", DEFAULT)), flags)
     by_optimizer = dict(optimizer.defaults) if optimizer else {}
     config = _of(defaults | by_optimizer | by_algorithm | dict(preset) | flags | named, flags)
-    read = config.reads() | NOT_NUMBERS
+    read = config.reads() | config.records() | NOT_NUMBERS
     unread = [flag for flag in flags if flag not in read]
     if unread and not drop_unread:
         right = f"nothing in this experiment reads it: {_remedy(unread[0], flags)}"

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dml.algorithms.node_failures import FailureSchedule
+from dml.clock.slow_nodes import factors_of
 from dml.config import ExperimentConfig
 from dml.data.dataset import DatasetSpec
 from dml.data.fit import check_fit
@@ -65,10 +66,10 @@ def make_plan(
         there: the result of `files_by_id` for the folder of the results, if it has already been listed.
 
     Raises:
-        InputError: the graph cannot be read or made; an OOD node is not in the graph; the strategy or
-            algorithm does not run on the graph, or on the remaining nodes after a failure; the data set
-            cannot be used; the model or the OOD data do not fit it; or the folder of the results cannot be
-            written.
+        InputError: the graph cannot be read or made; an OOD node or a slow node is not in the graph; the
+            strategy or algorithm does not run on the graph, or on the remaining nodes after a failure; the
+            data set cannot be used; the model or the OOD data do not fit it; or the folder of the results
+            cannot be written.
     """
     topology = topology or read(config.topology.topology_file, seed=config.run.seed)
     if config.data.backdoor:
@@ -78,6 +79,7 @@ def make_plan(
                 raise InputError("backdoor_node_idx", node, f"the graph has the nodes 0 to {topology.n - 1}")
         data = config.data.model_copy(update={"backdoor_node_idx": tuple(int(node) for node in nodes)})
         config = config.model_copy(update={"data": data})
+    factors_of(topology.n, config.clock.slow_nodes)
     _check_runs(config, topology)
     for failure in FailureSchedule(topology.n, config.algorithm.failing_nodes).failures():
         try:

@@ -1,10 +1,18 @@
 """The section of the clock: canonical values, and what it refuses."""
 
+import dataclasses
+
 import pytest
 from pydantic import ValidationError
 
+from dml import config
+from dml.algorithms.registry import ALGORITHMS
 from dml.clock.config import ClockConfig
 from dml.errors import InputError
+from dml.parallel.config import SweepConfig
+from dml.parallel.expansion import experiments
+from dml.plan import make_plan
+from dml.results.grouping import describe
 from dml.validation import input_error
 
 
@@ -55,3 +63,61 @@ def test_impossible_values_are_refused_in_one_line(values, message):
     found = refused(**values)
     assert found.startswith(message)
     assert "\n" not in found
+
+
+CLOCK = {
+    "compute": "exponential:1",
+    "slow_nodes": ("1@2",),
+    "latency": 0.5,
+    "bandwidth": 1e6,
+    "duplex": "half",
+}
+
+
+@pytest.fixture
+def _events(monkeypatch):
+    """Makes D-PSGD an algorithm whose updates are events of the clock."""
+    monkeypatch.setitem(ALGORITHMS, "dpsgd", dataclasses.replace(ALGORITHMS["dpsgd"], events=True))
+
+
+def id_of(**flags):
+    made = config.make({"topology_file": "cycle:n=4", "algorithm": "dpsgd", **flags})
+    return make_plan(made).identity.id
+
+
+@pytest.mark.parametrize("flag", CLOCK)
+def test_a_clock_changes_no_number_of_synchronous_rounds(flag):
+    assert id_of(**{flag: CLOCK[flag]}) == id_of()
+
+
+@pytest.mark.usefixtures("_events")
+@pytest.mark.parametrize("flag", [*CLOCK, "busy"])
+def test_a_clock_decides_the_numbers_of_events(flag):
+    assert id_of(**{flag: (CLOCK | {"busy": "parallel"})[flag]}) != id_of()
+    assert id_of(**{flag: ClockConfig.model_fields[flag].default}) == id_of()
+
+
+def test_no_update_of_synchronous_rounds_waits_at_a_node():
+    with pytest.raises(InputError, match="busy parallel: nothing in this experiment reads it"):
+        config.make({"busy": "parallel"})
+
+
+def test_a_slow_node_is_one_of_the_graph():
+    with pytest.raises(InputError, match="slow_nodes 1@2 4@2: the graph has the nodes 0 to 3, and no 4"):
+        id_of(slow_nodes=("4@2", "1@2"))
+
+
+def test_experiments_on_one_clock_share_their_settings():
+    def settings(**flags):
+        made = config.make({"algorithm": "dpsgd", **flags})
+        return describe(made.flat(), made.reads(), made.run.rounds).settings
+
+    assert settings() == settings(compute="constant:1")
+    assert settings(latency=2) == settings() | {"latency": 2}
+
+
+def test_every_experiment_of_a_sweep_takes_the_flags_of_the_clock(tmp_path):
+    sweep = SweepConfig(preset="quickstart", out_dir=tmp_path)
+    plans = experiments(sweep, {"latency": 0.5})
+    assert {plan.config.clock.latency for plan in plans} == {0.5}
+    assert {plan.identity.id for plan in plans} == {plan.identity.id for plan in experiments(sweep, {})}

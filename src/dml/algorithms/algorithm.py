@@ -91,6 +91,8 @@ class Algorithm:
         requires: raises InputError for a local training with which it cannot run.
         defaults: flags of the whole experiment whose default it changes.
         unread: flags of other sections that mean nothing under it.
+        events: its updates begin and end one by one, at times of the simulated clock, which therefore changes
+            its numbers; otherwise it has synchronous rounds, and the clock only says how long they take.
         needs_spectrum: with Metropolis-Hastings weights it runs on some graphs only, and needs an edge weight
             on others.
     """
@@ -110,6 +112,7 @@ class Algorithm:
     requires: Callable[["TrainingConfig"], None] = _any_training
     defaults: Mapping[str, Any] = field(default_factory=dict)
     unread: frozenset[str] = frozenset()
+    events: bool = False
     needs_spectrum: bool = False
 
     @property

@@ -7,6 +7,9 @@ from pydantic import Field, field_validator
 from dml.clock import laws, slow_nodes
 from dml.section import Section
 
+OF_ROUNDS = ("compute", "slow_nodes", "latency", "bandwidth", "duplex")
+"""The fields that say how long synchronous rounds take, in which no update waits for another one."""
+
 
 class ClockConfig(Section):
     """The simulated time of training and of messages. No time is measured, and nothing waits."""

@@ -102,7 +102,7 @@ def _reads(tables: Sequence[Table]) -> set[str]:
     for table in tables:
         for values in table.combinations(once={"topology_file", OOD_RANK, *numbers}):
             config = _config(values)
-            read |= config.reads() | ({OOD_RANK} if config.data.backdoor else set())
+            read |= config.reads() | config.records() | ({OOD_RANK} if config.data.backdoor else set())
     return read
 
 

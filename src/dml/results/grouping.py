@@ -8,6 +8,7 @@ from typing import Any
 
 from dml.algorithms.config import AlgorithmConfig
 from dml.algorithms.registry import ALGORITHMS
+from dml.clock.config import OF_ROUNDS, ClockConfig
 from dml.config import fields, label_of
 
 TUNED = ("lr", "momentum", "nesterov", "keep_optimizer")
@@ -22,13 +23,13 @@ _OPTIONS = {
     for fields in (AlgorithmConfig.model_fields, *(a.options.model_fields for a in ALGORITHMS.values()))
     for field, info in fields.items()
     if field not in ("algorithm", "drop_probability", "failing_nodes")
-}
+} | {"busy": ClockConfig.model_fields["busy"].default}
 """The options of algorithms and their defaults. Any other value makes a variant of an algorithm."""
 
 _SWITCHES = (
     "participation", "local_steps", "keep_optimizer", "drop_probability", "failing_nodes", "self_weight",
     "aggregation_order", "prox_coeff", "augment", "precision", "train_test_val", "ood_kind", "random_bd",
-    "random_data_placement", "partition", "label_placement",
+    "random_data_placement", "partition", "label_placement", *OF_ROUNDS,
 )  # fmt: skip
 _OFF = {
     flag: list(info.default) if isinstance(info.default, tuple) else info.default
@@ -69,7 +70,8 @@ def describe(config: Mapping[str, Any], reads: Iterable[str], rounds: int) -> De
         reads: the fields that affect its numbers.
         rounds: the number of rounds that it has done or was asked for.
     """
-    told = {field for field in reads if field not in _OFF or config[field] != _OFF[field]}
+    timed = {field for field in OF_ROUNDS if field in config}
+    told = {field for field in {*reads, *timed} if field not in _OFF or config[field] != _OFF[field]}
     settings = {field: config[field] for field in sorted(told - _FACTORS - {*TUNED} - _OPTIONS.keys())}
     settings |= {"rounds": rounds, "ood": config["backdoor_proportion"] if config["backdoor"] else 0}
     words = []
