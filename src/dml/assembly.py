@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from dml import accelerators, capacity
+from dml import accelerators, capacity, experiment_events
 from dml.algorithms.node_failures import Failure, FailureSchedule
 from dml.data.build import build_node_data
 from dml.data.dataset import Dataset
@@ -87,7 +87,9 @@ def assemble(plan: Plan, engine_before: str | None) -> Parts:
     build = partial(build_model, config.training.model, shape, classes, settings)
     threads = _set_threads(plan, capacity.check(build, plan, device))
     deterministic = accelerators.prepare(device)
-    keys = starts(plan.topology.n, seed, same=config.training.init == "same")
+    events = config.algorithm.described.events
+    same = config.training.init == "same"
+    keys = experiment_events.starts_of(plan) if events else starts(plan.topology.n, seed, same=same)
     population = Population(build, keys, device=device)
     if ipex:
         accelerators.extend(ipex, population)
@@ -119,6 +121,10 @@ def _execution(
     """What moves the models, what trains them, and the factor on the learning rate."""
     config, topology = plan.config, plan.topology
     training, seed = config.training, config.run.seed
+    if config.algorithm.described.events:
+        augmentation = _augmentation(plan, dataset, data)
+        events, engine = experiment_events.events_of(plan, population, data, name, augmentation)
+        return events, engine, config.algorithm.options.lr_factor(1.0)
     proximal = None
     if training.train and training.prox_coeff:
         near = neighbours(topology, config.complete)
@@ -180,6 +186,8 @@ def _augmentation(plan: Plan, dataset: Dataset, data: NodeData) -> Augmentation 
 
 
 def _failures(plan: Plan) -> list[dict[str, Any]]:
+    if plan.config.algorithm.described.events:
+        return experiment_events.failures(plan)
     schedule = FailureSchedule(plan.topology.n, plan.config.algorithm.failing_nodes)
     return [_told(plan, failure) for failure in schedule.failures()]
 

@@ -11,7 +11,7 @@ import numpy as np
 from dml import assembly, code_hash, resume
 from dml.assembly import Parts
 from dml.config import ExperimentConfig
-from dml.execution.execution import drive
+from dml.execution.execution import Stalled, drive
 from dml.files import folder_for
 from dml.measurements import Diverged, Measurements
 from dml.plan import Plan, make_plan
@@ -117,6 +117,13 @@ class _Run:
         except Diverged:
             self._save(Status.DIVERGED)
             return
+        except Stalled as stalled:
+            record.add_round(stalled.interval, time.perf_counter() - started)
+            name = self._plan.result.name
+            _log.warning(f"{name}: it stalled in round {record.rounds} of {run.rounds}: {stalled}")
+            self._measurements.final()
+            self._save(Status.STALLED)
+            return
         self._measurements.final()
         where = resume.difference(self._plan, self._earlier, record)
         if where is not None:
@@ -129,9 +136,10 @@ class _Run:
             if failure["round"] == number:
                 nodes = ", ".join(map(str, failure["nodes"]))
                 who = f"node {nodes} fails" if len(failure["nodes"]) == 1 else f"nodes {nodes} fail"
+                go_on = "go on" if self._plan.config.algorithm.described.events else "start again"
                 tree = f", over {failure['tree']}" if "tree" in failure else ""
                 name = self._plan.result.name
-                _log.info(f"{name}: round {number}: {who}; the other nodes start again{tree}")
+                _log.info(f"{name}: round {number}: {who}; the other nodes {go_on}{tree}")
 
     def _save(self, status: Status) -> None:
         """First the result, then the checkpoint: rows beyond a checkpoint can be dropped, not invented."""
@@ -145,7 +153,7 @@ class _Run:
         path = checkpoint.path_of(plan.result)
         if status != Status.RUNNING and not plan.config.run.keep_checkpoint:
             path.unlink(missing_ok=True)
-        elif status != Status.DIVERGED:
+        elif status not in (Status.DIVERGED, Status.STALLED):
             self._checkpoint().write(path)
 
     def _facts(self, status: Status) -> dict[str, object]:

@@ -35,22 +35,26 @@ class Measurements:
         every, last_epoch = self._plan.measured_every, max(0, self._plan.epochs - 1)
         due = every is None or (number + 1) % every == 0 or number + 1 == self._plan.config.run.rounds
 
-        def measure(training: LocalTraining) -> None:
+        def measure(training: LocalTraining) -> bool:
             diverged = not np.isfinite(training.loss[training.trained]).all()
             on_grid = due and (every is None or training.epoch == last_epoch)
             if on_grid or diverged:
                 self.record.add(number, training, self._scores())
             if diverged:
                 raise Diverged
+            return on_grid
 
         return measure
 
     def final(self) -> None:
         """Adds the row after the last aggregation."""
+        if self._execution.measures_last and self.record.round[-1:] == [self.record.rounds - 1]:
+            self.record.repeat_last()
+            return
         n = self._plan.topology.n
         loss, accuracy = np.full((2, n), np.nan, np.float32)
-        nothing = LocalTraining(FINAL, loss, accuracy, np.zeros(n, bool), updates=0)
-        self.record.add(self._plan.config.run.rounds - 1, nothing, self._scores())
+        nothing = LocalTraining(FINAL, loss, accuracy, np.zeros(n, bool), updates=0, seconds=0.0)
+        self.record.add(self.record.rounds - 1, nothing, self._scores())
 
     def _scores(self) -> Scores:
         """The scores of the current models, with the execution's measurements of its last round."""

@@ -4,7 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from dml.algorithms.asynchronous import EventOptions
 from dml.algorithms.node_failures import FailureSchedule
+from dml.algorithms.outages import Outages
 from dml.clock.slow_nodes import factors_of
 from dml.config import ExperimentConfig
 from dml.data.dataset import DatasetSpec
@@ -81,17 +83,37 @@ def make_plan(
         config = config.model_copy(update={"data": data})
     factors_of(topology.n, config.clock.slow_nodes)
     _check_runs(config, topology)
+    if config.algorithm.described.events:
+        _check_events(config, topology.n)
+    else:
+        _check_failures(config, topology)
+    dataset = describe_dataset(config.data)
+    check_fit(config.data, config.training.model, dataset)
+    check_writable(config.run.out_dir)
+    identity = identify(config, topology, dataset)
+    return Plan(config, topology, dataset, identity, identity.result(config.run.out_dir, there))
+
+
+def _check_failures(config: ExperimentConfig, topology: Topology) -> None:
+    """Refuses failures after which the remaining nodes could not continue."""
     for failure in FailureSchedule(topology.n, config.algorithm.failing_nodes).failures():
         try:
             _check_runs(config, topology.subgraph(failure.remaining)[0])
         except InputError as error:
             right = f"the remaining nodes cannot continue: {error}"
             raise InputError("failing_nodes", failure.text, right) from None
-    dataset = describe_dataset(config.data)
-    check_fit(config.data, config.training.model, dataset)
-    check_writable(config.run.out_dir)
-    identity = identify(config, topology, dataset)
-    return Plan(config, topology, dataset, identity, identity.result(config.run.out_dir, there))
+
+
+def _check_events(config: ExperimentConfig, n: int) -> None:
+    """Refuses nodes that are not in the graph, and outages after the last round."""
+    options, rounds = config.algorithm.options, config.run.rounds
+    assert isinstance(options, EventOptions)
+    outages = Outages(n, config.algorithm.failing_nodes, options.away)
+    if outages.last_round >= rounds:
+        flag = "away" if options.away else "failing_nodes"
+        given = options.away or config.algorithm.failing_nodes
+        right = f"round {outages.last_round} is after the end: there are the rounds 0 to {rounds - 1}"
+        raise InputError(flag, " ".join(given), right)
 
 
 def _check_runs(config: ExperimentConfig, topology: Topology) -> None:

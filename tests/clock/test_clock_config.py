@@ -1,12 +1,9 @@
 """The section of the clock: canonical values, and what it refuses."""
 
-import dataclasses
-
 import pytest
 from pydantic import ValidationError
 
 from dml import config
-from dml.algorithms.registry import ALGORITHMS
 from dml.clock.config import ClockConfig
 from dml.errors import InputError
 from dml.parallel.config import SweepConfig
@@ -74,12 +71,6 @@ CLOCK = {
 }
 
 
-@pytest.fixture
-def _events(monkeypatch):
-    """Makes D-PSGD an algorithm whose updates are events of the clock."""
-    monkeypatch.setitem(ALGORITHMS, "dpsgd", dataclasses.replace(ALGORITHMS["dpsgd"], events=True))
-
-
 def id_of(**flags):
     made = config.make({"topology_file": "cycle:n=4", "algorithm": "dpsgd", **flags})
     return make_plan(made).identity.id
@@ -90,11 +81,11 @@ def test_a_clock_changes_no_number_of_synchronous_rounds(flag):
     assert id_of(**{flag: CLOCK[flag]}) == id_of()
 
 
-@pytest.mark.usefixtures("_events")
 @pytest.mark.parametrize("flag", [*CLOCK, "busy"])
 def test_a_clock_decides_the_numbers_of_events(flag):
-    assert id_of(**{flag: (CLOCK | {"busy": "parallel"})[flag]}) != id_of()
-    assert id_of(**{flag: ClockConfig.model_fields[flag].default}) == id_of()
+    usual = id_of(algorithm="async_gossip")
+    assert id_of(algorithm="async_gossip", **{flag: (CLOCK | {"busy": "parallel"})[flag]}) != usual
+    assert id_of(algorithm="async_gossip", **{flag: ClockConfig.model_fields[flag].default}) == usual
 
 
 def test_no_update_of_synchronous_rounds_waits_at_a_node():

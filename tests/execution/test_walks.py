@@ -22,14 +22,16 @@ ENGINES = pytest.mark.parametrize("kind", [LoopEngine, BatchedEngine])
 class Walks(Execution):
     """Models that walk over the graph: each trains on the data of the node where it stands, and moves on."""
 
-    def __init__(self, topology, X, seed):
+    def __init__(self, topology, X, seed, memory_of="row"):
         self._neighbours, self._n, self._seed = topology.neighbours(), topology.n, seed
-        self._m, self._bytes = topology.m, 4 * X.shape[1]
+        self._m, self._bytes, self._memory_of = topology.m, 4 * X.shape[1], memory_of
         self.at = np.zeros(len(X), np.int64)
 
     def advance(self, number, measure):
         here, rows = self.at.copy(), np.arange(len(self.at))
-        request = Request(rows, here, np.full(len(rows), 2), np.full((len(rows), 2), 0.1), begins=True)
+        slots = None if self._memory_of == "row" else here
+        rates = np.full((len(rows), 2), 0.1)
+        request = Request(rows, here, np.full(len(rows), 2), rates, begins=True, slots=slots)
         trained = yield request
         loss, accuracy = np.full((2, self._n), np.nan, np.float32)
         loss[here], accuracy[here] = trained.loss, trained.accuracy
@@ -67,10 +69,10 @@ def test_walks_are_fewer_rows_than_nodes_and_may_meet(kind, memory_of, momentum)
     population = Population(linear, starts(walks, 3), dtype=torch.float64)
     training = TrainingConfig(lr=lr, batch_size=2, momentum=momentum)
     orders = Passes(data.samples, 2, True, np.full(n, 7))
-    engine = kind(population, data, training, orders, True, memory_of)
+    engine = kind(population, data, training, orders, True, None if memory_of == "row" else n)
     X = population.X.numpy().copy()
     memory = np.zeros((walks if memory_of == "row" else n, X.shape[1]))
-    execution = Walks(topology, population.X, 5)
+    execution = Walks(topology, population.X, 5, memory_of)
     place, visits = np.zeros(n, int), np.zeros(n, int)
 
     def next_batch(node):
@@ -124,3 +126,25 @@ def test_walks_continue_from_a_saved_state(kind):
     for number in (2, 3):
         drive(execution.advance(number, lambda told: None), engine.train)
     assert torch.equal(again.X, population.X)
+
+
+@ENGINES
+@pytest.mark.parametrize("rows", [[0, 1, 2], [3, 1, 0]])
+def test_a_row_can_hold_its_change_afterwards(kind, rows):
+    data, steps = node_data(4), np.full(3, 3)
+
+    def trained(changes):
+        population = Population(linear, starts(4, 3), dtype=torch.float64)
+        orders = Passes(data.samples, 2, True, np.full(4, 7))
+        engine = kind(population, data, TrainingConfig(lr=0.1, batch_size=2), orders)
+        request = Request(np.array(rows), np.array([0, 1, 3]), steps, np.full((3, 3), 0.1), changes=changes)
+        before = population.X.clone()
+        return before, population.X, engine.train(request)
+
+    before, after, told = trained(False)
+    _, changed, told_again = trained(True)
+    left = [row for row in range(4) if row not in rows]
+    torch.testing.assert_close(changed[rows], (after - before)[rows], rtol=0, atol=1e-15)
+    assert torch.equal(changed[left], before[left])
+    assert np.array_equal(told.loss, told_again.loss)
+    assert told.answers.tolist() == [5, 6, 6]  # node 0 has five samples

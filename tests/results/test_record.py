@@ -133,9 +133,10 @@ def test_an_accuracy_of_the_mean_model_counts_where_its_loss_is_finite(loss, exp
 def test_a_row_holds_what_was_spent_until_then():
     """Bytes over nodes and servers, simulated seconds and updates; those of the open round by its epochs."""
     record = _record([(0, 0)], rounds=3)
-    record.add(3, LocalTraining(0, *np.zeros((2, N), np.float32), np.ones(N, bool), updates=2), _scores(0))
-    sent = sum(100 * number * N + 3 * number for number in range(3))
+    zeros, everyone = np.zeros((2, N), np.float32), np.ones(N, bool)
+    record.add(3, LocalTraining(0, *zeros, everyone, updates=2, sent=7, seconds=0.25), _scores(0))
+    sent = sum(100 * number * N + 3 * number for number in range(3)) + 7
     assert [series[-1] for series in (record.series["bytes"], record.series["updates"])] == [sent, 3 * N + 2]
-    np.testing.assert_array_equal(record.series["simulated_s"], [np.nan, 1.5])
+    np.testing.assert_array_equal(record.series["simulated_s"], [np.nan, 1.75])
     record.keep(3, None, record.edge_bytes, record.updates)
     assert record.series["bytes"] == [0]

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from dml.algorithms.asynchronous import EventSetup, Rows
 from dml.algorithms.options import Options
 from dml.errors import InputError
 from dml.topology import Topology
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+    from dml.algorithms.event_rule import EventRule
     from dml.algorithms.rule import Rule
     from dml.coefficients.of_rounds import StrategyCoefficients
     from dml.exchange.exchange import Exchange
@@ -64,6 +66,10 @@ def _any_training(training: "TrainingConfig") -> None:
     """Admits every local training."""
 
 
+def _not_synchronous(setup: Setup) -> "Rule":
+    raise NotImplementedError("an asynchronous algorithm has no rule for rounds")
+
+
 def _no_memory(n: int, m: int, lossy: bool) -> int:
     return 0
 
@@ -74,7 +80,9 @@ class Algorithm:
 
     Args:
         about: what it does, in a few words, for the help.
-        make: builds its rule.
+        make: builds its rule, if it runs in synchronous rounds.
+        start: builds its rule, if it is asynchronous.
+        rows: (nodes, options) -> what the rows of X are, if it is asynchronous.
         options: its own options, with their defaults.
         loss_rules: what it can make of a lost message, its default first; empty if none of its messages can
             be lost.
@@ -91,14 +99,14 @@ class Algorithm:
         requires: raises InputError for a local training with which it cannot run.
         defaults: flags of the whole experiment whose default it changes.
         unread: flags of other sections that mean nothing under it.
-        events: its updates begin and end one by one, at times of the simulated clock, which therefore changes
-            its numbers; otherwise it has synchronous rounds, and the clock only says how long they take.
         needs_spectrum: with Metropolis-Hastings weights it runs on some graphs only, and needs an edge weight
             on others.
     """
 
     about: str
-    make: Callable[[Setup], "Rule"]
+    make: Callable[[Setup], "Rule"] = _not_synchronous
+    start: "Callable[[EventSetup], EventRule] | None" = None
+    rows: Callable[[int, Any], Rows] = lambda n, options: Rows(nodes=n)
     options: type[Options] = Options
     loss_rules: tuple[str, ...] = ()
     version: int = 1
@@ -112,13 +120,17 @@ class Algorithm:
     requires: Callable[["TrainingConfig"], None] = _any_training
     defaults: Mapping[str, Any] = field(default_factory=dict)
     unread: frozenset[str] = frozenset()
-    events: bool = False
     needs_spectrum: bool = False
 
     @property
+    def events(self) -> bool:
+        """Whether it is asynchronous: a sequence of events in simulated time instead of rounds."""
+        return self.start is not None
+
+    @property
     def runs_alone(self) -> bool:
-        """Whether it runs outside an experiment, where there is no aggregation strategy."""
-        return not self.strategies or bool(self.options.model_fields)
+        """Whether its rule is built outside an experiment, where there is no aggregation strategy."""
+        return not self.events and (not self.strategies or bool(self.options.model_fields))
 
     def check_alone(self, name: str) -> None:
         """Refuses an algorithm that needs a strategy.
@@ -130,5 +142,6 @@ class Algorithm:
             InputError: it runs in experiments alone.
         """
         if not self.runs_alone:
-            right = "averages by an aggregation strategy, so it runs only in an experiment"
+            why = "needs simulated time" if self.events else "averages by an aggregation strategy"
+            right = f"{why}, so it runs only in an experiment"
             raise InputError("algorithm", name, right)

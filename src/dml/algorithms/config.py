@@ -50,7 +50,8 @@ class AlgorithmConfig(Section):
     )
     failing_nodes: tuple[str, ...] = Field(
         (),
-        description="nodes that fail for good, as NODE@ROUND: at the start of that round, counted from 0",
+        description="nodes that fail for good, as NODE@ROUND: at the start of that round, counted from 0; "
+        "also NODE@12.5s if the algorithm is asynchronous",
     )
 
     @field_validator("loss_rule")
@@ -69,9 +70,9 @@ class AlgorithmConfig(Section):
     @field_validator("failing_nodes")
     @classmethod
     def _ordered(cls, given: tuple[str, ...]) -> tuple[str, ...]:
-        rounds = node_failures.parse(given)
-        order = sorted(rounds, key=lambda node: (rounds[node], node))
-        return tuple(f"{node}@{rounds[node]}" for node in order)
+        found = node_failures.parse(given)
+        order = sorted(found, key=lambda node: (found[node], node))
+        return tuple(f"{node}@{found[node]}" for node in order)
 
     @property
     def described(self) -> Algorithm:

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from dml.algorithms import moments
+from dml.algorithms.moments import When
 from dml.algorithms.rule import Rule
 from dml.errors import InputError, one_line
 from dml.field_types import MAX_COUNT
@@ -51,24 +53,25 @@ class Failure:
         return " ".join(f"{node}@{self.round}" for node in self.failed)
 
 
-def parse(texts: Sequence[str]) -> dict[int, int]:
-    """The round in which each failing node fails.
+def parse(texts: Sequence[str]) -> dict[int, When]:
+    """When each failing node fails.
 
     Raises:
-        ValueError: one text is not of the form NODE@ROUND, a round is too large, or a node fails twice.
+        ValueError: one text is not of the form NODE@ROUND or NODE@12.5s, a number is too large, or a node
+            fails twice.
     """
-    rounds: dict[int, int] = {}
+    found: dict[int, When] = {}
     for text in texts:
-        node, at, number = text.partition("@")
-        if not at or not all(part.isascii() and part.isdigit() for part in (node, number)):
+        word, at, time = text.partition("@")
+        if not at or not word.isascii() or not word.isdigit():
             raise ValueError(f"{one_line(text)} is not of the form NODE@ROUND, two numbers from 0")
         # Python reads no number of more than 4,300 digits.
-        if any(len(part) > 20 or int(part) > MAX_COUNT for part in (node, number)):
+        if len(word) > 20 or int(word) > MAX_COUNT:
             raise ValueError(f"NODE and ROUND must be at most {MAX_COUNT}")
-        if int(node) in rounds:
-            raise ValueError(f"node {int(node)} fails twice")
-        rounds[int(node)] = int(number)
-    return rounds
+        if int(word) in found:
+            raise ValueError(f"node {int(word)} fails twice")
+        found[int(word)] = moments.parse(time, text)
+    return found
 
 
 class FailureSchedule:
@@ -84,14 +87,17 @@ class FailureSchedule:
 
     def __init__(self, n: int, texts: Sequence[str]) -> None:
         rounds = parse(texts)
-        for node in rounds:
+        for node, when in rounds.items():
+            if when.seconds:
+                right = "has a time, which only asynchronous algorithms have: give NODE@ROUND"
+                raise InputError("failing_nodes", f"{node}@{when}", right)
             if node >= n:
                 right = f"the graph has the nodes 0 to {n - 1}, and no {node}"
                 raise InputError("failing_nodes", texts, right)
         if rounds and n - len(rounds) < 2:
             raise InputError("failing_nodes", texts, f"of {n} nodes at least two must be left")
         self._fails = np.full(n, np.inf)
-        self._fails[list(rounds)] = list(rounds.values())
+        self._fails[list(rounds)] = [when.number for when in rounds.values()]
 
     def alive(self, number: int) -> NDArray[np.bool_]:
         """Which nodes have not failed in a round, [n]."""

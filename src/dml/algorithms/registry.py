@@ -31,6 +31,7 @@ ALGORITHMS = Registry[Algorithm](
         "quasi_global_momentum": "quasi_global_momentum:ALGORITHM",
         "push_sum": "push_sum:ALGORITHM",
         "one_peer_exponential": "one_peer_exponential:ALGORITHM",
+        "async_gossip": "async_gossip:ALGORITHM",
     },
 )
 

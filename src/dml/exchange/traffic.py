@@ -21,14 +21,24 @@ class Traffic:
         sent: by each node to other nodes, [n].
         edges: over each edge (i, j) of the topology: from i to j, and from j to i, [m, 2].
         server: to a server that is no node, and from it, [2].
+        control: in headers and notifications, over all nodes; not part of the others.
+        handed_over: by nodes that fail to those that take their place; not part of the others.
     """
 
     sent: NDArray[np.int64]
     edges: NDArray[np.int64]
     server: NDArray[np.int64] = field(default_factory=_nothing)
+    control: int = 0
+    handed_over: int = 0
 
     def __add__(self, other: "Traffic") -> "Traffic":
-        return Traffic(self.sent + other.sent, self.edges + other.edges, self.server + other.server)
+        return Traffic(
+            self.sent + other.sent,
+            self.edges + other.edges,
+            self.server + other.server,
+            self.control + other.control,
+            self.handed_over + other.handed_over,
+        )
 
 
 def none(n: int, m: int) -> Traffic:

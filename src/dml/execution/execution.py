@@ -44,6 +44,8 @@ class LocalTraining:
             not train.
         trained: the nodes that did, [n].
         updates: how many local trainings have been finished in this round so far, over all nodes.
+        sent: bytes that were sent in this round so far.
+        seconds: of simulated time in this round so far; NaN without a clock.
     """
 
     epoch: int
@@ -51,13 +53,28 @@ class LocalTraining:
     accuracy: NDArray[np.float32]
     trained: NDArray[np.bool_]
     updates: int
+    sent: int = 0
+    seconds: float = float("nan")
 
 
-Measure = Callable[[LocalTraining], None]
-"""Called by an execution whenever the models may be measured."""
+Measure = Callable[[LocalTraining], bool]
+"""Called by an execution whenever the models may be measured; whether they were."""
 
 Steps = Generator[Request, Trained, Interval]
 """One round: yields requests, is sent the answers, returns what happened."""
+
+
+class Stalled(Exception):
+    """The run can do no further update; the message says why.
+
+    Args:
+        why: in words.
+        interval: what happened in the round until then.
+    """
+
+    def __init__(self, why: str, interval: Interval) -> None:
+        super().__init__(why)
+        self.interval = interval
 
 
 class Execution(ABC):
@@ -75,6 +92,11 @@ class Execution(ABC):
     @abstractmethod
     def node_rows(self) -> range | None:
         """The rows of X that are the nodes' models, in the order of the nodes; None if there are none."""
+
+    @property
+    def measures_last(self) -> bool:
+        """Whether a round measures its last state, which a row after the last round would only repeat."""
+        return False
 
     def singles(self) -> Mapping[str, Tensor]:
         """Further models that are measured, by name, [P] each; the mean over the nodes needs no mention."""
@@ -130,7 +152,8 @@ def drive_together(
         try:
             request = next(all_steps[k]) if answer is None else all_steps[k].send(answer)
             row, node = places[k]
-            waiting[k] = replace(request, rows=request.rows + row, nodes=request.nodes + node)
+            slots = None if request.slots is None else request.slots + row
+            waiting[k] = replace(request, rows=request.rows + row, nodes=request.nodes + node, slots=slots)
         except StopIteration as done:
             intervals[k] = done.value
 
@@ -141,9 +164,8 @@ def drive_together(
         asked = {k: request for k, request in waiting.items() if request.kind == kind}
         answer = train(Request.joined(list(asked.values())))
         ends = np.cumsum([len(request.rows) for request in asked.values()])[:-1]
-        for k, loss, accuracy in zip(
-            list(asked), np.split(answer.loss, ends), np.split(answer.accuracy, ends), strict=True
-        ):
+        parts = (np.split(part, ends) for part in (answer.loss, answer.accuracy, answer.answers))
+        for k, *own in zip(list(asked), *parts, strict=True):
             del waiting[k]
-            go_on(k, Trained(loss, accuracy))
+            go_on(k, Trained(*own))
     return [intervals[k] for k in range(len(all_steps))]

@@ -80,8 +80,8 @@ class Rounds(Execution):
                 measure(self._told(epoch, nodes, trained, updates))
             lr = round_sum(self._rate, number, self._steps())
         else:
-            nobody = np.empty(0, np.int64)
-            measure(self._told(0, nobody, Trained(*np.empty((2, 0), np.float32)), 0))
+            nobody, nothing = np.empty(0, np.int64), np.empty(0, np.float32)
+            measure(self._told(0, nobody, Trained(nothing, nothing, nobody), 0))
             lr, nodes = 0.0, nobody
         with torch.no_grad():
             self._rule.after(self._X, number, lr)

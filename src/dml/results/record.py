@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -91,15 +91,26 @@ class Record:
         for name in PER_CLASS:
             self.per_class[name].append(getattr(scores, name))
 
+    def repeat_last(self) -> None:
+        """Adds the last row again as the one after the last round, without its local training."""
+        self.round.append(self.round[-1])
+        self.epoch.append(FINAL)
+        every: list[Mapping[str, list[Any]]] = [self.metrics, self.series, self.per_class]
+        for columns in (*every, *self.singles.values()):
+            for values in columns.values():
+                values.append(values[-1])
+        for name in METRICS[:2]:
+            self.metrics[name][-1] = np.full_like(self.metrics[name][-1], np.nan)
+
     def _append(self, columns: dict[str, list[T]], name: str, value: T, missing: T) -> None:
         """Appends a value of the last row to a column; a new column has no value in the earlier rows."""
         columns.setdefault(name, [missing] * (len(self.round) - 1)).append(value)
 
     def _so_far(self, training: "LocalTraining") -> dict[str, float]:
-        sent = int(np.sum(self.bytes_sent)) + int(np.sum(self.server_bytes))
+        sent = int(np.sum(self.bytes_sent)) + int(np.sum(self.server_bytes)) + training.sent
         found: dict[str, float] = {"updates": self.updates + training.updates, "bytes": sent}
-        seconds = sum(self.simulated_s)
-        return found if math.isnan(seconds) or not self.simulated_s else {"simulated_s": seconds, **found}
+        seconds = sum([*self.simulated_s, training.seconds])
+        return found if math.isnan(seconds) else {"simulated_s": seconds, **found}
 
     def add_round(self, interval: "Interval", seconds: float) -> None:
         """Closes a round.

@@ -21,13 +21,18 @@ class Status(StrEnum):
     DIVERGED = "diverged"
     """The training loss of a node was no longer finite. What was measured until then is kept."""
 
+    STALLED = "stalled"
+    """An asynchronous run could do no further update, or had its last event. What was measured is kept."""
+
 
 def finished(attributes: Mapping[str, Any], rounds: int) -> bool:
     """Whether a result file holds everything that was asked for.
 
     Args:
         attributes: the attributes of the file.
-        rounds: the number of rounds asked for. A diverged experiment has ended whatever this number is.
+        rounds: the number of rounds asked for. A diverged or stalled experiment has ended whatever this
+            number is.
     """
     done, status = int(attributes["rounds_done"]), attributes["status"]
-    return status == Status.DIVERGED or done > rounds or (done == rounds and status == Status.COMPLETE)
+    ended = status in (Status.DIVERGED, Status.STALLED)
+    return ended or done > rounds or (done == rounds and status == Status.COMPLETE)

@@ -9,7 +9,6 @@ is filled up with repetitions of its last sample, which have no weight.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
@@ -62,7 +61,7 @@ class BatchedEngine(Engine):
         training: optimiser, batch size.
         orders: who sees which samples next.
         keep_optimizers: optimisers continue from round to round, and are part of a checkpoint.
-        memory_of: whether the memory of an optimiser belongs to a row of X, or to a node.
+        slots: how many optimisers have a memory of their own; by default every row of X.
     """
 
     def __init__(
@@ -72,9 +71,9 @@ class BatchedEngine(Engine):
         training: TrainingConfig,
         orders: Passes,
         keep_optimizers: bool = False,
-        memory_of: Literal["row", "node"] = "row",
+        slots: int | None = None,
     ) -> None:
-        super().__init__(population, data, training, orders, keep_optimizers, memory_of)
+        super().__init__(population, data, training, orders, keep_optimizers, slots)
         # Each node's samples in the order of one of its passes, and which pass that is.
         self._ordered, self._drawn = np.arange(data.samples.sum()), np.full(len(data.y), -1)
         self._gradients = gradients.of(population.modules[0], population.tensors)
@@ -155,7 +154,8 @@ class BatchedEngine(Engine):
     def _steps(self, work: Work, block: _Block) -> Tensor:
         """Trains the rows of a block; the sums of their losses, and their hits, [m, 2] float64."""
         first = int(work.rows[0])
-        models = self._X[first : first + len(work.rows)] if block.together else self._X[block.rows]
+        own = self._X[first : first + len(work.rows)] if block.together else None
+        models = self._X[block.rows] if own is None or work.changes else own
         optimizer = self._memory.of_models(work.slots.tolist(), list(models.unbind(0)))
         samples = self._batches_of(work, block)
         sums = torch.zeros(len(models), 2, dtype=torch.float64, device=models.device)
@@ -172,8 +172,12 @@ class BatchedEngine(Engine):
             sums[:m, 0] += (step.losses * counts[..., None]).sum((1, 2))
             sums[:m, 1] += (step.hits * counts[..., None]).sum((1, 2))
             start = stop
-        if not block.together:
+        if work.changes:
+            models -= self._X[block.rows] if own is None else own
+        if own is None:
             self._X[block.rows] = models
+        elif work.changes:
+            own.copy_(models)
         return sums
 
     def gradients(self, rows: NDArray[np.int64], samples: NDArray[np.int64], weights: Tensor) -> Step:

@@ -26,6 +26,7 @@ def engine_of(
     seed: int,
     shuffle: bool = True,
     keep_optimizers: bool = False,
+    slots: int | None = None,
     proximal: "Proximal | None" = None,
     augmentation: "Augmentation | None" = None,
 ) -> Engine:
@@ -39,12 +40,20 @@ def engine_of(
         seed: the experiment's seed.
         shuffle: a new batch order in every pass.
         keep_optimizers: optimisers continue from round to round, and are part of a checkpoint.
+        slots: how many optimisers have a memory of their own; by default every row of X.
         proximal, augmentation: for the loop engine.
     """
     seeds = np.full(len(data.y), seed)
     orders = Passes(data.samples, training.batch_size, shuffle, seeds)
     if name == "batched":
-        return BatchedEngine(population, data, training, orders, keep_optimizers)
+        return BatchedEngine(population, data, training, orders, keep_optimizers, slots)
     return LoopEngine(
-        population, data, training, orders, keep_optimizers, proximal=proximal, augmentation=augmentation
+        population,
+        data,
+        training,
+        orders,
+        keep_optimizers,
+        slots,
+        proximal=proximal,
+        augmentation=augmentation,
     )

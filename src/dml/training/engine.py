@@ -4,7 +4,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -33,6 +33,7 @@ class Work:
         first: the step within that pass, [m].
         steps: how many, [m].
         rates: the learning rate of each step, [m, s].
+        changes: afterwards each row holds by how much its model has changed.
     """
 
     rows: NDArray[np.int64]
@@ -42,11 +43,20 @@ class Work:
     first: NDArray[np.int64]
     steps: NDArray[np.int64]
     rates: NDArray[np.float64]
+    changes: bool
 
     def __getitem__(self, which: NDArray[np.int64]) -> "Work":
         """Some of it."""
-        parts = (getattr(self, name)[which] for name in self.__dataclass_fields__)
-        return Work(*parts)
+        return Work(
+            self.rows[which],
+            self.nodes[which],
+            self.slots[which],
+            self.numbers[which],
+            self.first[which],
+            self.steps[which],
+            self.rates[which],
+            self.changes,
+        )
 
 
 class Engine(ABC):
@@ -58,8 +68,8 @@ class Engine(ABC):
         training: optimiser, batch size.
         orders: who sees which samples next.
         keep_optimizers: optimisers continue from round to round, and are part of a checkpoint.
-        memory_of: whether the memory of an optimiser belongs to a row of X, or to a node and all rows that
-            are trained there.
+        slots: how many optimisers have a memory of their own; by default every row of X. Requests name the
+            slot of each row if the two differ.
     """
 
     def __init__(
@@ -69,12 +79,12 @@ class Engine(ABC):
         training: TrainingConfig,
         orders: Passes,
         keep_optimizers: bool = False,
-        memory_of: Literal["row", "node"] = "row",
+        slots: int | None = None,
     ) -> None:
         self.orders, self._X, self._trained = orders, population.X, population.trained
         self._answers = math.prod(data.y[0].shape[1:])
-        self._keep, self._memory_of = keep_optimizers, memory_of
-        slots = len(population.X) if memory_of == "row" else len(data.y)
+        self._keep = keep_optimizers
+        slots = len(population.X) if slots is None else slots
         self._memory = optimizers.Memory(population.X, slots, population.trained, training)
         # All nodes' samples one after another; each node's are a part of them.
         self._x = inputs(np.concatenate(data.x), population.X)
@@ -89,17 +99,19 @@ class Engine(ABC):
         """
         if _repeats(request.rows):
             raise ValueError("a request names a row twice")
-        slots = request.rows if self._memory_of == "row" else request.nodes
+        slots = request.rows if request.slots is None else request.slots
         if request.begins:
             self._begin(slots, request.momentum)
         numbers, first = self.orders.take(request.nodes, request.steps)
-        work = Work(request.rows, request.nodes, slots, numbers, first, request.steps, request.rates)
+        work = Work(
+            request.rows, request.nodes, slots, numbers, first, request.steps, request.rates, request.changes
+        )
         sums = np.empty((len(request.rows), 2))
-        for turn in _turns(request.nodes):
+        for turn in _turns(request.nodes, slots):
             sums[turn] = self._sums(work if len(turn) == len(sums) else work[turn])
         seen = self.orders.seen(request.nodes, first, request.steps) * self._answers
         loss, accuracy = (sums / seen[:, None]).T.astype(np.float32)
-        return Trained(loss, accuracy)
+        return Trained(loss, accuracy, seen)
 
     def _begin(self, slots: NDArray[np.int64], momentum: Tensor | None) -> None:
         """Optimisers start again (as published), or continue if they are kept."""
@@ -151,9 +163,15 @@ def _repeats(numbers: NDArray[np.int64]) -> bool:
     return not (numbers[1:] > numbers[:-1]).all() and len(np.unique(numbers)) < len(numbers)
 
 
-def _turns(nodes: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
-    """The entries in groups in which no node is named twice; a node's entries keep their order."""
+def _turns(nodes: NDArray[np.int64], slots: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
+    """The entries in groups in which no node is named twice; a node's entries keep their order.
+
+    Raises:
+        ValueError: entries of different nodes share a slot, so that their order would not be clear.
+    """
     if not _repeats(nodes):
+        if _repeats(slots):
+            raise ValueError("a request names the memory of an optimiser for two nodes")
         yield np.arange(len(nodes))
         return
     order = np.argsort(nodes, kind="stable")

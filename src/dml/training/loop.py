@@ -1,7 +1,6 @@
 """The loop engine: rows train one after another, each in its own module."""
 
 from collections.abc import Sequence
-from typing import Literal
 
 import numpy as np
 import torch
@@ -34,7 +33,7 @@ class LoopEngine(Engine):
         training: optimiser, batch size.
         orders: who sees which samples next.
         keep_optimizers: optimisers continue from round to round, and are part of a checkpoint.
-        memory_of: whether the memory of an optimiser belongs to a row of X, or to a node.
+        slots: how many optimisers have a memory of their own; by default every row of X.
         proximal: a term of the loss that draws to the neighbours; None without one.
         augmentation: changes training images in each pass; None without one.
     """
@@ -46,12 +45,12 @@ class LoopEngine(Engine):
         training: TrainingConfig,
         orders: Passes,
         keep_optimizers: bool = False,
-        memory_of: Literal["row", "node"] = "row",
+        slots: int | None = None,
         *,
         proximal: Proximal | None = None,
         augmentation: Augmentation | None = None,
     ) -> None:
-        super().__init__(population, data, training, orders, keep_optimizers, memory_of)
+        super().__init__(population, data, training, orders, keep_optimizers, slots)
         self._modules, self._tensors = population.modules, population.tensors
         self._proximal, self._augmentation = proximal, augmentation
         self._backward = backward.of(population.modules[0], training.precision, population.X.device)
@@ -79,6 +78,7 @@ class LoopEngine(Engine):
         first, count, batches = int(work.first[entry]), int(work.steps[entry]), int(self.orders.batches[node])
         rates: list[float] = work.rates[entry, :count].tolist()
         optimizer, size = self._optimizer(row, int(work.slots[entry])), self.orders.batch_size
+        before = self._X[row].clone() if work.changes else None
         sums = []
         while count:
             stop = min(first + count, batches)
@@ -87,6 +87,8 @@ class LoopEngine(Engine):
             samples = order[first * size : stop * size]
             sums.append(self._within_pass(row, node, number, samples, optimizer, own))
             number, first, count = number + 1, 0, count - (stop - first)
+        if before is not None:
+            self._X[row] -= before
         return sums[0] if len(sums) == 1 else torch.stack(sums).sum(0)
 
     def _optimizer(self, row: int, slot: int) -> Optimizer:

@@ -24,6 +24,8 @@ class Request:
         begins: the request begins a round: optimisers start again, unless they are kept, and terms of the
             loss that draw to models draw to those of now.
         momentum: what the momentum of SGD of each row starts from, [k, P or less]; None for its own.
+        slots: whose memory the optimiser of each row continues, [k]; None if every row has its own.
+        changes: afterwards a row holds by how much the model has changed, and not the model.
     """
 
     rows: NDArray[np.int64]
@@ -32,11 +34,13 @@ class Request:
     rates: NDArray[np.float64]
     begins: bool = False
     momentum: Tensor | None = None
+    slots: NDArray[np.int64] | None = None
+    changes: bool = False
 
     @property
-    def kind(self) -> tuple[bool, bool]:
+    def kind(self) -> tuple[bool, ...]:
         """Requests of one kind can be joined."""
-        return self.begins, self.momentum is not None
+        return self.begins, self.changes, self.momentum is not None, self.slots is not None
 
     @classmethod
     def joined(cls, requests: Sequence["Request"]) -> "Request":
@@ -52,6 +56,7 @@ class Request:
             np.pad(request.rates, ((0, 0), (0, longest - request.rates.shape[1]))) for request in requests
         ]
         momenta = [request.momentum for request in requests if request.momentum is not None]
+        slots = [request.slots for request in requests if request.slots is not None]
         return cls(
             np.concatenate([request.rows for request in requests]),
             np.concatenate([request.nodes for request in requests]),
@@ -59,6 +64,8 @@ class Request:
             np.concatenate(rates),
             requests[0].begins,
             torch.cat(momenta) if momenta else None,
+            np.concatenate(slots) if slots else None,
+            requests[0].changes,
         )
 
 
@@ -69,7 +76,9 @@ class Trained:
     Args:
         loss, accuracy: mean cross entropy and accuracy over the answers (labels, or next tokens) of the steps
             of each row, each taken at the step that saw the sample, [k] float32.
+        answers: how many there are, [k].
     """
 
     loss: NDArray[np.float32]
     accuracy: NDArray[np.float32]
+    answers: NDArray[np.int64]

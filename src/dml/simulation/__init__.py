@@ -1,0 +1,1 @@
+"""Simulated time: events, updates under way, messages and what they cost."""
