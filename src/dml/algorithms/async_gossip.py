@@ -6,8 +6,8 @@ This is AD-PSGD (Lian et al., ICML 2018, arXiv 1710.06952). Node i repeats, in s
     x_i, x_j <- (x_i + x_j) / 2, at one instant                          an exchange with a neighbour j
 
 An exchange ends when both models have arrived, and averages what the two nodes hold then, so that updates
-alone move the mean of all models. Node j may be in the midst of an update, whose change is added later: it was
-computed from an older model. A lost message cancels the exchange.
+alone move the mean of all models. Node j may be in the midst of an update, whose change is added later: it
+was computed from an older model. A lost message cancels the exchange.
 
 ``--averaging race`` is a published implementation instead of the formula: the passive node averages first and
 then sends what it holds, so x_i becomes 3/4 x_i + 1/4 x_j, and the mean is not kept.

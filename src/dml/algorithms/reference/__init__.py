@@ -9,8 +9,10 @@ same algorithm does; the tests hold that rule against it. Nothing here is fast, 
         x = algorithm.round(x, h, lr)
 
 x are the models of the nodes at the start of a round and h their half steps, [n, P] both; lr is the sum of
-the learning rates of the local steps. The plain forms of asynchronous algorithms run events instead of rounds. W is a row-stochastic matrix on the graph, [n, n]; ``neighbours`` names
+the learning rates of the local steps. W is a row-stochastic matrix on the graph, [n, n]; ``neighbours`` names
 the neighbours of each node. What ``loss_rule`` makes of a message that is lost is not in the papers.
+
+Asynchronous algorithms have no rounds: their plain forms run one event after another.
 """
 
 from dml.algorithms.reference.asynchronous import AsyncGossip
