@@ -160,7 +160,11 @@ class _Run:
         """What was found out, for the attributes of the file."""
         rounds = self._result.record.rounds
         forecast = self._forecast.after(rounds)
-        facts = dict(self._parts.facts) | ({} if forecast is None else {"forecast_ood": forecast})
+        facts = (
+            self._parts.execution.facts()
+            | dict(self._parts.facts)
+            | ({} if forecast is None else {"forecast_ood": forecast})
+        )
         if self._parts.failures:
             # The round in which a run diverges has begun, and is not done.
             begun = rounds + (status == Status.DIVERGED)
@@ -184,6 +188,8 @@ class _Run:
 def _result_of(plan: Plan, parts: Parts, segments: list[dict[str, object]]) -> Result:
     """The result file of a run that has not begun."""
     config, topology = plan.config, plan.topology
+    # Where nodes have models, what the algorithm delivers is one more measure of the same run.
+    judged_by = config.algorithm.options.delivers if parts.execution.walk_rows() else "nodes"
     strategies = config.algorithm.described.strategies
     return Result(
         experiment_id=plan.identity.id,
@@ -194,6 +200,6 @@ def _result_of(plan: Plan, parts: Parts, segments: list[dict[str, object]]) -> R
         ood_samples=parts.data.ood_samples,
         betweenness=topology.n <= 512 or (strategies and config.strategy.described.needs_betweenness),
         all_to_all=config.all_to_all,
-        record=Record(edge_bytes=np.zeros((len(topology.edges), 2), np.int64)),
+        record=Record(edge_bytes=np.zeros((len(topology.edges), 2), np.int64), judged_by=judged_by),
         segments=segments,
     )

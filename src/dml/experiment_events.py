@@ -73,6 +73,7 @@ def events_of(
         constant(training.lr * options.lr_factor(1.0)),
         options.end(n),
         range(rows.nodes) if rows.nodes else None,
+        range(rows.nodes, rows.nodes + rows.walks) if rows.walks else None,
         Outages(n, config.algorithm.failing_nodes, options.away),
         train=training.train,
         max_events=options.max_events,

@@ -6,7 +6,7 @@ import numpy as np
 
 from dml.execution.execution import Execution, LocalTraining, Measure
 from dml.plan import Plan
-from dml.results.record import FINAL, Record
+from dml.results.record import EVALUATED, FINAL, Record
 from dml.training.evaluate import Evaluator, Scores
 
 
@@ -58,7 +58,32 @@ class Measurements:
 
     def _scores(self) -> Scores:
         """The scores of the current models, with the execution's measurements of its last round."""
-        rows = self._execution.node_rows()
-        assert rows is not None, "all executions so far have a model per node"
-        scores = self._evaluate(rows, self._execution.singles())
+        rows, walks = self._execution.node_rows(), self._execution.walk_rows()
+        singles = self._execution.singles()
+        if walks is None:
+            assert rows is not None, "an execution has models of nodes, or walks"
+            scores = self._evaluate(rows, singles)
+        else:
+            of_walks = self._evaluate(walks, singles)
+            nodes = _nothing(of_walks, self._plan.topology.n) if rows is None else self._evaluate(rows)
+            named = {name: getattr(of_walks, name) for name in EVALUATED}
+            consensus = {"consensus_distance": of_walks.more["consensus_distance"]}
+            scores = replace(nodes, walks=named | consensus, singles=of_walks.singles)
         return replace(scores, more=scores.more | self._execution.measures())
+
+
+def _nothing(like: Scores, n: int) -> Scores:
+    """The scores of n nodes that have no models."""
+    missing = np.full(n, np.nan, np.float32)
+    nobody = np.zeros((n, like.tp.shape[1]), np.int32)
+    return Scores(
+        test_loss=missing,
+        test_acc=missing,
+        ood_loss=missing,
+        ood_acc=missing,
+        ood_asr=missing,
+        tp=nobody,
+        predicted=nobody,
+        support=nobody,
+        more={"consensus_distance": missing},
+    )

@@ -51,7 +51,15 @@ class Run:
         train, max_events = more.pop("train", True), more.pop("max_events", None)
         rule = AsyncGossip(self.simulation, AsyncGossipOptions(**more))
         self.events = Events(
-            rule, self.simulation, constant(lr), end, range(n), outages, train=train, max_events=max_events
+            rule,
+            self.simulation,
+            constant(lr),
+            end,
+            range(n),
+            None,
+            outages,
+            train=train,
+            max_events=max_events,
         )
         self.told, self.requests = [], []
 

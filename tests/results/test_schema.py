@@ -246,7 +246,7 @@ def test_the_record_of_a_file_is_what_was_written(tiny):
     assert len(record.metrics["test_acc"]) == ROWS
     # Every measure of an evaluation finds its way into the file.
     stored = set(record.metrics) | set(record.per_class)
-    assert set(Scores.__dataclass_fields__) - {"more", "singles"} <= stored
+    assert set(Scores.__dataclass_fields__) - {"more", "singles", "walks"} <= stored
     assert record.singles.keys() == {"mean_model"}
 
 

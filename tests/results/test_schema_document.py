@@ -19,6 +19,9 @@ RESERVED = {
     "node0/",
     "walks/",
     "communication/server_bytes",
+    "communication/control_bytes",
+    "communication/hand_over_bytes",
+    "event_log",
     "communication/wire_bytes",
     "lossless",
 }

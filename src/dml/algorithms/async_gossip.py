@@ -62,6 +62,16 @@ class AsyncGossipOptions(EventOptions):
         description="exchanges of one_peer_exponential per round, or after each update",
     )
 
+    deliverable: Literal["mean_model", "node0"] = Field(
+        "mean_model",
+        description="the model that the run gives its user: the mean of all nodes' models, or that of node 0",
+    )
+
+    @property
+    def delivers(self) -> str:
+        """As chosen."""
+        return self.deliverable
+
 
 def sides(topology: Topology) -> list[bool]:
     """Which nodes are active in a bipartite graph: those on the side of node 0.

@@ -25,6 +25,11 @@ class Options(Section):
         """
         return {}
 
+    @property
+    def delivers(self) -> str:
+        """The model that a run gives its user: each of the ``nodes``, or a single model by its name."""
+        return "nodes"
+
     def lr_factor(self, of_rule: float) -> float:
         """The factor on the learning rate.
 

@@ -44,6 +44,7 @@ class Events(Execution):
         rate: the learning rate.
         end: when a round ends.
         node_rows: the rows of X that are the nodes' models; None if there are none.
+        walk_rows: those that are walks; None if there are none.
         outages: which nodes fail or are away, and when.
         train: whether updates train; otherwise they only take their time.
         max_events: events after which the run ends as stalled; None for no limit.
@@ -56,6 +57,7 @@ class Events(Execution):
         rate: LearningRate,
         end: RoundEnd,
         node_rows: range | None,
+        walk_rows: range | None,
         outages: Outages,
         *,
         train: bool = True,
@@ -63,6 +65,7 @@ class Events(Execution):
     ) -> None:
         self._rule, self._simulation, self._rate, self._end = rule, simulation, rate, end
         self._outages = outages
+        self._walk_rows = walk_rows
         self._node_rows, self._train, self._max_events = node_rows, train, max_events
         self._begun, self._events = False, 0
         # Of each node: losses and hits, summed over the answers of its updates since the last row; answers.
@@ -159,9 +162,17 @@ class Events(Execution):
         """The last update of a round is its end."""
         return True
 
+    def facts(self) -> dict[str, str]:
+        """The digest of all events."""
+        return {"event_log": self._simulation.queue.digest}
+
     def node_rows(self) -> range | None:
         """The rows of X that are the nodes' models."""
         return self._node_rows
+
+    def walk_rows(self) -> range | None:
+        """The rows of X that are walks."""
+        return self._walk_rows
 
     def singles(self) -> "Mapping[str, Tensor]":
         """Those of the rule."""

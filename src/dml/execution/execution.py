@@ -93,6 +93,14 @@ class Execution(ABC):
     def node_rows(self) -> range | None:
         """The rows of X that are the nodes' models, in the order of the nodes; None if there are none."""
 
+    def walk_rows(self) -> range | None:
+        """The rows of X that are models which belong to no node, such as walks; None if there are none."""
+        return None
+
+    def facts(self) -> dict[str, str]:
+        """What is known about the run so far, for attributes of the file, by name."""
+        return {}
+
     @property
     def measures_last(self) -> bool:
         """Whether a round measures its last state, which a row after the last round would only repeat."""

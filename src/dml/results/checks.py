@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from dml.config import fields
 from dml.field_types import MAX_COUNT
-from dml.results.record import EVALUATED, PER_CLASS, SERIES, SINGLES
+from dml.results.record import EVALUATED, OTHER_BYTES, PER_CLASS, SERIES, SINGLES
 from dml.results.status import Status
 
 _TEXTS: tuple[str, ...] = ("experiment_id", "graph_id", "topology_source", "topology_family")
@@ -175,6 +175,9 @@ def check_arrays(a: Mapping[str, NDArray[Any]], metrics: tuple[str, ...], rounds
     shapes |= {f"{model}/{name}": (rows,) for model in SINGLES for name in EVALUATED}
     shapes |= {f"metrics/{name}": (rows,) for name in SERIES}
     shapes |= {"communication/server_bytes": (rounds, 2), "communication/edge_bytes": (m, 2)}
+    shapes |= {f"communication/{name}": (rounds,) for name in OTHER_BYTES}
+    walks = next((array.shape[1:] for name, array in a.items() if name.startswith("walks/")), ())
+    shapes |= {f"walks/{name}": (rows, *walks) for name in (*EVALUATED, "consensus_distance")}
     shapes |= {"time/round_s": (rounds,), "time/simulated_s": (rounds,)}
     longer = {"data/label_counts", *(f"metrics/per_class/{name}" for name in PER_CLASS)}
     for name, shape in shapes.items():

@@ -13,7 +13,7 @@ from dml.config import LATER
 from dml.data.catalogue import DATASETS
 from dml.data.dataset import NEXT_TOKEN
 from dml.results import checks, files, per_class, sealed
-from dml.results.record import EVALUATED, METRICS, PER_CLASS, SERIES, SINGLES, Record
+from dml.results.record import EVALUATED, METRICS, OTHER_BYTES, PER_CLASS, SERIES, SINGLES, Record
 from dml.results.root_attributes import read_attributes
 
 if TYPE_CHECKING:
@@ -143,6 +143,7 @@ class Loaded:
         """The measurements, to continue the experiment with."""
         a = self.arrays
         rounds = len(a["time/round_s"])
+        none = np.zeros(rounds, np.int64)
         return Record(
             edge_bytes=a["communication/edge_bytes"],
             round=[int(r) for r in a["metrics/round"]],
@@ -153,6 +154,13 @@ class Loaded:
             singles={
                 model: {name: a[f"{model}/{name}"].tolist() for name in EVALUATED} for model in self.singles
             },
+            walks={
+                name.removeprefix("walks/"): list(values)
+                for name, values in a.items()
+                if name.startswith("walks/")
+            },
+            judged_by=self.attributes.get("judged_by", "nodes"),
+            other_bytes=list(np.stack([a.get(f"communication/{name}", none) for name in OTHER_BYTES], 1)),
             bytes_sent=list(a["communication/bytes_sent"]),
             server_bytes=list(a.get("communication/server_bytes", np.zeros((rounds, 2), np.int64))),
             round_s=a["time/round_s"].tolist(),

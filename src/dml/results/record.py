@@ -23,6 +23,8 @@ SERIES = ("simulated_s", "updates", "bytes")
 SINGLES = ("mean_model", "deliverable", "node0")
 """Single models that may be measured: the mean of all nodes' models, the algorithm's result, and node 0's."""
 MEAN_MODEL = SINGLES[0]
+OTHER_BYTES = ("control_bytes", "hand_over_bytes")
+"""Bytes per round that are counted by themselves."""
 FINAL = -1
 """The epoch of the row that is measured after the last aggregation."""
 
@@ -39,10 +41,15 @@ class Record:
             epoch -1.
         metrics: for each metric, a list of [n] float32 rows.
         series: for each name of ``SERIES`` that was measured, a list with one number per row.
+        walks: for each metric of models that belong to no node, a list of [R] float32 rows; empty without.
+        judged_by: the models on which AUCs and final accuracies are based: ``nodes``, the mean over them, or
+            ``deliverable``, the single model of that name.
         per_class: for each name of ``PER_CLASS``, a list of [n, L] int32 rows.
         singles: for each single model and each metric, a list with one number per row.
         bytes_sent: the bytes that each node sent, one [n] row per round.
         server_bytes: the bytes sent to and from a server, one [2] row per round; all 0 without a server.
+        other_bytes: the bytes of headers and notifications, and those that failing nodes have handed over,
+            one [2] row per round; they are part of no other number.
         round_s: the wall time of each round in seconds, including its measurements.
         simulated_s: the simulated time of each round in seconds; NaN without a clock.
         updates: the number of finished local trainings over all rounds.
@@ -55,8 +62,11 @@ class Record:
     series: dict[str, list[float]] = field(default_factory=dict)
     per_class: dict[str, list[NDArray[np.int32]]] = field(default_factory=lambda: {p: [] for p in PER_CLASS})
     singles: dict[str, dict[str, list[float]]] = field(default_factory=dict)
+    walks: dict[str, list[NDArray[np.float32]]] = field(default_factory=dict)
+    judged_by: str = "nodes"
     bytes_sent: list[NDArray[np.int64]] = field(default_factory=list)
     server_bytes: list[NDArray[np.int64]] = field(default_factory=list)
+    other_bytes: list[NDArray[np.int64]] = field(default_factory=list)
     round_s: list[float] = field(default_factory=list)
     simulated_s: list[float] = field(default_factory=list)
     updates: int = 0
@@ -82,6 +92,8 @@ class Record:
             self.metrics[name].append(getattr(scores, name))
         for name, values in scores.more.items():
             self._append(self.metrics, name, values, np.full_like(values, np.nan))
+        for name, values in scores.walks.items():
+            self._append(self.walks, name, values, np.full_like(values, np.nan))
         for name, value in self._so_far(training).items():
             self._append(self.series, name, value, math.nan)
         for model, accuracies in scores.singles.items():
@@ -95,7 +107,7 @@ class Record:
         """Adds the last row again as the one after the last round, without its local training."""
         self.round.append(self.round[-1])
         self.epoch.append(FINAL)
-        every: list[Mapping[str, list[Any]]] = [self.metrics, self.series, self.per_class]
+        every: list[Mapping[str, list[Any]]] = [self.metrics, self.series, self.per_class, self.walks]
         for columns in (*every, *self.singles.values()):
             for values in columns.values():
                 values.append(values[-1])
@@ -121,6 +133,8 @@ class Record:
         """
         self.bytes_sent.append(interval.traffic.sent)
         self.server_bytes.append(interval.traffic.server)
+        traffic = interval.traffic
+        self.other_bytes.append(np.array([traffic.control, traffic.handed_over], np.int64))
         self.edge_bytes = self.edge_bytes + interval.traffic.edges
         self.round_s.append(seconds)
         self.simulated_s.append(interval.seconds)
@@ -148,23 +162,42 @@ class Record:
         self.metrics = _rows_of(self.metrics, rows)
         self.series = _rows_of(self.series, rows)
         self.per_class = _rows_of(self.per_class, rows)
+        self.walks = _rows_of(self.walks, rows)
         self.singles = {model: _rows_of(columns, rows) for model, columns in self.singles.items()}
-        for per_round in (self.bytes_sent, self.server_bytes, self.round_s, self.simulated_s):
+        for per_round in (
+            self.bytes_sent,
+            self.server_bytes,
+            self.other_bytes,
+            self.round_s,
+            self.simulated_s,
+        ):
             del per_round[rounds:]
         self.edge_bytes, self.updates = edge_bytes, updates
 
     def means(self, name: str) -> NDArray[np.float64]:
-        """The mean over the nodes of a metric, at each row that counts for the AUC, [rows]."""
-        rows = [
-            np.mean(v, dtype=np.float64)
-            for v, e in zip(self.metrics[name], self.epoch, strict=True)
-            if e != FINAL
-        ]
-        return np.array(rows)
+        """A metric at each row that counts for the AUC, [rows]: its mean over the nodes, or as judged."""
+        rows = [value for value, epoch in zip(self._judged(name), self.epoch, strict=True) if epoch != FINAL]
+        return np.array(rows, np.float64)
+
+    def _judged(self, name: str) -> list[float]:
+        """A metric of the models on which the experiment is judged, at each row."""
+        if self.judged_by != "nodes":
+            return self.singles.get(self.judged_by, {}).get(name, [])
+        return [float(np.mean(values, dtype=np.float64)) for values in self.metrics[name]]
+
+    def final(self, name: str) -> tuple[float, float]:
+        """A metric at the last row: as the experiment is judged, and of the worst node.
+
+        Args:
+            name: one of ``EVALUATED``.
+        """
+        judged = self._judged(name)[-1]
+        return judged, judged if self.judged_by != "nodes" else float(self.metrics[name][-1].min())
 
     def consensus_distance(self) -> float:
-        """The root mean square over the nodes of the distance to the mean model at the last row, or NaN."""
-        rows = self.metrics.get("consensus_distance")
+        """The root mean square over the nodes, or walks, of the distance to their mean at the last row."""
+        # With walks, they are what moves: models that are left at nodes are older ones of theirs.
+        rows = (self.walks or self.metrics).get("consensus_distance")
         return float(np.sqrt(np.mean(np.square(rows[-1], dtype=np.float64)))) if rows else math.nan
 
     def final_single(self, model: str, kind: str) -> float:

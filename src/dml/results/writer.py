@@ -1,6 +1,7 @@
 """The result file of an experiment: schema version 1, described in results/README.md."""
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 
 from dml.config import ExperimentConfig
 from dml.results import files, per_class, provenance
-from dml.results.record import PER_CLASS, Record
+from dml.results.record import OTHER_BYTES, PER_CLASS, Record
 from dml.results.sealed import Content
 from dml.results.status import Status
 from dml.topology import Topology
@@ -90,12 +91,19 @@ class Result:
             for name, numbers in columns.items():
                 column = np.array(numbers, np.float32)
                 file.put(f"{model}/{name}", column, **_packed(column))
+        for name, of_walks in record.walks.items():
+            stacked = np.array(of_walks, np.float32)
+            file.put(f"walks/{name}", stacked, **_packed(stacked))
         sent = np.array(record.bytes_sent, np.int64).reshape(-1, n)
         file.put("communication/bytes_sent", sent, **_packed(sent))
         file.put("communication/edge_bytes", record.edge_bytes)
         server = np.array(record.server_bytes, np.int64).reshape(-1, 2)
         if server.any():
             file.put("communication/server_bytes", server)
+        others = np.array(record.other_bytes, np.int64).reshape(-1, 2)
+        for name, of_rounds in zip(OTHER_BYTES, others.T, strict=True):
+            if of_rounds.any():
+                file.put(f"communication/{name}", np.ascontiguousarray(of_rounds))
         if self.all_to_all:
             # The same average could go through a server: each node would send its model and get one back.
             file.put_attribute("communication", "server_form_models_per_node", 2)
@@ -120,7 +128,8 @@ class Result:
             "topology_family": self.topology.family,
             "segments": json.dumps(self.segments),
             "row_kind": "node",
-            "judged_by": "nodes",
+            "judged_by": record.judged_by,
+            "deliverable": self.config.algorithm.options.delivers,
             "auc_points": len(record.means("test_acc")),
             "auc_test": record.auc("test_acc"),
             "auc_ood": record.auc("ood_acc"),
@@ -130,17 +139,17 @@ class Result:
         if self.segments:
             attributes["code_sha256"] = " ".join(provenance.codes(self.segments))
         if record.round:
-            test, ood = record.metrics["test_acc"][-1], record.metrics["ood_acc"][-1]
-            attributes["final_test"] = float(np.mean(test, dtype=np.float64))
-            attributes["final_ood"] = float(np.mean(ood, dtype=np.float64))
-            attributes["worst_test"], attributes["worst_ood"] = float(test.min()), float(ood.min())
+            for kind in ("test", "ood"):
+                final, worst = record.final(f"{kind}_acc")
+                attributes[f"final_{kind}"], attributes[f"worst_{kind}"] = final, worst
             for model in record.singles:
                 for kind in ("test", "ood"):
                     attributes[f"final_{model}_{kind}"] = record.final_single(model, kind)
             attributes["final_consensus"] = record.consensus_distance()
             last = {name: rows[-1] for name, rows in record.per_class.items()}
             f1 = per_class.scores(last["tp"], last["support"], last["predicted"])["f1"]
-            attributes["final_f1"] = float(per_class.mean(f1).mean())
+            measured = bool(last["support"].any())
+            attributes["final_f1"] = float(per_class.mean(f1).mean()) if measured else math.nan
         return attributes
 
 

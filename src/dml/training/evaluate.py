@@ -45,6 +45,7 @@ class Scores:
         tp, predicted, support: on the clean test set by class: hits, predictions, answers, [n, L].
         more: further metrics by name, [n] each: ``consensus_distance``, and those that only some experiments
             have.
+        walks: by metric, one value for each model that belongs to no node, [R]; empty without such models.
         singles: by the name of a single model (``mean_model``), one number by each of the names of losses and
             accuracies above.
     """
@@ -58,6 +59,7 @@ class Scores:
     predicted: NDArray[np.int32]
     support: NDArray[np.int32]
     more: dict[str, NDArray[np.float32]] = field(default_factory=dict)
+    walks: dict[str, NDArray[np.float32]] = field(default_factory=dict)
     singles: dict[str, dict[str, float]] = field(default_factory=dict)
 
 
@@ -132,7 +134,7 @@ class Evaluator:
                 "ood_acc": hits[:, 1] / np.float64(ood),
                 "ood_asr": asr / np.float64(self._telling.sum().item()),
             }
-        scores = {name: values.astype(np.float32) for name, values in means.items()}
+        scores: dict[str, Any] = {name: values.astype(np.float32) for name, values in means.items()}
         # The single models come last.
         n = len(rows)
         return Scores(
