@@ -15,7 +15,7 @@ from dml.execution.execution import Stalled, drive
 from dml.files import folder_for
 from dml.measurements import Diverged, Measurements
 from dml.plan import Plan, make_plan
-from dml.results import checkpoint, provenance, reader
+from dml.results import checkpoint, other_clock, provenance, reader
 from dml.results.checkpoint import Checkpoint
 from dml.results.leftovers import remove_leftovers
 from dml.results.lock import locked
@@ -41,8 +41,8 @@ def run(
     """Runs an experiment, or what is missing of it.
 
     Killed at any moment and called again, it continues from the last checkpoint and ends with the same
-    numbers, bit for bit. Asked for more rounds, it continues; asked for fewer than there are, it does
-    nothing.
+    numbers, bit for bit. Asked for more rounds, it continues; asked for no more than there are, it does
+    nothing, except that another clock tells the simulated time of synchronous rounds again.
 
     Args:
         config: the experiment.
@@ -70,6 +70,8 @@ def run(
             if earlier is not None:
                 resume.check_code(plan, earlier, code, state)
             _Run(plan, earlier, code, state).to_the_end(stop, progress)
+        elif other_clock.differs(earlier.config, plan.config):
+            other_clock.tell_again(plan.result, plan.config)
         remove_leftovers(plan.result)
     return plan.result
 

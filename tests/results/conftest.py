@@ -65,7 +65,8 @@ def diverged(tiny: Path, tmp_path: Path) -> Callable[..., Path]:
                 values = file[f"metrics/per_class/{name}"][:-1]
                 del file[f"metrics/per_class/{name}"]
                 file[f"metrics/per_class/{name}"] = values
-            for name in ("communication/bytes_sent", "time/round_s", *(f"mean_model/{m}" for m in EVALUATED)):
+            times = [f"time/{name}" for name in file["time"]]
+            for name in ("communication/bytes_sent", *times, *(f"mean_model/{m}" for m in EVALUATED)):
                 values = file[name][:-1]
                 if name.startswith("mean_model/"):
                     values[-1] = np.nan if name.endswith("_loss") else 1.0

@@ -42,6 +42,12 @@ ARRAYS = {
     "communication/bytes_sent": ((ROUNDS, N), "int64"),
     "communication/edge_bytes": ((EDGES, 2), "int64"),
     "time/round_s": ((ROUNDS,), "float64"),
+    "time/simulated_s": ((ROUNDS,), "float64"),
+    "metrics/simulated_s": ((ROWS,), "float64"),
+    "time/steps": ((ROUNDS, N), "int64"),
+    "time/hops": ((ROUNDS, 2), "int64"),
+    "time/link_bytes": ((ROUNDS, 2), "float64"),
+    "time/port_bytes": ((ROUNDS, 2), "float64"),
 }
 
 
@@ -113,12 +119,13 @@ def test_the_versions_of_the_parts_are_told(tiny):
 
 
 def test_series_say_what_was_spent_until_each_row(tiny):
-    """A round's updates count at its last epoch, its bytes after its end."""
+    """A round's updates count at its last epoch, its bytes after its end, its time as it passes."""
     result = load(tiny)
     assert result.series("updates").tolist() == [0, N, N, 2 * N, 2 * N]
     model = 4 * 4 * 4810
     assert result.series("bytes").tolist() == [0, 0, model, model, 2 * model]
-    assert np.isnan(result.series("simulated_s")).all()
+    slowest = result.arrays["time/steps"][0].max() / 2
+    assert result.series("simulated_s").tolist() == [k * slowest for k in (1, 2, 3, 4, 4)]
 
 
 def test_attributes_are_what_the_arrays_say(tiny):

@@ -13,8 +13,6 @@ from dml.results.record import SERIES, SINGLES
 DOCUMENT = Path(__file__).parents[2] / "results/README.md"
 
 RESERVED = {
-    "time/simulated_s",
-    "metrics/simulated_s",
     "deliverable/",
     "node0/",
     "walks/",

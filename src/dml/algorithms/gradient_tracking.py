@@ -55,7 +55,10 @@ class GradientTracking(Rule):
         """X <- W (H + lr c), then c."""
         import torch
 
-        for part, _ in zip(self._models.chunks(t), self._trackers.chunks(t), strict=True):
+        # One message holds both vectors.
+        with self.exchange.at_once():
+            parts = list(zip(self._models.chunks(t), self._trackers.chunks(t), strict=True))
+        for part, _ in parts:
             h, x, c = X[:, part], self._start.x[:, part], self._correction[:, part]
             # Without a learning rate nothing has moved, and there is nothing to track.
             d = (h - x).div_(lr) if lr else torch.zeros_like(h)

@@ -184,7 +184,7 @@ class RemainingNodes(Rule):
         edges = np.zeros((self._topology.m, 2), np.int64)
         # The remaining nodes have kept their order, so each edge has its directions.
         sent[self._alive], edges[self._edges] = found.sent, found.edges
-        return Traffic(sent, edges, found.server)
+        return Traffic(sent, edges, found.server, path=found.path)
 
     def momentum(self) -> "Tensor | None":
         """That of the remaining nodes, and 0 for the others."""

@@ -45,5 +45,7 @@ class ComputeTimes:
             numbers: of updates that each of them has begun before, [k].
             steps: of each, [k].
         """
+        if self._constant is not None:
+            return steps * self._factors[nodes] * self._constant
         draws = self._law.seconds(uniforms(self._seed, _PURPOSE, nodes, numbers))
         return steps * self._factors[nodes] * draws

@@ -5,6 +5,7 @@ There is one implementation for nodes whose vectors are rows of one matrix, :cla
 """
 
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -93,6 +94,9 @@ class Exchange(Protocol):
 
     def server(self) -> Server:
         """A server that is no node."""
+
+    def at_once(self) -> AbstractContextManager[None]:
+        """What is sent within the context travels at the same time."""
 
     def take_traffic(self) -> Traffic:
         """The bytes that were sent since they were last taken."""

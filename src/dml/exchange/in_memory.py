@@ -1,6 +1,8 @@
 """The exchange of nodes that live in one process: their vectors are the rows of one matrix."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,7 +13,7 @@ from dml.exchange import traffic
 from dml.exchange.average import Average, Weights
 from dml.exchange.gather import Received
 from dml.exchange.in_turn import AverageInTurn, Turns
-from dml.exchange.links import Links, Present, from_offsets, over_edges
+from dml.exchange.links import Links, Present, from_offsets, over_edges, path_over_edges
 from dml.exchange.push import Push
 from dml.exchange.send import Channel
 from dml.exchange.total import AllToAll, Server
@@ -142,7 +144,23 @@ class InMemory:
         """Adds bytes that were sent."""
         self._sent = sent if self._sent is None else self._sent + sent
 
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        """What is sent within the context, over edges of the topology, travels at the same time."""
+        before = self._exchanged(None)
+        yield
+        together = self._exchanged(before)
+        if together is not None:
+            if together.path.hops > 1:
+                together = replace(together, path=path_over_edges(self.topology, together.edges))
+            self.count(together)
+
+    def _exchanged(self, other: Traffic | None) -> Traffic | None:
+        """What was sent so far, which other traffic replaces."""
+        found, self._sent = self._sent, other
+        return found
+
     def take_traffic(self) -> Traffic:
         """The bytes that were sent since they were last taken."""
-        sent, self._sent = self._sent, None
+        sent = self._exchanged(None)
         return traffic.none(self.topology.n, self.topology.m) if sent is None else sent

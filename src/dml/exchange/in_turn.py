@@ -10,6 +10,7 @@ count as in :mod:`dml.exchange.average`.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -66,14 +67,30 @@ class AverageInTurn:
             t: the round; a key of what is lost.
             listeners: the nodes to which vectors are sent, [n]; by default all.
         """
-        self._exchange.count(self._links.traffic(self._width, t, listeners))
         arrived = self._links.arrived(t)
+        turns = self._turns(t, arrived)
+        sent = self._links.traffic(self._width, t, listeners)
+        path = self._links.path_of_hops(self._width, self._hops(turns, self._links.used(t, listeners)))
+        self._exchange.count(replace(sent, path=path))
         # Only a W that leaves out lost messages knows which ones are lost.
         known = arrived if self._rule == "renormalise" else np.ones_like(arrived)
         W = None if self._anew else self._W(t, known)
-        for node in self._turns(t, arrived).tolist():
+        for node in turns.tolist():
             own = known & (self._links.receiver == node) if self._anew else known
             self._replace(Y, t, node, self._W(t, own) if W is None else W, arrived)
+
+    def _hops(self, turns: NDArray[np.int64], used: NDArray[np.bool_]) -> NDArray[np.int64]:
+        """The hop in which the message of each link travels, counted from 1; 0 for none, [k].
+
+        The messages to a node travel once those of its neighbours whose turn was before have arrived.
+        """
+        last, hop = np.zeros(self._n, np.int64), np.zeros(len(self._links), np.int64)
+        for node in turns.tolist():
+            into = self._into[node]
+            into = into[used[into]]
+            if len(into):
+                hop[into] = last[node] = 1 + last[self._links.sender[into]].max()
+        return hop
 
     def memory(self) -> dict[str, Tensor]:
         """The last messages that arrived, [k, P], and on which links, [k]; empty if none is ever lost."""

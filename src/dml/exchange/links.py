@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dml import randomness
-from dml.exchange.traffic import BYTES_PER_NUMBER, Traffic
+from dml.exchange.traffic import BYTES_PER_NUMBER, Path, Traffic, ring
 from dml.topology import Topology
 
 Present = Callable[[int], NDArray[np.bool_]]
@@ -32,6 +32,7 @@ class Links:
         drop: the probability that a message is lost, besides what the edge's weight says.
         seed: the experiment's seed.
         present: which of the links there are in each round; by default all of them, always.
+        complete: the links join all nodes to all others, so that a mean can go around a ring.
     """
 
     topology: Topology
@@ -41,6 +42,7 @@ class Links:
     drop: float
     seed: int
     present: Present | None = None
+    complete: bool = False
     _traffic: dict[int, Traffic] = field(default_factory=dict, init=False)
 
     def __len__(self) -> int:
@@ -92,8 +94,17 @@ class Links:
             if numbers not in self._traffic:
                 self._traffic[numbers] = self._count(numbers, np.ones(len(self), bool))
             return self._traffic[numbers]
+        return self._count(numbers, self.used(t, listeners))
+
+    def used(self, t: int, listeners: NDArray[np.bool_] | None = None) -> NDArray[np.bool_]:
+        """Which links carry a message in a round, whether or not it arrives, [k].
+
+        Args:
+            t: the round.
+            listeners: the nodes to which messages are sent, [n]; by default all.
+        """
         used = np.ones(len(self), bool) if self.present is None else self.present(t)
-        return self._count(numbers, used if listeners is None else used & listeners[self.receiver])
+        return used if listeners is None else used & listeners[self.receiver]
 
     def _count(self, numbers: int, used: NDArray[np.bool_]) -> Traffic:
         size = numbers * BYTES_PER_NUMBER
@@ -102,7 +113,32 @@ class Links:
         on_edge = used & (self.edge >= 0)
         edge, sender = self.edge[on_edge], self.sender[on_edge]
         np.add.at(per_edge, (edge, (sender != self.topology.edges[edge, 0]).astype(np.int64)), size)
-        return Traffic(sent, per_edge)
+        if not used.any():
+            path = Path()
+        elif self.complete:
+            path = ring(self.topology.n, size)
+        else:
+            path = Path(1, size, int(self._messages(used).max()) * size)
+        return Traffic(sent, per_edge, path=path)
+
+    def _messages(self, used: NDArray[np.bool_]) -> NDArray[np.int64]:
+        """The number of messages that each node sends and receives, [n]."""
+        return np.bincount(
+            np.concatenate([self.sender[used], self.receiver[used]]), minlength=self.topology.n
+        )
+
+    def path_of_hops(self, numbers: int, hop: NDArray[np.int64]) -> Path:
+        """The path of messages that do not all travel at the same time.
+
+        Args:
+            numbers: in each message.
+            hop: the hop in which the message of each link travels, counted from 1; 0 for none, [k].
+        """
+        size, hops = numbers * BYTES_PER_NUMBER, int(hop.max(initial=0))
+        counts = np.zeros((hops + 1, self.topology.n), np.int64)
+        for end in (self.sender, self.receiver):
+            np.add.at(counts, (hop, end), 1)
+        return Path(hops, hops * size, int(counts[1:].max(1, initial=0).sum()) * size)
 
 
 def over_edges(
@@ -129,12 +165,25 @@ def over_edges(
     return Links(topology, receiver, sender, np.tile(rows, 2), drop, seed, present)
 
 
+def path_over_edges(topology: Topology, sent: NDArray[np.int64]) -> Path:
+    """The path of messages that travel at the same time.
+
+    Args:
+        topology: the graph.
+        sent: the bytes over each edge in both directions, [m, 2], as in ``Traffic.edges``.
+    """
+    of_node = np.zeros(topology.n, np.int64)
+    np.add.at(of_node, topology.edges, sent.sum(1, keepdims=True))
+    return Path(int(sent.any()), int(sent.max(initial=0)), int(of_node.max(initial=0)))
+
+
 def all_to_all(topology: Topology, drop: float, seed: int) -> Links:
     """Every node hears every other one, whatever the edges of the topology are; ascending senders."""
     n = topology.n
     receiver = np.repeat(np.arange(n), n - 1)
     place = np.tile(np.arange(n - 1), n)
-    return Links(topology, receiver, place + (place >= receiver), np.full(len(place), -1), drop, seed)
+    sender, edge = place + (place >= receiver), np.full(len(place), -1)
+    return Links(topology, receiver, sender, edge, drop, seed, complete=True)
 
 
 def from_offsets(topology: Topology, offsets: Sequence[int], drop: float, seed: int) -> Links:

@@ -78,6 +78,7 @@ class Relays:
             RelaySum(exchange.send(tree.edges), remember, overlap, like[:, columns], 1 / len(like), counters)
             for tree, columns in zip(trees, self._columns, strict=True)
         ]
+        self._exchange = exchange
         unknown = np.full(len(like), np.nan, np.float32)
         self._measured = {"relay_values": unknown, "relay_age": unknown}
         self._begun = False
@@ -85,8 +86,10 @@ class Relays:
     def round(self, t: int) -> Iterator[Piece]:
         """The columns of all trees in pieces; the total or mean of each piece is to be taken once."""
         self._begun = True
+        with self._exchange.at_once():
+            for relay in self._sums:
+                relay.begin(t)
         for relay, own in zip(self._sums, self._columns, strict=True):
-            relay.begin(t)
             short = None
             if (missing := len(relay.counts) - relay.counts).any():
                 short = relay.like.new_tensor(missing)[:, None]

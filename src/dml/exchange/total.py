@@ -8,7 +8,7 @@ from torch import Tensor
 
 from dml.exchange.average import Average
 from dml.exchange.links import all_to_all
-from dml.exchange.traffic import BYTES_PER_NUMBER, Traffic, none
+from dml.exchange.traffic import BYTES_PER_NUMBER, Path, Traffic, none, ring
 
 if TYPE_CHECKING:
     from dml.exchange.in_memory import InMemory
@@ -37,8 +37,8 @@ class AllToAll:
             self._average(Y, t)
             return
         n, m = self._exchange.topology.n, self._exchange.topology.m
-        sent = np.full(n, (n - 1) * Y.shape[1] * BYTES_PER_NUMBER)
-        self._exchange.count(Traffic(sent, none(n, m).edges))
+        size = Y.shape[1] * BYTES_PER_NUMBER
+        self._exchange.count(Traffic(np.full(n, (n - 1) * size), none(n, m).edges, path=ring(n, size)))
         Y.copy_(Y.mean(0, keepdim=True).expand_as(Y))
 
     def memory(self) -> dict[str, Tensor]:
@@ -63,7 +63,7 @@ class Server:
             clients: which nodes, [n].
             numbers: in the vector.
         """
-        self._count(0, int(clients.sum()) * numbers)
+        self._count(clients, 0, numbers)
 
     def mean(self, Y: Tensor, clients: NDArray[np.bool_]) -> Tensor:
         """The mean of the vectors of the clients, which send them to the server, [P].
@@ -74,10 +74,13 @@ class Server:
         """
         import torch
 
-        self._count(int(clients.sum()) * Y.shape[1], 0)
+        self._count(clients, Y.shape[1], 0)
         return Y[torch.from_numpy(np.flatnonzero(clients)).to(Y.device)].mean(0)
 
-    def _count(self, up: int, down: int) -> None:
+    def _count(self, clients: NDArray[np.bool_], up: int, down: int) -> None:
         nothing = none(self._exchange.topology.n, self._exchange.topology.m)
-        server = np.array([up, down], np.int64) * BYTES_PER_NUMBER
-        self._exchange.count(Traffic(nothing.sent, nothing.edges, server))
+        each = np.array([up, down], np.int64) * BYTES_PER_NUMBER
+        both = each * clients.sum()
+        # Each client has a link of its own; with half duplex, they share the server's port.
+        path = Path(1, int(each.sum()), int(both.sum()))
+        self._exchange.count(Traffic(nothing.sent, nothing.edges, both, path=path))

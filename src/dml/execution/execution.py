@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from dml.clock.rounds import RoundCost
 from dml.training.request import Request, Trained
 
 if TYPE_CHECKING:
@@ -26,12 +27,14 @@ class Interval:
     Args:
         traffic: the bytes that were sent.
         updates: how many local trainings of each node have been finished, [n].
-        seconds: of simulated time; NaN without a clock.
+        seconds: of simulated time; NaN if nothing in the execution has a time.
+        cost: of a synchronous round, from which any clock tells its time; None for other executions.
     """
 
     traffic: "Traffic"
     updates: NDArray[np.int64]
     seconds: float = float("nan")
+    cost: RoundCost | None = None
 
 
 @dataclass(frozen=True)

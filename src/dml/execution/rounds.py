@@ -18,6 +18,7 @@ from torch import Tensor
 from dml import randomness
 from dml.algorithms.node_failures import FailureSchedule
 from dml.algorithms.rule import Rule
+from dml.clock.rounds import RoundCost
 from dml.execution.execution import Execution, Interval, LocalTraining, Measure, Steps
 from dml.training.config import TrainingConfig
 from dml.training.learning_rate import LearningRate, round_sum
@@ -71,6 +72,7 @@ class Rounds(Execution):
         """One round; ``measure`` is called after each epoch, or after the steps, and before the rule."""
         taking_part, training = self.taking_part(number), self._training
         self._rule.before(self._X, number, taking_part)
+        opening = self._rule.traffic()
         if training.train:
             updates, nodes = 0, np.flatnonzero(taking_part)
             for epoch, request in enumerate(self._requests(number, nodes)):
@@ -85,9 +87,11 @@ class Rounds(Execution):
             lr, nodes = 0.0, nobody
         with torch.no_grad():
             self._rule.after(self._X, number, lr)
-        done = np.zeros(len(self._X), np.int64)
-        done[nodes] = 1
-        return Interval(self._rule.traffic(), done)
+        done, steps = np.zeros((2, len(self._X)), np.int64)
+        done[nodes], steps[nodes] = 1, self._steps()[nodes]
+        closing = self._rule.traffic()
+        cost = RoundCost(steps, opening.path, closing.path)
+        return Interval(opening + closing if opening.path.hops else closing, done, cost=cost)
 
     def _steps(self) -> NDArray[np.int64]:
         """Steps of each node in a round, if it takes part, [n]."""

@@ -23,7 +23,7 @@ _TEXTS: tuple[str, ...] = ("experiment_id", "graph_id", "topology_source", "topo
 _JSON: dict[str, type] = {"numbers_version": dict, "config": dict, "reads": list, "segments": list}
 _NUMBERS: tuple[str, ...] = ("auc_points", "auc_test", "auc_ood", "auc_asr")
 _MORE_TEXTS: tuple[str, ...] = ("row_kind", "judged_by", "tree", "code_sha256")
-_MORE_NUMBERS = ("forecast_ood", "lr_factor", "max_delay")
+_MORE_NUMBERS = ("forecast_ood", "lr_factor", "max_delay", "simulated_s")
 _FIELDS = ("dataset", "aggregation_strategy", "algorithm", "seed", "backdoor", "backdoor_node_idx", "rounds")
 """The fields of the configuration that summaries and pictures need."""
 
@@ -36,9 +36,15 @@ _ARRAYS = (
 )  # fmt: skip
 """The arrays that every result file has, besides those that a record is made from."""
 
+_TOLD = (
+    "time/steps", "time/hops", "time/link_bytes", "time/port_bytes",
+    "time/simulated_s", "metrics/simulated_s",
+)  # fmt: skip
+"""What rounds cost, and the times that a clock tells from it: a file has all of them, or only times."""
+
 _WHOLE = (
     "data/", "communication/", "metrics/per_class/", "topology/edges", "topology/degree",
-    "topology/distance_to_ood", "metrics/round", "metrics/epoch",
+    "topology/distance_to_ood", "metrics/round", "metrics/epoch", "time/steps", "time/hops",
 )  # fmt: skip
 """The beginnings of the names of datasets of whole numbers."""
 _LARGEST = 2**64
@@ -163,7 +169,7 @@ def check_arrays(a: Mapping[str, NDArray[Any]], metrics: tuple[str, ...], rounds
         KeyError: a dataset is missing.
         ValueError: one has a shape that does not fit the others, or an impossible value.
     """
-    for name in _ARRAYS:
+    for name in (*_ARRAYS, *(_TOLD if any(name in a for name in _TOLD[:-2]) else ())):
         a[name]
     (n,), (rows,), m = a["topology/degree"].shape, a["metrics/round"].shape, len(a["topology/edges"])
     shapes: dict[str, tuple[int, ...]] = {"topology/edges": (m, 2), "topology/weights": (m,)}
@@ -178,7 +184,8 @@ def check_arrays(a: Mapping[str, NDArray[Any]], metrics: tuple[str, ...], rounds
     shapes |= {f"communication/{name}": (rounds,) for name in OTHER_BYTES}
     walks = next((array.shape[1:] for name, array in a.items() if name.startswith("walks/")), ())
     shapes |= {f"walks/{name}": (rows, *walks) for name in (*EVALUATED, "consensus_distance")}
-    shapes |= {"time/round_s": (rounds,), "time/simulated_s": (rounds,)}
+    shapes |= {"time/round_s": (rounds,), "time/simulated_s": (rounds,), "time/steps": (rounds, n)}
+    shapes |= {f"time/{name}": (rounds, 2) for name in ("hops", "link_bytes", "port_bytes")}
     longer = {"data/label_counts", *(f"metrics/per_class/{name}" for name in PER_CLASS)}
     for name, shape in shapes.items():
         if name in a and (a[name].shape[:-1] if name in longer else a[name].shape) != shape:
@@ -203,3 +210,6 @@ def _check_values(a: Mapping[str, NDArray[Any]], n: int, rounds: int) -> None:
         raise ValueError("topology/weights holds values that are no probabilities")
     if not (np.isfinite(seconds) & (seconds >= 0)).all():
         raise ValueError("time/round_s holds values that are no times")
+    for name in _TOLD[2:4]:
+        if name in a and not (np.isfinite(a[name]) & (a[name] >= 0)).all():
+            raise ValueError(f"{name} holds values that are no numbers of bytes")

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from dml.config import LATER
 from dml.data.catalogue import DATASETS
 from dml.data.dataset import NEXT_TOKEN
-from dml.results import checks, files, per_class, sealed
+from dml.results import checks, files, per_class, sealed, simulated_time
 from dml.results.record import EVALUATED, METRICS, OTHER_BYTES, PER_CLASS, SERIES, SINGLES, Record
 from dml.results.root_attributes import read_attributes
 
@@ -144,13 +144,17 @@ class Loaded:
         a = self.arrays
         rounds = len(a["time/round_s"])
         none = np.zeros(rounds, np.int64)
+        costs = simulated_time.costs_in(a)
+        # A clock tells the times of synchronous rounds anew whenever they are written.
+        series = SERIES if costs is None else tuple(name for name in SERIES if name != "simulated_s")
+        own_times = costs is None and "time/simulated_s" in a
         return Record(
             edge_bytes=a["communication/edge_bytes"],
             round=[int(r) for r in a["metrics/round"]],
             epoch=[int(e) for e in a["metrics/epoch"]],
             metrics={name: list(a[f"metrics/{name}"]) for name in self.metrics},
             per_class={name: list(a[f"metrics/per_class/{name}"]) for name in PER_CLASS},
-            series={name: a[f"metrics/{name}"].tolist() for name in SERIES if f"metrics/{name}" in a},
+            series={name: a[f"metrics/{name}"].tolist() for name in series if f"metrics/{name}" in a},
             singles={
                 model: {name: a[f"{model}/{name}"].tolist() for name in EVALUATED} for model in self.singles
             },
@@ -164,7 +168,8 @@ class Loaded:
             bytes_sent=list(a["communication/bytes_sent"]),
             server_bytes=list(a.get("communication/server_bytes", np.zeros((rounds, 2), np.int64))),
             round_s=a["time/round_s"].tolist(),
-            simulated_s=a.get("time/simulated_s", np.full(rounds, np.nan)).tolist(),
+            simulated_s=(a["time/simulated_s"] if own_times else np.full(rounds, np.nan)).tolist(),
+            costs=[None] * rounds if costs is None else list(costs.rounds()),
         )
 
 
@@ -221,12 +226,16 @@ def same(a: Path | str, b: Path | str) -> bool:
 def differences(a: Path | str, b: Path | str) -> list[str]:
     """The names of the arrays, attributes and fields in which two result files differ."""
     first, second = load(a), load(b)
-    different = sorted(set(first.arrays) ^ set(second.arrays))
-    for name in sorted(set(first.arrays) & set(second.arrays)):
-        if not name.startswith("time/") and not _equal(first.arrays[name], second.arrays[name]):
+    times = {name for file in (first, second) for name in file.arrays if name.startswith("time/")}
+    if not any(simulated_time.decides(json.loads(file.attributes["reads"])) for file in (first, second)):
+        times.add("metrics/simulated_s")
+    different = sorted((set(first.arrays) ^ set(second.arrays)) - times)
+    for name in sorted((set(first.arrays) & set(second.arrays)) - times):
+        if not _equal(first.arrays[name], second.arrays[name]):
             different.append(name)
     # It does not matter whether the graph was given by a file or by its generator.
     skip = {"segments", "config", "reads", "topology_source", "topology_family", "code_sha256", sealed.DIGEST}
+    skip |= {"simulated_s"} & {name.removeprefix("metrics/") for name in times}
     for name in sorted((set(first.attributes) | set(second.attributes)) - skip):
         x, y = first.attributes.get(name), second.attributes.get(name)
         if x != y and not (isinstance(x, float) and isinstance(y, float) and np.isnan(x) and np.isnan(y)):

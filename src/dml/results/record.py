@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from dml.clock.rounds import RoundCost
+
 if TYPE_CHECKING:
     from dml.execution.execution import Interval, LocalTraining
     from dml.training.evaluate import Scores
@@ -51,7 +53,10 @@ class Record:
         other_bytes: the bytes of headers and notifications, and those that failing nodes have handed over,
             one [2] row per round; they are part of no other number.
         round_s: the wall time of each round in seconds, including its measurements.
-        simulated_s: the simulated time of each round in seconds; NaN without a clock.
+        simulated_s: the simulated time of each round in seconds, from an execution that has a time of its
+            own; otherwise NaN.
+        costs: of each round, from which any clock tells its time; None for executions that have a time of
+            their own, and for rounds of older versions, which did not keep it.
         updates: the number of finished local trainings over all rounds.
     """
 
@@ -69,6 +74,7 @@ class Record:
     other_bytes: list[NDArray[np.int64]] = field(default_factory=list)
     round_s: list[float] = field(default_factory=list)
     simulated_s: list[float] = field(default_factory=list)
+    costs: list[RoundCost | None] = field(default_factory=list)
     updates: int = 0
 
     @property
@@ -138,6 +144,7 @@ class Record:
         self.edge_bytes = self.edge_bytes + interval.traffic.edges
         self.round_s.append(seconds)
         self.simulated_s.append(interval.seconds)
+        self.costs.append(interval.cost)
         self.updates += int(interval.updates.sum())
 
     def keep(self, rounds: int, every: int | None, edge_bytes: NDArray[np.int64], updates: int) -> None:
@@ -170,6 +177,7 @@ class Record:
             self.other_bytes,
             self.round_s,
             self.simulated_s,
+            self.costs,
         ):
             del per_round[rounds:]
         self.edge_bytes, self.updates = edge_bytes, updates

@@ -69,7 +69,7 @@ def _strategy_lines(row: Row, columns: Sequence[Column], label: int) -> Iterator
 def _width(column: Column) -> int:
     if column.kind is Kind.ACCURACY:
         return max(5, len(column.heading) + 1)
-    return {Kind.COUNT: 4, Kind.AUC: 11, Kind.PAIRED: 14}[column.kind]
+    return {Kind.COUNT: 4, Kind.AUC: 11, Kind.SECONDS: 11, Kind.PAIRED: 14}[column.kind]
 
 
 def _cell(row: Row, column: Column) -> str:
@@ -81,6 +81,8 @@ def _cell(row: Row, column: Column) -> str:
             return _with_deviation(value, row[f"{column.name}_std"])
         case Kind.ACCURACY:
             return f"{value:.2f}"
+        case Kind.SECONDS:
+            return "" if math.isnan(value) else f"{value:.5g}"
         case Kind.PAIRED:
             if math.isnan(value):
                 return ""

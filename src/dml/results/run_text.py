@@ -185,6 +185,8 @@ def _cost(result: Loaded) -> Iterator[str]:
     server = result.arrays.get("communication/server_bytes")
     through = "" if server is None else f", {_bytes(int(server.sum()))} to and from the server"
     yield f"{seconds:.1f} s in {rounds} rounds, engine {engine}; {_bytes(sent)} sent between nodes{through}"
+    if "simulated_s" in result.attributes:
+        yield f"{result.attributes['simulated_s']:.5g} simulated seconds"
 
 
 def _bytes(count: int) -> str:

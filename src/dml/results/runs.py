@@ -20,11 +20,11 @@ from dml.results.status import Status
 
 VALUES = (
     "auc_test", "auc_ood", "auc_asr", "final_test", "final_ood", "worst_test", "worst_ood",
-    "final_f1", "final_consensus", "final_mean_model_test", "final_mean_model_ood",
+    "final_f1", "final_consensus", "final_mean_model_test", "final_mean_model_ood", "simulated_s",
 )  # fmt: skip
 """The values of a run, by the names of their attributes. ``worst_*`` is the value of one node,
-``final_mean_model_*`` that of the mean model, and the others are means over the nodes. A value that a file
-lacks is NaN."""
+``final_mean_model_*`` that of the mean model, ``simulated_s`` that of the whole run, and the others are means
+over the nodes. A value that a file lacks is NaN."""
 
 KEYS = ["settings", "topology", "strategy"]
 """Columns that runs with different seeds and OOD nodes share."""

@@ -123,6 +123,11 @@ class Content:
         return digest_of(self.root, _sum_of_data(self, threading.Event()))
 
 
+def packed(array: NDArray[Any]) -> dict[str, Any]:
+    """The options of a compressed dataset; an empty array cannot be cut into chunks."""
+    return {"compression": "gzip", "compression_opts": 4, "shuffle": True} if array.size else {}
+
+
 _CHANGED = "its content does not match its digest, so it was damaged or changed after it was written"
 
 
@@ -161,7 +166,9 @@ def read(file: h5py.File) -> Content:
             content.attributes[name] = found
         if isinstance(item, h5py.Dataset):
             _check_size(name, item, whole)
-            content.arrays[name] = item[()]
+            packed = item.compression is not None
+            options = {"compression": item.compression, "compression_opts": item.compression_opts}
+            content.put(name, item[()], **(options | {"shuffle": item.shuffle} if packed else {}))
 
     file.visititems(collect)
     return content

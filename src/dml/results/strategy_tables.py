@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from dml.clock.config import OF_ROUNDS
 from dml.results.grouping import TUNED, control_of
 from dml.results.runs import VALUES
 from dml.results.tables import BASELINE
@@ -28,6 +29,9 @@ class Kind(Enum):
 
     ACCURACY = "accuracy"
     """A number between 0 and 1."""
+
+    SECONDS = "seconds"
+    """Simulated seconds."""
 
     PAIRED = "paired"
     """A mean difference over pairs. The columns ``pairs`` and ``pairs_above`` count the pairs, and those with
@@ -51,11 +55,13 @@ class Column:
 
 _RUNS = Column("runs", "runs", Kind.COUNT)
 _IID_AUC, _IID = Column("auc_test", "IID AUC", Kind.AUC), Column("final_test", "IID", Kind.ACCURACY)
+_ASR_AUC = Column("auc_asr", "asr AUC", Kind.AUC)
+_SIMULATED = Column("simulated_s", "time", Kind.SECONDS)
 _OOD_COLUMNS = (
     _RUNS,
     _IID_AUC,
     Column("auc_ood", "OOD AUC", Kind.AUC),
-    Column("auc_asr", "asr AUC", Kind.AUC),
+    _ASR_AUC,
     _IID,
     Column("final_ood", "OOD", Kind.ACCURACY),
     Column("worst_ood", "worst", Kind.ACCURACY),
@@ -121,7 +127,12 @@ def strategy_tables(summary: pd.DataFrame) -> tuple[StrategyTable, ...]:
             TopologyRows(str(topology), _records(rows), _control(rows, summary))
             for topology, rows in part.groupby("topology", sort=False)
         )
-        auc, columns = ("auc_ood", _OOD_COLUMNS) if settings["ood"] else ("auc_test", _IID_COLUMNS)
+        auc = "auc_ood" if settings["ood"] else "auc_test"
+        columns: tuple[Column, ...] = _OOD_COLUMNS if settings["ood"] else _IID_COLUMNS
+        if settings.keys() & {*OF_ROUNDS}:
+            # Somebody has chosen a clock. There is no room for both in 80 columns.
+            timed = tuple(_SIMULATED if column is _ASR_AUC else column for column in columns)
+            columns = timed if _SIMULATED in timed else (*columns, _SIMULATED)
         made.append(StrategyTable(_heading(settings, all_settings), auc, columns, topologies))
     return tuple(made)
 
@@ -129,6 +140,7 @@ def strategy_tables(summary: pd.DataFrame) -> tuple[StrategyTable, ...]:
 def legend(tables: Sequence[StrategyTable]) -> dict[str, str]:
     """The terms in the tables and their meanings, without terms that no table uses."""
     aucs = {table.auc for table in tables}
+    shown = {column.name for table in tables for column in table.columns}
     over = "seeds and OOD nodes" if "auc_ood" in aucs else "seeds"
     terms = {
         "AUC": "sum over all measurements of the mean accuracy of the nodes; "
@@ -139,12 +151,14 @@ def legend(tables: Sequence[StrategyTable]) -> dict[str, str]:
             "IID, OOD": "accuracies after the last round",
             "worst": "OOD accuracy of the worst node"
             + ("; without OOD data, its IID accuracy" if "auc_test" in aucs else ""),
-            "asr": "OOD accuracy without the images of the target class",
+            **({"asr": "OOD accuracy without the images of the target class"} if "auc_asr" in shown else {}),
             f"vs {BASELINE}": f"difference in OOD AUC to {BASELINE} on the same graph, seed and OOD node, "
             "and in how many of these pairs it is positive",
         }
     else:
         terms |= {"IID": "accuracy after the last round", "worst": "accuracy of the worst node"}
+    if "simulated_s" in shown:
+        terms["time"] = "simulated seconds of a whole run"
     if any(part.control for table in tables for part in table.topologies):
         terms["control"] = (
             "the strategies above it without OOD data, over all their runs; its OOD AUC is the floor, which "

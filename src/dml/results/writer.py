@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dml.config import ExperimentConfig
-from dml.results import files, per_class, provenance
+from dml.results import files, per_class, provenance, simulated_time
 from dml.results.record import OTHER_BYTES, PER_CLASS, Record
-from dml.results.sealed import Content
+from dml.results.sealed import Content, packed
 from dml.results.status import Status
 from dml.topology import Topology
 
@@ -56,7 +56,7 @@ class Result:
         a_row = 4 * n * (len(record.metrics) + len(PER_CLASS) * self.label_counts.shape[1])
         a_row += 4 * sum(map(len, record.singles.values())) + 8 * len(record.series)
         edges = 32 * len(self.topology.edges)
-        self._content().write(path, len(record.round) * a_row + record.rounds * 8 * (n + 4) + edges)
+        self._content().write(path, len(record.round) * a_row + record.rounds * 8 * (2 * n + 10) + edges)
 
     def _content(self) -> Content:
         file, topology, record = Content({"": self._attributes()}), self.topology, self.record
@@ -79,23 +79,23 @@ class Result:
         file.put("metrics/epoch", np.array(record.epoch, np.int32))
         for name, values in record.metrics.items():
             rows = np.array(values, np.float32).reshape(-1, n)
-            file.put(f"metrics/{name}", rows, **_packed(rows))
+            file.put(f"metrics/{name}", rows, **packed(rows))
         for name in PER_CLASS:
             # The classes are the labels or the tokens.
             rows_of = record.per_class[name] or np.empty((0, n, labels))
             counts = np.array(rows_of, np.int32)
-            file.put(f"metrics/per_class/{name}", counts, **_packed(counts))
+            file.put(f"metrics/per_class/{name}", counts, **packed(counts))
         for name, numbers in record.series.items():
             file.put(f"metrics/{name}", np.array(numbers, np.float64))
         for model, columns in record.singles.items():
             for name, numbers in columns.items():
                 column = np.array(numbers, np.float32)
-                file.put(f"{model}/{name}", column, **_packed(column))
+                file.put(f"{model}/{name}", column, **packed(column))
         for name, of_walks in record.walks.items():
             stacked = np.array(of_walks, np.float32)
-            file.put(f"walks/{name}", stacked, **_packed(stacked))
+            file.put(f"walks/{name}", stacked, **packed(stacked))
         sent = np.array(record.bytes_sent, np.int64).reshape(-1, n)
-        file.put("communication/bytes_sent", sent, **_packed(sent))
+        file.put("communication/bytes_sent", sent, **packed(sent))
         file.put("communication/edge_bytes", record.edge_bytes)
         server = np.array(record.server_bytes, np.int64).reshape(-1, 2)
         if server.any():
@@ -108,9 +108,7 @@ class Result:
             # The same average could go through a server: each node would send its model and get one back.
             file.put_attribute("communication", "server_form_models_per_node", 2)
         file.put("time/round_s", np.array(record.round_s, np.float64))
-        simulated = np.array(record.simulated_s, np.float64)
-        if np.isfinite(simulated).any():
-            file.put("time/simulated_s", simulated)
+        simulated_time.put(file, self.config, record, n)
         return file
 
     def _attributes(self) -> dict[str, Any]:
@@ -151,8 +149,3 @@ class Result:
             measured = bool(last["support"].any())
             attributes["final_f1"] = float(per_class.mean(f1).mean()) if measured else math.nan
         return attributes
-
-
-def _packed(array: NDArray[Any]) -> dict[str, Any]:
-    """The options of a compressed dataset; an empty array cannot be cut into chunks."""
-    return {"compression": "gzip", "compression_opts": 4, "shuffle": True} if array.size else {}
