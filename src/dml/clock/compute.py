@@ -38,12 +38,12 @@ class ComputeTimes:
     def many(
         self, nodes: NDArray[np.int64], numbers: NDArray[np.int64], steps: NDArray[np.int64]
     ) -> NDArray[np.float64]:
-        """The seconds of several updates, [k], the same as one by one.
+        """The seconds of several updates, the same as one by one; the arguments are broadcast.
 
         Args:
-            nodes: that train, [k].
-            numbers: of updates that each of them has begun before, [k].
-            steps: of each, [k].
+            nodes: that train.
+            numbers: of updates that each of them has begun before.
+            steps: of each.
         """
         if self._constant is not None:
             return steps * self._factors[nodes] * self._constant

@@ -132,14 +132,13 @@ def times_of(costs: Costs, clock: ClockConfig, seed: int) -> RoundTimes:
 def _slowest(compute: ComputeTimes, steps: NDArray[np.int64]) -> NDArray[np.float64]:
     """The time of the slowest node of each round, [R]; 0 if nobody trained."""
     rounds, n = steps.shape
-    slowest, begun, block = np.zeros(rounds), np.zeros(n, np.int64), max(1, AT_ONCE // max(1, n))
+    nodes, begun, slowest = np.arange(n), np.zeros(n, np.int64), np.zeros(rounds)
+    block = max(1, AT_ONCE // max(1, n))
     for first in range(0, rounds, block):
         part = steps[first : first + block]
-        trained = part > 0
-        numbers = begun + np.cumsum(trained, 0) - trained
-        row, node = np.nonzero(trained)
-        seconds = np.zeros(part.shape)
-        seconds[row, node] = compute.many(node, numbers[row, node], part[row, node])
-        slowest[first : first + block] = seconds.max(1, initial=0)
-        begun = numbers[-1] + trained[-1]
+        trained = (part > 0).astype(np.int64)
+        # No steps take no time, whatever the draw.
+        ends = begun + np.cumsum(trained, 0)
+        slowest[first : first + block] = compute.many(nodes, ends - trained, part).max(1, initial=0)
+        begun = ends[-1]
     return slowest
