@@ -91,6 +91,7 @@ def test_a_value_that_a_file_lacks_is_not_a_number(made_up):
         "final_consensus",
         "final_mean_model_test",
         "final_mean_model_ood",
+        "simulated_s",
     ]
 
 
