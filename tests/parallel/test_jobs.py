@@ -1,5 +1,7 @@
 """Jobs that end are replaced until a number is used up; nobody waits when none is left and none will come."""
 
+import subprocess
+import sys
 import time
 from types import SimpleNamespace
 from typing import Any
@@ -155,3 +157,16 @@ def test_the_reason_is_the_last_line_of_what_the_job_said(tmp_path: Any) -> None
         jobs.look(config)
     why = "job 400 ended before its workers could connect (module: no such module frameworks, in "
     assert str(lost.value).startswith(why)
+
+
+def test_the_reason_is_what_the_pool_said_when_it_ended_itself(tmp_path: Any) -> None:
+    with (tmp_path / "err").open("w") as err:
+        code = "from dml.parallel.parsl_private import end_pool; end_pool('worker 0 was killed')"
+        assert subprocess.run([sys.executable, "-c", code], stderr=err, check=False).returncode == 1
+        err.write("a warning of Python\n")
+    jobs = Jobs(Limits(2))
+    executor, config = started(jobs)
+    executor.status_facade["0"] = JobStatus(JobState.FAILED, stderr_path=f"{tmp_path}/err")
+    with pytest.raises(LostWorkersError) as lost:
+        jobs.look(config)
+    assert str(lost.value) == "job 400 failed (worker 0 was killed)"

@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -166,8 +167,9 @@ def workers(
             watch_executors(config, heart.owner, limits)
             with ending.giving_up(lambda: _give_up(config, heart, run_dir)):
                 kernel = _load(config)
+                run = parsl.python_app(failing_workers.run, data_flow_kernel=kernel)
                 try:
-                    yield Workers(heart.owner, config, jobs, parsl.python_app(task, data_flow_kernel=kernel))
+                    yield Workers(heart.owner, config, jobs, partial(run, task))
                 finally:
                     _close(kernel, config)
     except OutOfTimeError:

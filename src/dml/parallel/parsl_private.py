@@ -21,7 +21,7 @@ from multiprocessing.context import BaseContext
 from multiprocessing.managers import BaseManager
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
     from parsl import Config
@@ -32,6 +32,9 @@ CHECKED = "2026.10.26"
 
 POOL = "process_worker_pool.py"
 """The script that Parsl runs on every host of a block, and that starts the workers of the host."""
+
+_SAYS = "worker pool: "
+"""How the line on stderr begins in which a pool says why it ends."""
 
 _POOL_COMMAND = re.compile(rf"(?:\S*python[\d.]*\s+(?:-\S+\s+)*)?\S*{re.escape(POOL)}")
 
@@ -70,8 +73,17 @@ def end_with_shared_objects() -> None:
 def _end_with(server: BaseProcess) -> None:
     multiprocessing.connection.wait([server.sentinel])
     if not multiprocessing.util.is_exiting():
-        print("the server of the pool's shared objects was killed", file=sys.stderr, flush=True)
-        os._exit(1)
+        end_pool("the server of the pool's shared objects was killed")
+
+
+def end_pool(why: str) -> NoReturn:
+    """Ends Parsl's worker pool, in whose process this is called; its workers end with it.
+
+    Args:
+        why: what the scheduler finds in :func:`blocks`.
+    """
+    print(f"{_SAYS}{why}", file=sys.stderr, flush=True)
+    os._exit(1)
 
 
 def logs_of(command: Sequence[str], name: str) -> tuple[list[str], Path]:
@@ -129,9 +141,12 @@ def blocks(config: "Config") -> list[Block]:
         jobs = dict(getattr(executor, "blocks_to_job_id", {}))
         for number, status in dict(getattr(executor, "status_facade", {})).items():
             why = " ".join((status.message or "").split())
-            # If workers have connected, the last line is about their end and not its reason.
             lines = (status.stderr_summary or "").strip().splitlines()
-            if status.state.name == "MISSING" and lines:
+            said = [line.removeprefix(_SAYS) for line in lines if line.startswith(_SAYS)]
+            if said:
+                why = said[-1]
+            # If workers have connected, the last line is about their end and not its reason.
+            elif status.state.name == "MISSING" and lines:
                 why = f"{lines[-1].strip()}, in {status.stderr_path}"
             # What Parsl says of a refusal ends with what the batch system has said.
             why = why.rpartition("stderr=")[2].strip() or why

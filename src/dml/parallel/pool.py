@@ -7,8 +7,9 @@ pinned to an accelerator or to cores before it imports torch, so pinned workers 
 
     python -m dml.parallel.pool [options] process_worker_pool.py <its arguments>
 
-In both forms the pool ends when the server of its shared objects is killed, and when its workers fail at
-their start; Parsl would wait forever. It takes no more tasks, and ends, shortly before its batch job ends.
+In both forms the pool ends when the server of its shared objects or an idle worker is killed, and when its
+workers fail at their start; Parsl would wait forever. It takes no more tasks, and ends, shortly before its
+batch job ends.
 """
 
 import argparse
