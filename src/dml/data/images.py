@@ -8,6 +8,8 @@ import hashlib
 import json
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -139,13 +141,7 @@ def write_images(path: Path, images: Images, source: str) -> None:
     Raises:
         OSError: the folder cannot be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(
-        prefix=f".{path.name}-", dir=path.parent, ignore_cleanup_errors=True
-    ) as scratch:
-        # The outer folder is readable by its owner only, so the data set gets a folder within it.
-        new = Path(scratch) / "new"
-        new.mkdir()
+    with _folder_beside(path) as new:
         for part in PARTS:
             np.save(new / f"{part}.npy", getattr(images, part))
         meta = {
@@ -157,7 +153,6 @@ def write_images(path: Path, images: Images, source: str) -> None:
             "source": source,
         }
         (new / "meta.json").write_text(json.dumps(meta, indent=1) + "\n", encoding="utf-8")
-        _replace(new, path)
 
 
 def copy_images(source: Path, path: Path) -> None:
@@ -166,12 +161,21 @@ def copy_images(source: Path, path: Path) -> None:
     Raises:
         OSError: the copy cannot be written.
     """
+    with _folder_beside(path) as new:
+        shutil.copytree(source, new, dirs_exist_ok=True)
+
+
+@contextmanager
+def _folder_beside(path: Path) -> Iterator[Path]:
+    """An empty folder beside `path`, which gets this path when the block ends, and is removed if it fails."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(
         prefix=f".{path.name}-", dir=path.parent, ignore_cleanup_errors=True
     ) as scratch:
+        # The outer folder is readable by its owner only, so the data set gets a folder within it.
         new = Path(scratch) / "new"
-        shutil.copytree(source, new)
+        new.mkdir()
+        yield new
         _replace(new, path)
 
 
