@@ -1,5 +1,8 @@
 """Copies of data sets on a host's own disk: made once, complete, and used by its workers."""
 
+import errno
+import os
+import socket
 import threading
 from pathlib import Path
 
@@ -67,6 +70,42 @@ def test_workers_without_a_copy_read_the_shared_folder(
     first, second = capsys.readouterr().err.splitlines()
     assert "holds a variable that this host does not have" in first
     assert second == f"mnist is read from {shared}: to {tmp_path / 'file'}: cannot be written (File exists)"
+
+
+def test_nobody_waits_for_ever_for_another_process_that_copies(
+    shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    to = tmp_path / "disk"
+    begun, go_on = threading.Event(), threading.Event()
+
+    def copy(*paths: Path) -> None:
+        begun.set()
+        go_on.wait()
+        copy_images(*paths)
+
+    monkeypatch.setattr(module, "copy_images", copy)
+    monkeypatch.setattr(module, "PATIENCE", 0.5)
+    first = threading.Thread(target=stage, args=("mnist", shared, to))
+    first.start()
+    try:
+        begun.wait()
+        holder = f"process {os.getpid()} on {socket.gethostname()} has been copying mnist there since "
+        with pytest.raises(InputError, match=f"to {to}: {holder}20.*: end it, or give another folder$"):
+            stage("mnist", shared, to)
+    finally:
+        go_on.set()
+        first.join()
+    assert pixel(stage("mnist", shared, to)) == 7
+
+
+def test_without_file_locks_the_copy_is_made_all_the_same(
+    shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def no_locks(handle: int, operation: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", no_locks)
+    assert pixel(stage("mnist", shared, tmp_path / "disk")) == 7
 
 
 def test_what_has_not_been_fetched_is_refused(tmp_path: Path):

@@ -1,9 +1,11 @@
 """Copies of image data sets on a host's own disk, which its workers read instead of a shared file system."""
 
-import contextlib
 import fcntl
 import os
+import socket
 import sys
+import time
+from datetime import datetime
 from pathlib import Path
 
 from dml.data.catalogue import DATASETS
@@ -14,11 +16,14 @@ from dml.errors import InputError
 VARIABLE = "DML_STAGE"
 """The environment variable that names the folder of a host's copies; it may hold variables of the host."""
 
+PATIENCE = 600.0
+"""Seconds to wait for another process that copies; a data set of 180 MB takes a second of a usual disk."""
+
 
 def stage(name: str, data_dir: Path, to: Path) -> Path:
     """Copies a data set that has been fetched, unless the same is there already.
 
-    Any number of processes may call this at once: one copies, and the others wait.
+    Any number of processes may call this at once: one copies, and the others wait, up to `PATIENCE` seconds.
 
     Args:
         name: a data set of the catalogue.
@@ -29,7 +34,8 @@ def stage(name: str, data_dir: Path, to: Path) -> Path:
         The folder of the copy.
 
     Raises:
-        InputError: the data set has not been fetched, or the copy cannot be written.
+        InputError: the data set has not been fetched, the copy cannot be written, or another process has
+            been copying it for too long.
     """
     source, copy = data_dir / name, to / name
     if not is_kept(source):
@@ -38,8 +44,7 @@ def stage(name: str, data_dir: Path, to: Path) -> Path:
         to.mkdir(parents=True, exist_ok=True)
         handle = os.open(to / f".{name}.lock", os.O_RDWR | os.O_CREAT, 0o666)
         try:
-            with contextlib.suppress(OSError):  # Without locks each process would copy, which is only slow.
-                fcntl.flock(handle, fcntl.LOCK_EX)
+            _lock(handle, name, to)
             if not _same(source, copy):
                 copy_images(source, copy)
         finally:
@@ -47,6 +52,30 @@ def stage(name: str, data_dir: Path, to: Path) -> Path:
     except OSError as error:
         raise InputError("to", to, f"cannot be written ({error.strerror or error})") from None
     return copy
+
+
+def _lock(handle: int, name: str, to: Path) -> None:
+    """Waits for the lock of a copy, and notes in its file who holds it.
+
+    Raises:
+        InputError: another process holds it for too long.
+    """
+    until = time.monotonic() + PATIENCE
+    while True:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            break
+        except BlockingIOError:
+            if time.monotonic() >= until:
+                holder = os.pread(handle, 4096, 0).decode(errors="replace") or "another process is copying it"
+                raise InputError("to", to, f"{holder}: end it, or give another folder") from None
+            time.sleep(0.1)
+        except OSError:
+            return  # Without locks each process copies, which is only slow.
+    since = datetime.now().astimezone().isoformat(timespec="seconds")
+    holder = f"process {os.getpid()} on {socket.gethostname()} has been copying {name} there since {since}"
+    os.ftruncate(handle, 0)
+    os.pwrite(handle, holder.encode(), 0)
 
 
 def nearest_data_dir(name: str, data_dir: Path) -> Path:
