@@ -282,8 +282,20 @@ def test_results_that_are_there_are_not_computed_again(
     scheduler = Scheduler([first, second, third], tmp_path, lambda plan: followed.append(plan) or [])
     assert scheduler.left == 1
     assert (scheduler.outcome.done, scheduler.outcome.skipped) == (1, 1)
-    assert "cannot be read" in scheduler.outcome.failed[0]
+    assert scheduler.outcome.failed[0].startswith(f"{second.result.name}: cannot be read ("), "its name once"
     assert followed == [first]
+
+
+def test_a_failure_whose_reason_begins_with_the_result_file_names_it_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    some = plans(Path("out"))  # Workers name it by its absolute path, and this process as the user did.
+    whole = tmp_path / some[0].result
+    workers = StandIn(tmp_path, lambda seed, before: Answer("failed", f"{whole} cannot be read (odd)"))
+    scheduler = Scheduler(some[:1], tmp_path)
+    scheduler.run(workers.start, lambda *shown: None)
+    assert scheduler.outcome.failed == [f"{whole.name}: cannot be read (odd)"]
 
 
 def test_a_folder_that_is_removed_is_named_when_a_failure_is_noted(tmp_path: Path) -> None:

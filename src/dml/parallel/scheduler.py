@@ -294,6 +294,8 @@ class Scheduler:
         self._tell()
 
     def _fail(self, plan: Plan, why: str) -> None:
+        # The name comes first in any case, and a worker says the absolute path.
+        why = why.removeprefix(f"{plan.result} ").removeprefix(f"{plan.result.absolute()} ")
         self.outcome.failed.append(f"{plan.result.name}: {why}")
         self._note(self._failures.add, plan.identity.id, plan.identity.name, why)
         _log.info(f"failed: {plan.result.name}: {why}")
