@@ -119,7 +119,7 @@ def test_epochs_in_place_of_steps():
     assert (passing.training.local_steps, passing.training.epochs) == (None, 2)
     assert (passing.run.rounds, passing.run.eval_every) == (10, "epoch")
     assert passing.training.init == "same"
-    with pytest.raises(InputError, match="epochs 2: nothing in this experiment reads it"):
+    with pytest.raises(InputError, match="epochs 2: has no effect in this experiment"):
         config.make({**flags, "epochs": 2, "local_steps": 3})
 
 
@@ -129,13 +129,13 @@ def test_epochs_in_place_of_steps():
         ({"algorithm": "relay"}, "algorithm relay: no such algorithm"),
         (
             {"algorithm": "relaysgd", "aggregation_strategy": "degCent"},
-            "aggregation_strategy degCent: noth",
+            "aggregation_strategy degCent: has",
         ),
-        ({"algorithm": "relaysgd", "participation": 0.5}, "participation 0.5: nothing"),
-        ({"algorithm": "relaysgd", "prox_coeff": 0.1}, "prox_coeff 0.1: nothing"),
-        ({"tree": "chain"}, "tree chain: nothing"),
-        ({"algorithm": "d2", "tree": "chain"}, "tree chain: nothing"),
-        ({"algorithm": "relaysgd", "tree_root": 1}, "tree_root 1: nothing"),
+        ({"algorithm": "relaysgd", "participation": 0.5}, "participation 0.5: has no effect"),
+        ({"algorithm": "relaysgd", "prox_coeff": 0.1}, "prox_coeff 0.1: has no effect"),
+        ({"tree": "chain"}, "tree chain: has no effect"),
+        ({"algorithm": "d2", "tree": "chain"}, "tree chain: has no effect"),
+        ({"algorithm": "relaysgd", "tree_root": 1}, "tree_root 1: has no effect"),
         ({"algorithm": "relaysgd", "tree": "oak"}, "tree oak: no such tree"),
         ({"algorithm": "relaysgd", "loss_rule": "renormalise"}, "loss_rule renormalise: relaysgd knows"),
         ({"loss_rule": "x0"}, "loss_rule x0: decentralized knows"),
@@ -146,7 +146,7 @@ def test_epochs_in_place_of_steps():
             "lr_correction yes: must be auto, off, or",
         ),
         ({"algorithm": "quasi_global_momentum", "optimizer": "adam"}, "optimizer adam: quasi_global"),
-        ({"algorithm": "dpsgd", "keep_optimizer": True}, "keep_optimizer: nothing"),
+        ({"algorithm": "dpsgd", "keep_optimizer": True}, "keep_optimizer: has no effect"),
         ({"lr": 1e-45}, "lr 1e-45: must be 0 or at least 1e-30"),
         ({"local_steps": 0}, "local_steps 0: must be at least 1"),
         (

@@ -113,7 +113,7 @@ def test_a_field_added_later_changes_no_id_while_it_holds_the_old_numbers(monkey
     [
         ({"backdoor_node_idx": (1,)}, "add --backdoor, or leave it out"),
         ({"softmax_coeff": 3, "aggregation_strategy": "degCent"}, "add --softmax, or leave it out"),
-        ({"optimizer": "adam", "momentum": 0.5}, "reads it: leave it out"),
+        ({"optimizer": "adam", "momentum": 0.5}, "experiment: leave it out"),
     ],
 )
 def test_the_refusal_of_an_unread_field_says_what_would_have_it_read(flags, remedy):

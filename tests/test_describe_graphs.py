@@ -63,8 +63,8 @@ def test_the_script_prints_a_table_or_json(script):
         (["cycle:n=8", "--edge_weight", "0.6"], "--edge_weight 0.6: must be above 0"),
         (["cycle:n=8", "--decay", "1"], "--decay 1.0: must be at least 0 and below 1"),
         (["cycle:n=8", "--source", "8"], "--source 8: is not a node"),
-        (["cycle:n=8", "--rounds", "5"], "--rounds 5: nothing reads it: add --source"),
-        (["cycle:n=8", "--tree_root", "5"], "--tree_root 5: nothing reads it: add --tree bfs"),
+        (["cycle:n=8", "--rounds", "5"], "--rounds 5: has no effect: add --source"),
+        (["cycle:n=8", "--tree_root", "5"], "--tree_root 5: has no effect: add --tree bfs"),
         (["cycle:n=8", "--seed", "-1"], "--seed -1: must be at least 0"),
     ],
 )

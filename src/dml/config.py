@@ -1,7 +1,7 @@
 """The single definition of an experiment: sections of fields, which users see as one flat set of flags.
 
 :func:`make` turns flags into an :class:`ExperimentConfig`: it fills in defaults that depend on the data set,
-the optimiser or the algorithm, and refuses a given field that nothing in this experiment reads.
+the optimiser or the algorithm, and refuses a given field that has no effect in this experiment.
 """
 
 import os
@@ -220,7 +220,7 @@ def make(given: Mapping[str, Any], *, drop_unread: bool = False) -> ExperimentCo
     read = config.reads() | config.records() | NOT_NUMBERS
     unread = [flag for flag in flags if flag not in read]
     if unread and not drop_unread:
-        right = f"nothing in this experiment reads it: {_remedy(unread[0], flags)}"
+        right = f"has no effect in this experiment: {_remedy(unread[0], flags)}"
         raise InputError(unread[0], flags[unread[0]], right)
     if unread:
         return make({k: v for k, v in flags.items() if k not in unread})

@@ -70,7 +70,7 @@ class DescribeConfig(Section):
         unread |= {} if self.source else dict.fromkeys(("strategies", "softmax_coeff", "rounds"), "source")
         for flag, switch in unread.items():
             if flag in self.model_fields_set:
-                right = f"nothing reads it: add --{switch}, or leave it out"
+                right = f"has no effect: add --{switch}, or leave it out"
                 raise InputError(flag, getattr(self, flag), right)
         return self
 

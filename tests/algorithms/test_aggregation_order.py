@@ -198,9 +198,9 @@ def test_it_is_part_of_the_id_only_if_it_is_not_the_default(small: Small) -> Non
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ({"algorithm": "relaysgd"}, "nothing in this experiment reads it"),
+        ({"algorithm": "relaysgd"}, "has no effect in this experiment"),
         ({"algorithm": "fedavg"}, "take --algorithm decentralized or dpsgd"),
-        ({"aggregation_strategy": "test_agg"}, "nothing in this experiment reads it"),
+        ({"aggregation_strategy": "test_agg"}, "has no effect in this experiment"),
     ],
 )
 def test_algorithms_to_which_it_has_no_meaning_refuse_it(flags: dict[str, str], message: str) -> None:

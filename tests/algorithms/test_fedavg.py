@@ -94,9 +94,9 @@ def test_the_clients_that_remain_go_on_when_others_fail(small):
     ("flags", "told"),
     [
         ({"init": "different"}, "init different: must be same"),
-        ({"drop_probability": 0.1}, "drop_probability 0.1: nothing in this experiment reads it"),
-        ({"aggregation_strategy": "weighted"}, "aggregation_strategy weighted: nothing in this experiment"),
-        ({"prox_coeff": 0.1}, "prox_coeff 0.1: nothing in this experiment reads it"),
+        ({"drop_probability": 0.1}, "drop_probability 0.1: has no effect in this experiment"),
+        ({"aggregation_strategy": "weighted"}, "aggregation_strategy weighted: has no effect"),
+        ({"prox_coeff": 0.1}, "prox_coeff 0.1: has no effect in this experiment"),
         ({"participation": 0.0}, "participation 0.0: must be above 0"),
     ],
 )
@@ -107,5 +107,5 @@ def test_what_means_nothing_to_it_is_refused(small, flags, told):
 
 @pytest.mark.parametrize("algorithm", ["relaysgd", "allreduce", "push_sum"])
 def test_participation_is_refused_where_all_nodes_must_take_part(small, algorithm):
-    with pytest.raises(InputError, match=r"participation 0.5: nothing in this experiment reads it"):
+    with pytest.raises(InputError, match=r"participation 0.5: has no effect in this experiment"):
         small(algorithm=algorithm)

@@ -170,7 +170,7 @@ def test_labels_are_placed_by_hand():
 @pytest.mark.parametrize(
     ("flags", "says"),
     [
-        ({"partition": "equal", "sample_alpha": 3}, "sample_alpha 3: nothing in this experiment reads it"),
+        ({"partition": "equal", "sample_alpha": 3}, "sample_alpha 3: has no effect in this experiment"),
         ({"partition": "even"}, "partition even: no such partition; choose one of: budgets, equal"),
         (
             {"partition": "equal", "random_data_placement": False},
@@ -181,13 +181,13 @@ def test_labels_are_placed_by_hand():
             "no_random_data_placement: puts the largest part .* leave one out",
         ),
         ({"ood_kind": "heldout_class", "ood_class": 10}, "ood_class 10: digits has the classes 0 to 9"),
-        ({"ood_class": 3}, "ood_class 3: nothing in this experiment reads it"),
-        ({"ood_kind": "rotated", "random_bd": True}, "random_bd: nothing"),
+        ({"ood_class": 3}, "ood_class 3: has no effect in this experiment"),
+        ({"ood_kind": "rotated", "random_bd": True}, "random_bd: has no effect"),
         (
             {"ood_kind": "heldout_class", "backdoor": True, "backdoor_proportion": 0.3},
-            "backdoor_proportion 0.3: nothing",
+            "backdoor_proportion 0.3: has no effect",
         ),
-        ({"offset_clients_data_placement": 3}, "offset_clients_data_placement 3: nothing"),
+        ({"offset_clients_data_placement": 3}, "offset_clients_data_placement 3: has no effect"),
         ({"random_data_placement": False, "offset_clients_data_placement": -1}, "offset_clients"),
         ({"random_data_placement": False, "centrality_metric_data_placement": "x"}, "centrality_metric"),
         ({"ood_kind": "other"}, "ood_kind other: must be 'trigger', 'heldout_class' or 'rotated'"),

@@ -81,7 +81,7 @@ def test_a_flag_goes_to_the_experiments_that_read_it():
     assert by_strategy["degCent"].strategy.options.softmax_coeff == 20
     assert "softmax_coeff" not in by_strategy["weighted"].reads()
     assert all(config.training.lr == 0.1 for config in by_strategy.values())
-    with pytest.raises(InputError, match="no experiment of this sweep reads it"):
+    with pytest.raises(InputError, match="has no effect in any experiment of this sweep"):
         _plans(preset="quickstart", strategies=("weighted",), flags={"softmax_coeff": "20"})
 
 

@@ -110,7 +110,7 @@ def _check_read(read: Collection[str], keys: Mapping[str, Any]) -> None:
     for key, value in keys.items():
         if key not in read:
             shown = value if isinstance(value, tuple) else (value,)
-            raise InputError(key, shown, "no experiment of this sweep reads it, so leave it out")
+            raise InputError(key, shown, "has no effect in any experiment of this sweep, so leave it out")
 
 
 def _config(values: Mapping[str, Any]) -> ExperimentConfig:

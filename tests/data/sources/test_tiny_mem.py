@@ -262,9 +262,9 @@ def test_defaults_and_what_is_read():
         ({"trigger": -1}, "trigger", "0"),
         ({"n_layer": 0}, "n_layer", "1"),
         ({"model": "mlp"}, "model", "tiny_mem has 150 tokens; models that fit: decoder"),
-        ({"many_to_one": False}, "many_to_one", "reads it"),
-        ({"random_bd": True}, "random_bd", "reads it"),
-        ({"augment": True}, "augment", "reads it"),
+        ({"many_to_one": False}, "many_to_one", "has no effect"),
+        ({"random_bd": True}, "random_bd", "has no effect"),
+        ({"augment": True}, "augment", "has no effect"),
         ({"ood_kind": "rotated"}, "ood_kind", "needs images; for tiny_mem only trigger is possible"),
         ({"ood_kind": "heldout_class"}, "ood_kind", "needs images; for tiny_mem only trigger is possible"),
         *(
@@ -283,7 +283,7 @@ def test_what_cannot_be_right_is_refused(flags, flag, right):
 
 
 def test_another_data_set_does_not_read_its_fields():
-    with pytest.raises(InputError, match="num_example 10: nothing in this experiment reads it"):
+    with pytest.raises(InputError, match="num_example 10: has no effect in this experiment"):
         config.make({"num_example": 10})
 
 
