@@ -23,6 +23,9 @@ SEED = int(os.environ.get("SOAK_SEED", str(time.time_ns() % 10**6)))
 WARM = 15.0
 """Seconds until the scheduler has imported all that it needs."""
 
+QUIET = 120.0
+"""Seconds without one more experiment after which the sweep has stalled; lost workers take up to 30."""
+
 MOST_GROWTH = 16e6
 """Bytes by which the scheduler may grow over the second half; a spec or an answer takes a few hundred."""
 
@@ -44,7 +47,10 @@ def test_tiny_experiments_under_kills_are_all_done_bit_for_bit(tmp_path: Path) -
     code, growth = None, []
     while code != 0:
         process = start(tmp_path, *words, "out")
-        code, grown = _disturbed(process, tmp_path, out, draw, seen)
+        try:
+            code, grown = _disturbed(process, tmp_path, out, draw, seen)
+        finally:
+            process.kill()  # What it has started ends with it.
         growth.append(grown)
         seen[f"end with {code}"] += 1
         assert code in (0, 75, -9), (tmp_path / "err").read_text()
@@ -69,11 +75,14 @@ def _disturbed(
     scheduler = psutil.Process(process.pid)
     done = at_last = _done(out)
     first = last = 0.0
-    begun = time.monotonic()
+    begun = grew = time.monotonic()
+    killed: list[str] = []
     while process.poll() is None:
-        assert time.monotonic() < begun + 1200, "it does not go on"
         time.sleep(0.1)
-        done = _done(out)
+        before, done = done, _done(out)
+        if done > before:
+            grew = time.monotonic()
+        assert time.monotonic() < grew + QUIET, _stall(folder, done, killed)
         try:
             # It imports the report in its first seconds, and makes it at its end.
             if NUMBER // 2 < done < NUMBER and time.monotonic() > begun + WARM:
@@ -84,10 +93,31 @@ def _disturbed(
             at_last = done
             target = _target(scheduler, folder, draw, spare=done > NUMBER // 2)
             seen[f"kill of {'the scheduler' if target == scheduler else 'another process'}"] += 1
+            killed.append(f"{time.strftime('%X')} with {done} done: {_words(target)}")
             target.kill()
         except (psutil.NoSuchProcess, IndexError):
             continue
     return process.returncode, last - first
+
+
+def _stall(folder: Path, done: int, killed: list[str]) -> str:
+    """What is known of a sweep that does not go on: its messages, what was killed, and its processes."""
+    parts = {
+        f"{done} of {NUMBER} experiments are done, and none was added for {QUIET:.0f} s; its messages": (
+            (folder / "err").read_text().splitlines()[-20:]
+        ),
+        "killed in this call, the last one last": killed[-5:],
+        "its processes": [_words(one) for one in family(folder)],
+    }
+    return "\n".join(f"{title}:\n  " + "\n  ".join(lines) for title, lines in parts.items())
+
+
+def _words(process: psutil.Process) -> str:
+    try:
+        words = " ".join(process.cmdline())
+        return f"{process.pid}, child of {process.ppid()}, {process.status()}: {words[:60]} ... {words[-60:]}"
+    except psutil.NoSuchProcess:
+        return f"{process.pid}: has ended"
 
 
 def _target(scheduler: psutil.Process, folder: Path, draw: random.Random, *, spare: bool) -> psutil.Process:
