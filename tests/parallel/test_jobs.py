@@ -123,6 +123,46 @@ def test_a_strategy_of_parsls_own_is_waited_for_but_not_for_ever(monkeypatch: py
         jobs.look(config)
 
 
+def test_a_strategy_of_parsls_own_has_the_same_time_after_each_of_its_jobs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "SETTLE", 0.2)
+    jobs = Jobs(Limits(9))
+    executor, config = started(jobs, strategy="simple")
+    for state in (JobState.TIMEOUT, JobState.RUNNING, JobState.TIMEOUT):
+        executor.status_facade["0"] = JobStatus(state)
+        jobs.look(config)
+        if state == JobState.RUNNING:
+            time.sleep(0.3)
+
+
+def test_a_strategy_of_parsls_own_submits_others_by_itself() -> None:
+    jobs = Jobs(Limits(9))
+    executor, config = started(jobs, blocks=2, strategy="simple")
+    executor.status_facade["0"] = JobStatus(JobState.TIMEOUT)
+    jobs.look(config)
+    assert len(executor.status_facade) == 2
+
+
+def test_after_a_new_start_jobs_of_the_same_numbers_are_replaced_as_well() -> None:
+    jobs = Jobs(Limits(9))
+    for _ in range(2):
+        executor, config = started(jobs, blocks=2)
+        executor.status_facade["0"] = JobStatus(JobState.TIMEOUT)
+        jobs.look(config)
+        assert len(executor.status_facade) == 3
+
+
+def test_if_one_of_the_jobs_was_not_refused_workers_are_started_again() -> None:
+    jobs = Jobs(Limits(9))
+    executor, config = started(jobs, blocks=2)
+    executor.status_facade["0"] = JobStatus(JobState.TIMEOUT)
+    del executor.blocks_to_job_id["1"]
+    executor.status_facade["1"] = JobStatus(JobState.FAILED, "Failed to start block 1: busy")
+    with pytest.raises(LostWorkersError, match="all 2 jobs have ended"):
+        jobs.look(config)
+
+
 def test_a_job_that_is_refused_is_told_and_ends_the_call_if_there_is_no_other(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

@@ -57,6 +57,17 @@ def test_twice_the_longest_round_is_kept_free(clock: Clock) -> None:
     assert left.over()
 
 
+def test_what_comes_before_the_first_round_of_the_next_experiment_is_not_timed(clock: Clock) -> None:
+    left = TimeLeft(Limits(ends_at=2000.0))
+    for begun in (1000.0, 1500.0):
+        left.start()
+        for moment in (begun + 100.0, begun + 110.0):
+            clock.now = moment
+            left.round_done()
+    clock.now = 1939.0
+    assert not left.over(), "the longest round took 10 s"
+
+
 def test_a_margin_of_the_users_counts_however_long_a_round_takes(clock: Clock) -> None:
     left = TimeLeft(Limits(ends_at=2000.0, margin=5.0))
     left.round_done()
