@@ -89,7 +89,7 @@ def test_a_clock_decides_the_numbers_of_events(flag):
 
 
 def test_no_update_of_synchronous_rounds_waits_at_a_node():
-    with pytest.raises(InputError, match="busy parallel: nothing in this experiment reads it"):
+    with pytest.raises(InputError, match="busy parallel: has no effect in this experiment"):
         config.make({"busy": "parallel"})
 
 
