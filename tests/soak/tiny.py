@@ -20,8 +20,9 @@ from dml import results
 NUMBER = int(os.environ.get("SOAK_TINY", "1000"))
 SEED = int(os.environ.get("SOAK_SEED", str(time.time_ns() % 10**6)))
 
-WARM = 15.0
-"""Seconds until the scheduler has imported all that it needs."""
+WARM = 15.0, NUMBER // 20
+"""Seconds, and experiments of the call, until the scheduler has imported all that it needs, also if the machine
+is busy."""
 
 QUIET = 120.0
 """Seconds without one more experiment after which the sweep has stalled; lost workers take up to 30."""
@@ -73,7 +74,7 @@ def _disturbed(
         The exit code, and by how many bytes the scheduler has grown in the second half.
     """
     scheduler = psutil.Process(process.pid)
-    done = at_last = _done(out)
+    done = at_first = at_last = _done(out)
     first = last = 0.0
     begun = grew = time.monotonic()
     killed: list[str] = []
@@ -85,7 +86,8 @@ def _disturbed(
         assert time.monotonic() < grew + QUIET, _stall(folder, done, killed)
         try:
             # It imports the report in its first seconds, and makes it at its end.
-            if NUMBER // 2 < done < NUMBER and time.monotonic() > begun + WARM:
+            warm = time.monotonic() > begun + WARM[0] and done > at_first + WARM[1]
+            if NUMBER // 2 < done < NUMBER and warm:
                 last = float(scheduler.memory_info().rss)
                 first = first or last
             if done - at_last < NUMBER // 50 + draw.randrange(20):
