@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from scipy.sparse import csr_array
 from stopping import StopAfter
 
 from dml import experiment, randomness, results
@@ -130,6 +131,61 @@ def test_a_lost_message_counts_as_its_rule_says(loss_rule: str) -> None:
             expected[i] = sum(values) / len(values)
         average(X, t)
         np.testing.assert_allclose(X.numpy(), expected, rtol=0, atol=1e-12)
+
+
+def second_after_first(X: torch.Tensor, drop: float, weight: Callable[[int], float]):
+    """Two nodes of which the second averages; the weight of the first one's message is that of each round."""
+    exchange = InMemory(make_topology("chain:n=2"), X, seed=1, drop=drop)
+    (link,) = np.flatnonzero(exchange.links.receiver == 1)
+
+    def weights(t: int, arrived: np.ndarray) -> csr_array:
+        return csr_array([[1.0, 0.0], [weight(t), 1.0 - weight(t)]])
+
+    average = exchange.average_in_turn(weights, "hold_last", lambda t, arrived: np.array([1]))
+    return average, lambda t: bool(exchange.links.arrived(t)[link])
+
+
+def test_a_message_that_counts_for_nothing_is_held_for_rounds_in_which_it_counts() -> None:
+    X = torch.zeros(2, 1, dtype=torch.float64)
+    average, arrives = second_after_first(X, 0.5, lambda t: 0.0 if arrives(t) else 0.5)
+    own, last, recalled = 0.0, None, 0
+    for t in range(12):
+        X[0] = t + 1.0
+        if arrives(t):
+            last = t + 1.0
+        elif last is not None:
+            own, recalled = (own + last) / 2, recalled + 1
+        average(X, t)
+        assert X[1, 0] == own
+    assert recalled > 1
+
+
+def test_a_message_that_counts_for_nothing_may_be_infinite() -> None:
+    X = torch.tensor([[np.inf], [1.0]], dtype=torch.float64)
+    average, arrives = second_after_first(X, 0.5, lambda t: 0.0)
+    for t in range(12):
+        average(X, t)
+    assert any(arrives(t) for t in range(12))
+    assert X[1, 0] == 1.0
+
+
+def test_a_matrix_with_entries_that_no_link_carries_is_refused() -> None:
+    X = torch.zeros(3, 1)
+    exchange = InMemory(make_topology("chain:n=3"), X)
+    everybody = csr_array(np.full((3, 3), 1 / 3))
+    turns = np.arange(3)
+    average = exchange.average_in_turn(lambda t, arrived: everybody, "renormalise", lambda t, arrived: turns)
+    with pytest.raises(ValueError, match="W has entries that no link carries"):
+        average(X, 0)
+
+
+def test_models_are_sent_to_those_alone_that_listen() -> None:
+    X = torch.zeros(3, 5)
+    exchange = InMemory(make_topology("chain:n=3"), X)
+    own = csr_array(np.eye(3))
+    average = exchange.average_in_turn(lambda t, arrived: own, "renormalise", lambda t, arrived: np.arange(0))
+    average(X, 0, np.array([True, False, False]))
+    assert exchange.take_traffic().sent.tolist() == [0, 5 * 4, 0], "from node 1 to node 0"
 
 
 def test_a_link_may_change_what_is_sent() -> None:

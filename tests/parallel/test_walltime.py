@@ -84,6 +84,15 @@ def test_without_an_answer_slurms_variable_counts(batch: Path, monkeypatch: pyte
     assert walltime.end_of_job() == 1800000000
 
 
+def test_what_a_command_prints_before_it_fails_is_no_answer(
+    batch: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SLURM_JOB_ID", "77")
+    (batch / "squeue").write_text("#!/bin/sh\necho 10:00\nexit 1\n")
+    (batch / "squeue").chmod(0o755)
+    assert walltime.end_of_job() is None
+
+
 def test_pbs_tells_when_the_job_began(batch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PBS_JOBID", "123.server")
     begun = time.time() - 1200

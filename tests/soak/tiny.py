@@ -21,8 +21,8 @@ NUMBER = int(os.environ.get("SOAK_TINY", "1000"))
 SEED = int(os.environ.get("SOAK_SEED", str(time.time_ns() % 10**6)))
 
 WARM = 15.0, NUMBER // 20
-"""Seconds, and experiments of the call, until the scheduler has imported all that it needs, also if the machine
-is busy."""
+"""Seconds, and experiments of the call, until the scheduler has imported all that it needs, on a busy machine
+as well."""
 
 QUIET = 120.0
 """Seconds without one more experiment after which the sweep has stalled; lost workers take up to 30."""
