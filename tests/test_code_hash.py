@@ -155,3 +155,8 @@ def test_everything_that_an_experiment_imports_is_covered() -> None:
     parts = ("dml.algorithms.", "dml.models.", "dml.data.sources.", "dml.data.partitions.")
     left = {name for name in done.stdout.split() if not name.startswith((*code_hash._LEFT_OUT, *parts))}
     assert left == set()
+
+
+def test_what_is_imported_for_types_alone_does_not_count() -> None:
+    source = "if TYPE_CHECKING:\n    import dml.config\nelse:\n    import dml.plan\n"
+    assert list(code_hash._imports(ast.parse(source))) == ["dml.plan"]
