@@ -49,7 +49,7 @@ from dml.topology import foreign, make
         ({"slow_nodes": ("1@2", "1@2")}, "slow_nodes 1@2 1@2: node 1 is named twice"),
         ({"bandwidth": 0}, "bandwidth 0: must be above 0"),
         ({"latency": "1e400"}, "latency 1e400: must be a finite number"),
-        ({"busy": "parallel"}, "busy parallel: nothing in this experiment reads it"),
+        ({"busy": "parallel"}, "busy parallel: has no effect in this experiment"),
         ({"label_alpha": 1e-320}, "label_alpha 1e-320: must be at least"),
         ({"dataset": "tiny_mem", "n_layer": 99999}, "n_layer 99999: must be at most 1000"),
         ({"dataset": "tiny_mem", "max_ctx": 3}, "max_ctx 3: must be at least 41"),
