@@ -21,6 +21,7 @@ from pathlib import Path
 
 import algorithms
 import checkpoints
+import events
 import mixing
 import programs
 import scale
@@ -32,6 +33,7 @@ PARTS: dict[str, Callable[[int, bool, Path], Iterable[Row]]] = {
     "training": lambda cores, quick, folder: training.rows(cores, quick),
     "mixing": lambda cores, quick, folder: mixing.rows(cores, quick),
     "algorithms": lambda cores, quick, folder: algorithms.rows(quick),
+    "events": lambda cores, quick, folder: events.rows(quick),
     "checkpoints": lambda cores, quick, folder: checkpoints.rows(cores, quick, folder),
     "scale": lambda cores, quick, folder: scale.rows(quick, folder),
     "programs": lambda cores, quick, folder: programs.rows(quick, folder),

@@ -48,6 +48,9 @@ class Events(Execution):
         outages: which nodes fail or are away, and when.
         train: whether updates train; otherwise they only take their time.
         max_events: events after which the run ends as stalled; None for no limit.
+
+    Attributes:
+        events: how many there have been.
     """
 
     def __init__(
@@ -67,7 +70,7 @@ class Events(Execution):
         self._outages = outages
         self._walk_rows = walk_rows
         self._node_rows, self._train, self._max_events = node_rows, train, max_events
-        self._begun, self._events = False, 0
+        self._begun, self.events = False, 0
         # Of each node: losses and hits, summed over the answers of its updates since the last row; answers.
         self._sums = [[0.0] * simulation.n for _ in range(3)]
 
@@ -86,12 +89,12 @@ class Events(Execution):
         for node, back in self._outages.of_round(number):
             self._change(node, back)
         while not self._over(number):
-            if not queue or self._events == self._max_events:
+            if not queue or self.events == self._max_events:
                 why = f"--max_events {self._max_events}" if queue else "no further update can begin"
                 raise Stalled(why, self._interval(began))
             time, _, kind, a, b = queue.pop()
             simulation.now = time
-            self._events += 1
+            self.events += 1
             if kind >= 0:
                 self._rule.on(kind, a, b)
                 continue
@@ -184,7 +187,7 @@ class Events(Execution):
             **self._simulation.state(),
             **{_RULE + name: value for name, value in self._rule.state().items()},
             "begun": np.array(self._begun),
-            "events": np.array(self._events),
+            "events": np.array(self.events),
             "sums": np.array(self._sums),
         }
 
@@ -193,7 +196,7 @@ class Events(Execution):
         self._simulation.load_state(state)
         own = {name.removeprefix(_RULE): v for name, v in state.items() if name.startswith(_RULE)}
         self._rule.load_state(own)
-        self._begun, self._events = bool(state["begun"]), int(state["events"])
+        self._begun, self.events = bool(state["begun"]), int(state["events"])
         if state["sums"].shape != (3, self._simulation.n):
             raise ValueError(f"sums has the shape {state['sums'].shape}")
         self._sums = state["sums"].tolist()
