@@ -338,7 +338,9 @@ def test_experiments_with_failing_nodes_resume_bit_for_bit(name, more, small: Sm
     if "participation" in more:
         np.testing.assert_array_equal(np.isfinite(trained).sum(1), [3, 3, 2, 2, 2, 2, 0])
     else:
-        assert sent[-1, [0, 1, 2, 4]].all() == (name not in THROUGH_SERVER)
+        # Under pairwise, only nodes that others ask send a model.
+        sends = np.any if name == "pairwise" else np.all
+        assert sends(sent[-1, [0, 1, 2, 4]]) == (name not in THROUGH_SERVER)
 
 
 def test_an_average_of_those_that_live_is_theirs_alone(small: Small, tmp_path: Path):

@@ -100,6 +100,11 @@ def _algorithms() -> dict[str, dict[str, Any]]:
         **STEPS, "algorithm": "one_peer_exponential", "exchanges": 3,
     }  # fmt: skip
     cases["dpsgd, whole epochs"] = {"algorithm": "dpsgd"}
+    pairwise = {**STEPS, **LOSSY, "algorithm": "pairwise", "compute": "exponential:1", "latency": 0.5}
+    for form in ("swap", "push", "running_sum"):
+        cases[f"pairwise, {form}"] = {**pairwise, "pairwise_form": form}
+    for interpolation in ("clock", "loss", "linear", "divergence"):
+        cases[f"pairwise, {interpolation}"] = {**pairwise, "interpolation": interpolation, "overlap": True}
     return cases
 
 

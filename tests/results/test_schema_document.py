@@ -20,6 +20,8 @@ RESERVED = {
     "communication/control_bytes",
     "communication/hand_over_bytes",
     "event_log",
+    "refused_models",
+    "refused_headers",
     "communication/wire_bytes",
     "lossless",
 }

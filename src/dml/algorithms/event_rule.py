@@ -77,6 +77,10 @@ class EventRule(ABC):
         """Further models that are measured, by name, [P] each."""
         return {}
 
+    def facts(self) -> Mapping[str, int]:
+        """What the file says about the run so far, by the attribute's name."""
+        return {}
+
     def state(self) -> dict[str, NDArray[Any]]:
         """What the rule remembers besides X, for a checkpoint."""
         return {}

@@ -8,6 +8,8 @@ from dml.field_types import MAX_COEFFICIENT, MAX_COUNT, one_of, says
 from dml.section import Section
 from dml.topology import Topology, trees
 
+OVERLAP = "let messages (relayed sums, or models of pairwise) travel while the next local steps are computed"
+
 
 class Options(Section):
     """The options of an algorithm that has none; the base of all others."""
@@ -59,7 +61,7 @@ class TreeOptions(Options):
     tree_slices: Literal["strided", "contiguous"] = Field(
         "strided", description="how several trees divide the numbers of a model among them"
     )
-    overlap: bool = Field(False, description="let relayed sums travel while the next round is computed")
+    overlap: bool = Field(False, description=OVERLAP)
     lr_correction: Annotated[
         Literal["auto", "off"] | Annotated[float, Field(gt=0, le=MAX_COEFFICIENT)],
         says("must be auto, off, or a number above 0 and at most 1e30"),

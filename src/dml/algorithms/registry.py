@@ -32,6 +32,7 @@ ALGORITHMS = Registry[Algorithm](
         "push_sum": "push_sum:ALGORITHM",
         "one_peer_exponential": "one_peer_exponential:ALGORITHM",
         "async_gossip": "async_gossip:ALGORITHM",
+        "pairwise": "pairwise:ALGORITHM",
     },
 )
 

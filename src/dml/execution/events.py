@@ -165,9 +165,9 @@ class Events(Execution):
         """The last update of a round is its end."""
         return True
 
-    def facts(self) -> dict[str, str]:
-        """The digest of all events."""
-        return {"event_log": self._simulation.queue.digest}
+    def facts(self) -> dict[str, str | int]:
+        """The digest of all events, and what the rule says."""
+        return {"event_log": self._simulation.queue.digest, **self._rule.facts()}
 
     def node_rows(self) -> range | None:
         """The rows of X that are the nodes' models."""

@@ -100,7 +100,7 @@ class Execution(ABC):
         """The rows of X that are models which belong to no node, such as walks; None if there are none."""
         return None
 
-    def facts(self) -> dict[str, str]:
+    def facts(self) -> dict[str, str | int]:
         """What is known about the run so far, for attributes of the file, by name."""
         return {}
 

@@ -23,7 +23,7 @@ _TEXTS: tuple[str, ...] = ("experiment_id", "graph_id", "topology_source", "topo
 _JSON: dict[str, type] = {"numbers_version": dict, "config": dict, "reads": list, "segments": list}
 _NUMBERS: tuple[str, ...] = ("auc_points", "auc_test", "auc_ood", "auc_asr")
 _MORE_TEXTS: tuple[str, ...] = ("row_kind", "judged_by", "tree", "code_sha256")
-_MORE_NUMBERS = ("forecast_ood", "lr_factor", "max_delay", "simulated_s")
+_MORE_NUMBERS = ("forecast_ood", "lr_factor", "max_delay", "simulated_s", "refused_models", "refused_headers")
 _FIELDS = ("dataset", "aggregation_strategy", "algorithm", "seed", "backdoor", "backdoor_node_idx", "rounds")
 """The fields of the configuration that summaries and pictures need."""
 

@@ -19,7 +19,7 @@ _FACTORS = {"topology_file", "aggregation_strategy", "softmax", "softmax_coeff",
 _FACTORS |= {"backdoor_node_idx", "backdoor_proportion", "scheduler", *_SCHEDULE, "algorithm"}
 
 _OPTIONS = {
-    field: info.default
+    field: list(info.default) if isinstance(info.default, tuple) else info.default
     for fields in (AlgorithmConfig.model_fields, *(a.options.model_fields for a in ALGORITHMS.values()))
     for field, info in fields.items()
     if field not in ("algorithm", "drop_probability", "failing_nodes")

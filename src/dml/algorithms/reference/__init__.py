@@ -29,6 +29,7 @@ from dml.algorithms.reference.averages import (
     neighbourhood_means,
     turns_by_readiness,
 )
+from dml.algorithms.reference.pairwise import PairwisePull, PairwisePush, PairwiseRunningSum, PairwiseSwap
 from dml.algorithms.reference.plain import Arrived, Models, Neighbours, Plain, all_arrive
 from dml.algorithms.reference.push_sum import PushSum
 from dml.algorithms.reference.relays import RelayMix, RelaySGD, RelaySGDGrad, RelaySum
@@ -46,6 +47,10 @@ __all__ = [
     "Models",
     "Neighbours",
     "OnePeerExponential",
+    "PairwisePull",
+    "PairwisePush",
+    "PairwiseRunningSum",
+    "PairwiseSwap",
     "Plain",
     "PushSum",
     "QuasiGlobalMomentum",
