@@ -44,6 +44,8 @@ def test_the_script_prints_a_table_or_json(script):
     assert ring.startswith("cycle:n=8\n")
     assert max(map(len, out.stdout.splitlines())) <= 80
     assert "not d2" in ring
+    assert "a walk's gap          0 (mh)\n" in ring
+    assert "to node 0: mean 8, mean square 176\n" in ring
     assert "1.92, 3 rounds" not in ring
     assert "the graph itself" in star
     assert "degCent" in star
@@ -65,6 +67,9 @@ def test_the_script_prints_a_table_or_json(script):
         (["cycle:n=8", "--source", "8"], "--source 8: is not a node"),
         (["cycle:n=8", "--rounds", "5"], "--rounds 5: has no effect: add --source"),
         (["cycle:n=8", "--tree_root", "5"], "--tree_root 5: has no effect: add --tree bfs"),
+        (["cycle:n=8", "--transition", "lazy:2"], "--transition lazy:2: the P of lazy:P must be"),
+        (["cycle:n=8", "--transition", "none.npy"], "--transition none.npy: no such file"),
+        (["cycle:n=8", "--mixing_node", "8"], "--mixing_node 8: the graph has the nodes 0 to 7, and no 8"),
         (["cycle:n=8", "--seed", "-1"], "--seed -1: must be at least 0"),
     ],
 )

@@ -34,6 +34,22 @@ def test_facts_are_those_of_the_parts(text):
         assert facts(topology, {"overlap": True})["max_delay"] == 15
 
 
+def test_facts_tell_when_walks_return_and_how_fast_gossip_shrinks_the_variance():
+    cycle, complete = (facts(make(f"{family}:n=20"), {}) for family in ("cycle", "complete"))
+    assert cycle["gossip_gap"] == pytest.approx(0.002447, abs=1e-6)
+    assert complete["gossip_gap"] == pytest.approx(1 / 19)
+    for found, square, gap in ((cycle, 2680, 0), (complete, 742, 1 - 1 / 19)):
+        walk = found["walk"]
+        assert walk["node"] == 0
+        assert (walk["mean_return"], walk["mean_square_return"]) == pytest.approx((20, square))
+        assert walk["gap"] == pytest.approx(gap, abs=1e-12)
+    star = make("star:n=9")
+    given = {"transition": "simple", "mixing_node": 4}
+    assert facts(star, given)["walk"]["mean_return"] == pytest.approx(16)
+    assert facts(star, {"transition": "simple"})["walk"]["mean_return"] == pytest.approx(2)
+    assert facts(Topology(4, [(0, 1), (2, 3)], np.ones(2), "parts"), {})["walk"] is None
+
+
 def test_what_is_admitted_is_what_is_built():
     parts = Topology(4, [(0, 1), (2, 3)], np.ones(2), "parts")
     for topology in (make("cycle:n=8"), make("star:n=8"), parts):

@@ -5,7 +5,7 @@ import textwrap
 from collections.abc import Sequence
 from typing import Annotated, Any, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from dml import command_line
 from dml.errors import ArgumentError, InputError
@@ -13,10 +13,11 @@ from dml.field_types import MAX_COEFFICIENT, MAX_COUNT, Positional, one_of
 from dml.messages import count
 from dml.section import Section
 from dml.topology import read, trees
+from dml.walks import transitions
 
 DESCRIPTION = (
-    "Describes graphs: how fast they mix, how late relays are on them, which algorithms run, and where "
-    "knowledge spreads, without training."
+    "Describes graphs: how fast they mix, when walks return, how late relays are on them, which algorithms "
+    "run, and where knowledge spreads, without training."
 )
 WIDTH = 80
 
@@ -25,6 +26,9 @@ MAX_NODES = 5000
 
 MAX_ROUNDS = 10_000
 """The largest number of rounds for which models are followed; the shares of all of them are kept."""
+
+
+_OF_ALGORITHMS = ("edge_weight", "tree", "tree_root", "overlap", "transition", "mixing_node")
 
 
 class DescribeConfig(Section):
@@ -42,6 +46,15 @@ class DescribeConfig(Section):
     )
     tree_root: int | None = Field(None, ge=0, le=MAX_COUNT, description="root of --tree bfs")
     overlap: bool = Field(False, description="let relayed sums travel while the next round is computed")
+    transition: Annotated[str, AfterValidator(transitions.parse)] = Field(
+        transitions.MH, description=f"where walks go: {transitions.CHOICES}"
+    )
+    mixing_node: int | None = Field(
+        None,
+        ge=0,
+        le=MAX_COUNT,
+        description="the node to which they return (default: the one of highest degree)",
+    )
     decay: tuple[float, ...] = Field(
         (0.0, 0.5, 0.9, 0.99), description="g of the effective number of neighbours"
     )
@@ -99,7 +112,7 @@ def facts(config: DescribeConfig) -> list[dict[str, Any]]:
     """
     from dml import theory
 
-    given = {name: getattr(config, name) for name in ("edge_weight", "tree", "tree_root", "overlap")}
+    given = {name: getattr(config, name) for name in _OF_ALGORITHMS}
     topologies = [read(text, config.seed) for text in config.graphs]
     for text, topology in zip(config.graphs, topologies, strict=True):
         if topology.n > MAX_NODES:
@@ -148,8 +161,19 @@ def _graph_lines(entry: dict[str, Any]) -> dict[str, str]:
         "least eigenvalue": f"{entry['lambda_min']:.4g}",
         "effective neighbours": ", ".join(neighbours),
         "D-PSGD's floor": "none: not connected" if floor is None else f"{floor:.4g} lr^2 zeta^2",
+        "gossip's gap": f"{entry['gossip_gap']:.4g} per pairwise average",
+        **_walk_lines(entry["walk"]),
         "tree": entry["tree"] or "none",
     }
     if entry["tree"]:
         lines["kappa, max delay"] = f"{entry['kappa']:.4g}, {count(entry['max_delay'], 'round')}"
     return lines
+
+
+def _walk_lines(walk: dict[str, Any] | None) -> dict[str, str]:
+    """What there is to say about a walk; None if it cannot reach every node."""
+    if walk is None:
+        return {"a walk's gap": "none: not connected"}
+    mean, square = walk["mean_return"], walk["mean_square_return"]
+    returns = f"to node {walk['node']}: mean {mean:.4g}, mean square {square:.6g}"
+    return {"a walk's gap": f"{walk['gap']:.4g} ({walk['transition']})", "it returns": returns}
