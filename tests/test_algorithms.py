@@ -297,6 +297,8 @@ def test_bytes_are_those_of_the_messages_that_are_sent(drop: float, small: Small
 
 
 FAILING = ("3@2", "5@4")
+WALKS = ("multi_walk", "random_walk")
+"""Algorithms whose models belong to no node."""
 
 
 @pytest.mark.parametrize(
@@ -330,14 +332,16 @@ def test_experiments_with_failing_nodes_resume_bit_for_bit(name, more, small: Sm
     go_on = "go on" if ALGORITHMS[name].events else "start again"
     assert any(f"round 2: node 3 fails; the other nodes {go_on}" in line for line in told)
     for node, last in ((3, 2), (5, 4)):
-        assert not sent[last:, node].any()
-        assert sent[:last, node].any() == (name not in THROUGH_SERVER)
+        # Walks pass through a node that has failed, and may not have come to it before.
+        if name not in WALKS:
+            assert not sent[last:, node].any()
+            assert sent[:last, node].any() == (name not in THROUGH_SERVER)
         assert np.isnan(trained[last:, node]).all()
         losses = found.arrays["metrics/test_loss"][last:, node]
-        assert (losses == losses[0]).all()
+        assert np.array_equal(losses, np.full_like(losses, losses[0]), equal_nan=name in WALKS)
     if "participation" in more:
         np.testing.assert_array_equal(np.isfinite(trained).sum(1), [3, 3, 2, 2, 2, 2, 0])
-    else:
+    elif name not in WALKS:
         # Under pairwise, only nodes that others ask send a model.
         sends = np.any if name == "pairwise" else np.all
         assert sends(sent[-1, [0, 1, 2, 4]]) == (name not in THROUGH_SERVER)

@@ -152,7 +152,7 @@ def test_everything_that_an_experiment_imports_is_covered() -> None:
     command = [sys.executable, "-c", textwrap.dedent(code)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     # The registries import all parts to show the help of their options.
-    parts = ("dml.algorithms.", "dml.models.", "dml.data.sources.", "dml.data.partitions.")
+    parts = ("dml.algorithms.", "dml.walks.", "dml.models.", "dml.data.sources.", "dml.data.partitions.")
     left = {name for name in done.stdout.split() if not name.startswith((*code_hash._LEFT_OUT, *parts))}
     assert left == set()
 

@@ -53,7 +53,7 @@ def _moments(plan: Plan) -> int:
     training = plan.config.training
     if not training.train:
         return 0
-    return {"sgd": 1 if training.momentum else 0}.get(training.optimizer, 2)
+    return training.remembered
 
 
 def _remembered(size: int, plan: Plan) -> int:

@@ -108,7 +108,8 @@ class ExperimentConfig(Section):
     def id_fields(self) -> dict[str, Any]:
         """The fields that the experiment reads and their values: the content of its id, without the graph."""
         flat = self.flat()
-        return {f: flat[f] for f in sorted(self.reads()) if f not in LATER or flat[f] != LATER[f]}
+        values = {f: flat[f] for f in sorted(self.reads()) if f not in LATER or flat[f] != LATER[f]}
+        return self.algorithm.options.in_id(values)
 
     def versions(self) -> dict[str, int]:
         """The versions of the parts of the program that decide its numbers, by part."""

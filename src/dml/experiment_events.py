@@ -67,8 +67,19 @@ def events_of(
     )
     start = config.algorithm.described.start
     assert start is not None, "the algorithm is asynchronous"
+    names = [name for name, parameter in population.modules[0].named_parameters() if parameter.requires_grad]
+    setup = EventSetup(
+        simulation,
+        options,
+        config.run.seed,
+        population.size,
+        population.tensors,
+        names,
+        training.remembered,
+    )
+    rule = start(setup)
     events = Events(
-        start(EventSetup(simulation, options, config.run.seed)),
+        rule,
         simulation,
         constant(training.lr * options.lr_factor(1.0)),
         options.end(n),
@@ -85,7 +96,7 @@ def events_of(
         training,
         seed=config.run.seed,
         shuffle=config.data.shuffle,
-        keep_optimizers=training.keep_optimizer,
+        keep_optimizers=training.keep_optimizer and rule.keeps_optimizers,
         slots=max(rows.slots, n),
         augmentation=augmentation,
     )

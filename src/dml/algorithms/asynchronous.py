@@ -1,7 +1,7 @@
 """What asynchronous algorithms share: their options, rows, defaults, and what they are built from."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -13,6 +13,8 @@ from dml.errors import InputError, one_line
 from dml.field_types import MAX_COUNT
 
 if TYPE_CHECKING:
+    import torch
+
     from dml.simulation.simulation import Simulation
     from dml.training.config import TrainingConfig
 
@@ -111,11 +113,19 @@ class EventSetup:
         simulation: the run.
         options: the algorithm's own.
         seed: the experiment's seed.
+        size: of a model: the count of its trained parameters and float buffers.
+        tensors: first column and shape of each trained parameter in a row of X, as ``Population.tensors``.
+        names: of these parameters.
+        remembered: how many numbers the optimiser remembers of each parameter.
     """
 
     simulation: "Simulation"
     options: Options
     seed: int = 0
+    size: int = 0
+    tensors: "Sequence[tuple[int, torch.Size]]" = ()
+    names: Sequence[str] = ()
+    remembered: int = 0
 
 
 def needs_local_steps(training: "TrainingConfig") -> None:

@@ -1,7 +1,8 @@
 """What every asynchronous algorithm is: what it does when an update or a message of its own has ended.
 
     rule.begin()                    the first updates start
-    rule.applied(slot, node)        an update's change was just added to its row of X
+    rule.ended(slot, node)          an update's change was just added to its row of X
+    rule.applied(slot, node)        the same, once the next update at the node has begun
     rule.on(kind, a, b)             an event is due that the rule has scheduled
 
 All of it happens in simulated time, one event after another, on the rows of ``simulation.X``.
@@ -25,7 +26,12 @@ class EventRule(ABC):
 
     Args:
         simulation: the state of the run, through which it starts updates and sends messages.
+
+    Attributes:
+        keeps_optimizers: whether optimisers continue from update to update; otherwise each one starts again.
     """
+
+    keeps_optimizers: bool = True
 
     def __init__(self, simulation: "Simulation") -> None:
         self.simulation = simulation
@@ -33,6 +39,9 @@ class EventRule(ABC):
     @abstractmethod
     def begin(self) -> None:
         """Starts the first updates, at the time 0."""
+
+    def ended(self, slot: int, node: int) -> None:  # noqa: B027
+        """Changes models before the next update at this node begins; the arguments are those of `applied`."""
 
     @abstractmethod
     def applied(self, slot: int, node: int) -> None:

@@ -1,6 +1,6 @@
 """Options that several algorithms share; each algorithm takes one of these, or extends it, or has its own."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -17,6 +17,14 @@ class Options(Section):
     def reads(self) -> set[str]:
         """The options that change the numbers, given the values of the others."""
         return set(type(self).model_fields)
+
+    def in_id(self, values: dict[str, Any]) -> dict[str, Any]:
+        """The values of an experiment's fields as its id holds them, such as a file's content for its path.
+
+        Args:
+            values: of all fields that it reads.
+        """
+        return values
 
     def facts(self, topology: Topology, seed: int) -> dict[str, str | int]:
         """What files and the start of a run say about the algorithm on a graph, by the attribute's name.

@@ -31,6 +31,8 @@ ALGORITHMS = Registry[Algorithm](
         "quasi_global_momentum": "quasi_global_momentum:ALGORITHM",
         "push_sum": "push_sum:ALGORITHM",
         "one_peer_exponential": "one_peer_exponential:ALGORITHM",
+        "multi_walk": "multi_walk:ALGORITHM",
+        "random_walk": "random_walk:ALGORITHM",
         "async_gossip": "async_gossip:ALGORITHM",
         "pairwise": "pairwise:ALGORITHM",
     },

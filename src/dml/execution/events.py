@@ -114,6 +114,7 @@ class Events(Execution):
                 seen[node] += answers
             self._applied[node] += 1
             self._count += 1
+            self._rule.ended(a, node)
             simulation.free(a)
             self._rule.applied(a, node)
         queue.end_round()

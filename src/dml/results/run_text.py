@@ -26,7 +26,9 @@ def run_text(result: Loaded) -> str:
     lines = _heading(result)
     if not len(result.arrays["metrics/round"]):
         return "\n".join([*lines, "nothing was measured"])
-    lines += ["", *_accuracies(result), *_by_hops(result), "", *_aucs(result), "", *_cost(result)]
+    # Without node models there is nothing at a distance either.
+    of_nodes = [*_accuracies(result), *_by_hops(result)] if _has_nodes(result) else _of_walks(result)
+    lines += ["", *of_nodes, "", *_aucs(result), "", *_cost(result)]
     return "\n".join(lines)
 
 
@@ -71,6 +73,21 @@ def _accuracies(result: Loaded) -> Iterator[str]:
     yield nodes_line("distance to the mean model", distance[-1], lost, best=np.argmin)
 
 
+def _has_nodes(result: Loaded) -> bool:
+    of_walks = "walks/test_acc" in result.arrays
+    return not of_walks or not np.isnan(result.arrays["metrics/test_acc"][-1]).all()
+
+
+def _of_walks(result: Loaded) -> Iterator[str]:
+    """The same if nodes have no models: what is delivered, and the models that walk over the graph."""
+    a = result.arrays
+    yield f"{'accuracy after the last round':<{_NAME}}{'mean':>8}{'worst walk':>19}{'best walk':>19}"
+    for name, kind in (("IID test set", "test"), ("OOD test set", "ood")):
+        loss, accuracy = a[f"walks/{kind}_loss"][-1], a[f"walks/{kind}_acc"][-1]
+        yield nodes_line(name, accuracy, ~np.isfinite(loss) & ~np.isnan(accuracy), what="walk")
+    yield from _singles(result)
+
+
 def _lost(result: Loaded, name: str) -> NDArray[np.bool_]:
     """The nodes whose loss on the IID (``test``) or OOD (``ood``) test set is not finite, [T, n].
 
@@ -81,11 +98,22 @@ def _lost(result: Loaded, name: str) -> NDArray[np.bool_]:
     return lost
 
 
+def _judged_lost(result: Loaded, name: str) -> NDArray[np.bool_]:
+    """At which rows the loss of a model on which the AUC is based is not finite, [T]."""
+    judged_by = result.attributes.get("judged_by", "nodes")
+    if judged_by == "nodes":
+        return np.array([row.any() for row in _lost(result, name)], bool)
+    loss, measured = (result.arrays[f"{judged_by}/{name}_{kind}"] for kind in ("loss", "acc"))
+    lost: NDArray[np.bool_] = ~np.isfinite(loss) & ~np.isnan(measured)
+    return lost
+
+
 def nodes_line(
     name: str,
     values: NDArray[Any],
     lost: NDArray[np.bool_],
     best: Callable[[NDArray[Any]], np.intp] = np.argmax,
+    what: str = "node",
 ) -> str:
     """One line of the table: the mean, the worst and the best of the nodes' values.
 
@@ -94,6 +122,7 @@ def nodes_line(
         values: one value per node, [n]; at most 100,000 nodes.
         lost: the nodes whose values are meaningless, [n].
         best: returns the index of the best value, like ``numpy.argmax``.
+        what: whose values they are, in one word.
     """
     if lost.any():
         return f"{name:<{_NAME}}{'not finite':>8}"
@@ -102,7 +131,7 @@ def nodes_line(
     if not np.isfinite(values).all():
         return f"{name:<{_NAME}}{'not finite':>8}"
     worst, first = int(best(-values)), int(best(values))
-    low, high = f"{_short(values[worst])} (node {worst})", f"{_short(values[first])} (node {first})"
+    low, high = f"{_short(values[worst])} ({what} {worst})", f"{_short(values[first])} ({what} {first})"
     return f"{name:<{_NAME}}{_short(values.mean(dtype=np.float64)):>8}{low:>19}{high:>19}"
 
 
@@ -171,7 +200,7 @@ def _aucs(result: Loaded) -> Iterator[str]:
         ("asr", "auc_asr", "ood"),
     ):
         total = float(result.attributes[key])
-        if _lost(result, kind)[counted].any():
+        if _judged_lost(result, kind)[counted].any():
             yield f"{name:<{_NAME}}{'not finite':>8}"
         elif points and math.isfinite(total):
             yield f"{name:<{_NAME}}{total:>8.1f}{total / points:>19.3f}"

@@ -47,6 +47,8 @@ class Simulation:
         neighbours: those of each node that are available, ascending, n lists.
         rows: views of the rows of X.
         queue, updates, ledger: what the run consists of.
+        steps: of the optimiser in an update, unless the algorithm says otherwise.
+        prepare: called with its slot right before the model of an update is copied; None for nothing to do.
     """
 
     def __init__(
@@ -75,7 +77,8 @@ class Simulation:
         self.neighbours = self._all_neighbours
         self.available = [True] * topology.n
         self.model_bytes = BYTES_PER_NUMBER * (X.shape[1] if numbers is None else numbers)
-        self._compute, self._transfers, self._steps = compute, transfers, steps
+        self._compute, self._transfers, self.steps = compute, transfers, steps
+        self.prepare: Callable[[int], None] | None = None
         self._counters = Counters(seed)
         self._arrives: list[float] = (np.repeat(topology.weights, 2) * (1 - drop)).tolist()
         self._messages = self._counters.make("message", 2 * topology.m)
@@ -98,12 +101,14 @@ class Simulation:
             node: whose data it is trained on.
             steps: of the optimiser, if they differ from those of other updates.
         """
-        if self.updates.ask(slot, row, node, self._steps if steps is None else steps):
+        if self.updates.ask(slot, row, node, self.steps if steps is None else steps):
             self._begin(slot)
 
     def _begin(self, slot: int) -> None:
         updates = self.updates
         node = updates.node[slot]
+        if self.prepare is not None:
+            self.prepare(slot)
         self.rows[self.first_slot + slot].copy_(self.rows[updates.row[slot]])
         seconds = self._compute(node, updates.begun[node], updates.steps[slot])
         updates.begin(slot, self.queue.push(self.now + seconds, END, slot))
@@ -153,14 +158,15 @@ class Simulation:
         there = self.available
         self.neighbours = [[other for other in near if there[other]] for near in self._all_neighbours]
 
-    def send(self, sender: int, receiver: int, models: int = 1) -> float:
+    def send(self, sender: int, receiver: int, models: int = 1, size: int | None = None) -> float:
         """Sends a message, counts its bytes, and returns the seconds until it arrives.
 
         Args:
             sender, receiver: two nodes.
             models: vectors of a model's size that it holds.
+            size: its bytes, if it holds something else.
         """
-        size = models * self.model_bytes
+        size = models * self.model_bytes if size is None else size
         self.ledger.add(sender, receiver, size)
         return self._transfers.arrival(sender, receiver, size, self.now) - self.now
 

@@ -91,6 +91,11 @@ class TrainingConfig(Section):
             raise ValueError("--nesterov needs --momentum above 0")
         return self
 
+    @property
+    def remembered(self) -> int:
+        """How many numbers the optimiser remembers of each parameter."""
+        return (1 if self.momentum else 0) if self.optimizer == "sgd" else 2
+
     def reads(self) -> set[str]:
         """The fields that change this experiment's numbers."""
         fields = {"model", "init", "train", "precision"} | self.options_read()

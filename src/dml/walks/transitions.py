@@ -8,11 +8,14 @@
 d_i is the number of neighbours of node i. A matrix of one's own is read from a file.
 """
 
+import hashlib
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from dml.errors import InputError, one_line
+from dml.files import read_bytes
 from dml.plain_numbers import odd_number
 from dml.topology import Topology
 from dml.walks import matrix_file
@@ -77,6 +80,20 @@ def matrix(topology: Topology, text: str) -> "csr_array":
         right = "must lead from every node to every other one, in one or more moves"
         raise InputError("transition", text, right)
     return P
+
+
+def stands_for(text: str) -> dict[str, str]:
+    """What stands in an id for a matrix in a file, by the name of the field: a hash of the file's content.
+
+    Nothing for other transitions, and for a file that cannot be read, which :func:`matrix` refuses.
+    """
+    if not text.endswith(matrix_file.ENDINGS):
+        return {}
+    try:
+        content = read_bytes(Path(text).expanduser(), matrix_file.MAX_BYTES)
+    except OSError:
+        return {}
+    return {"transition": hashlib.sha256(content).hexdigest()}
 
 
 def metropolis_hastings(topology: Topology, stay: float = 0.0) -> "csr_array":
