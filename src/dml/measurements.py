@@ -42,7 +42,8 @@ class Measurements:
                 self.record.add(number, training, self._scores())
             if diverged:
                 raise Diverged
-            return on_grid
+            # A row of the last round that is asked for is dropped if more are asked for.
+            return on_grid and (every is None or (number + 1) % every == 0)
 
         return measure
 

@@ -61,7 +61,7 @@ class LocalTraining:
 
 
 Measure = Callable[[LocalTraining], bool]
-"""Called by an execution whenever the models may be measured; whether they were."""
+"""Called by an execution whenever the models may be measured; whether a row was added that stays."""
 
 Steps = Generator[Request, Trained, Interval]
 """One round: yields requests, is sent the answers, returns what happened."""
