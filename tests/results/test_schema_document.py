@@ -20,6 +20,7 @@ RESERVED = {
     "communication/control_bytes",
     "communication/hand_over_bytes",
     "event_log",
+    "mixing_node",
     "refused_models",
     "refused_headers",
     "communication/wire_bytes",
