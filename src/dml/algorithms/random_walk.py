@@ -3,6 +3,8 @@
     x <- local steps from x on the data of node v;  v <- a neighbour, or v again, by the transition matrix
 
 This is :mod:`dml.algorithms.multi_walk` with one walk, for which mixing changes nothing.
+
+Plain form: ``tests/algorithms/test_multi_walk.py``.
 """
 
 from dataclasses import replace
