@@ -181,3 +181,20 @@ def test_a_full_disk_is_told_without_a_traceback(tmp_path: Path):
     assert "cannot be written" in called.stderr
     assert "Traceback" not in called.stderr
     assert not list(tmp_path.rglob("*.tmp*"))
+
+
+def test_a_stalled_run_is_a_result_that_is_kept(script: Script, tmp_path: Path):
+    call = (*FAST[:4], "--algorithm", "async_gossip", "--max_events", 5)
+    first = script("decentralized_main.py", *call)
+    assert first.returncode == 0
+    assert "it stalled in round 2 of 2: --max_events 5" in first.stderr
+    assert "nothing was run" not in first.stderr
+    path = tmp_path / first.stdout.splitlines()[-1]
+    result = results.load(path)
+    assert (result.attributes["status"], result.attributes["rounds_done"]) == ("stalled", 2)
+    # The fifth event ends no update, and the final row is measured although no round was due to be.
+    assert result.arrays["metrics/epoch"].tolist() == [-1]
+    assert result.arrays["metrics/updates"].tolist() == [4]
+    again = script("decentralized_main.py", *call)
+    assert (again.returncode, again.stdout) == (0, first.stdout)
+    assert "warning: it stalled in round 2 of 2: nothing was run" in again.stderr

@@ -126,6 +126,8 @@ def _run(planned: Plan, stop: StopRequest) -> int:
         _tell_code(planned, result)
     if result.attributes["status"] == Status.DIVERGED:
         print("warning: a node's training loss is no longer finite; try a smaller --lr", file=sys.stderr)
+    elif result.attributes["status"] == Status.STALLED and before == result.attributes["rounds_done"]:
+        print(f"warning: it stalled in round {before} of {rounds}: nothing was run", file=sys.stderr)
     print(run_text(result))
     print(f"\n{_as_typed(path)}")
     return 0

@@ -173,6 +173,12 @@ def test_a_diverged_experiment_is_done(tmp_path: Path, caplog: pytest.LogCapture
     assert sum("kept as diverged" in message for message in caplog.messages) == 3
 
 
+def test_a_stalled_experiment_is_done(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    scheduler, _, _ = run(tmp_path, lambda seed, before: Answer(Status.STALLED))
+    assert (scheduler.outcome.done, scheduler.outcome.failed) == (3, [])
+    assert sum("kept as stalled" in message for message in caplog.messages) == 3
+
+
 def test_lost_workers_are_started_again_for_what_they_had(tmp_path: Path) -> None:
     def reply(seed: int, before: int) -> Answer | Exception:
         return LostWorkersError("all gone") if seed == 1 and not before else COMPLETE

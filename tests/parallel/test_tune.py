@@ -18,10 +18,11 @@ seed: [0, 1]
 """
 
 
-def searched(tmp_path, monkeypatch, score, metric="worst_test", text=SWEEP):
+def searched(tmp_path, monkeypatch, score, metric="worst_test", text=SWEEP, lost="diverged"):
     """The tuner after all that it asked for was done.
 
-    A function of the configuration gives each score, None where the experiment fails.
+    A function of the configuration gives each score: None where the experiment fails, -inf where it is
+    cut short with the status `lost`.
     """
     path = tmp_path / "mine.yaml"
     path.write_text(text)
@@ -32,7 +33,8 @@ def searched(tmp_path, monkeypatch, score, metric="worst_test", text=SWEEP):
 
     def attributes(result):
         value = scores[result]
-        return {"status": "diverged" if value == -math.inf else "complete", metric: value}
+        # The numbers of a run that was cut short may be high, and mean nothing.
+        return {"status": lost, metric: 1.0} if value == -math.inf else {"status": "complete", metric: value}
 
     monkeypatch.setattr(reader, "attributes", attributes)
     waiting = tuner.first()
@@ -65,11 +67,12 @@ def test_learning_rates_that_diverge_are_left_for_lower_ones(tmp_path, monkeypat
     assert {search.lr(search.best) for search in tuner.searches} == {0.003125}
 
 
-def test_one_seed_that_diverges_rules_a_learning_rate_out(tmp_path, monkeypatch):
+@pytest.mark.parametrize("lost", ["diverged", "stalled"])
+def test_one_seed_that_is_cut_short_rules_a_learning_rate_out(tmp_path, monkeypatch, lost):
     def score(config):
         return -math.inf if config.run.seed and config.training.lr > 0.1 else hill(config)
 
-    tuner, _ = searched(tmp_path, monkeypatch, score)
+    tuner, _ = searched(tmp_path, monkeypatch, score, lost=lost)
     assert tuner.searches[0].lr(tuner.searches[0].best) == 0.1
 
 
@@ -77,7 +80,7 @@ def test_a_search_that_finds_nothing_says_so_and_ends(tmp_path, monkeypatch):
     tuner, _ = searched(tmp_path, monkeypatch, lambda config: -math.inf)
     assert all(search.best is None for search in tuner.searches)
     assert min(tuner.searches[0].scores) == -MOST_STEPS
-    assert "algorithm dpsgd, not converged: diverges at every lr" in tuner.report()[0]
+    assert "algorithm dpsgd, not converged: diverges or stalls at every lr" in tuner.report()[0]
     tuner.write(tmp_path / "tuned.yaml")
     assert "not converged" in (tmp_path / "tuned.yaml").read_text()
 

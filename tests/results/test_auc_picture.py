@@ -27,12 +27,12 @@ def _runs(topologies, strategies, ood=(0.1,), auc=50.0, **flags):
     return pd.DataFrame(rows)
 
 
-def _tables(*parts, diverged=None):
-    return strategy_tables(summarise(Runs(pd.concat(parts), [], diverged or {}, [])))
+def _tables(*parts, diverged=None, stalled=None):
+    return strategy_tables(summarise(Runs(pd.concat(parts), [], diverged or {}, stalled or {}, [])))
 
 
-def _figure(*parts, diverged=None):
-    figure, left_out = auc_figure(_tables(*parts, diverged=diverged))
+def _figure(*parts, diverged=None, stalled=None):
+    figure, left_out = auc_figure(_tables(*parts, diverged=diverged, stalled=stalled))
     assert not left_out
     return figure
 
@@ -119,6 +119,15 @@ def test_strategies_that_diverged_are_marked():
     assert "all runs diverged" in [text.get_text() for text in figure.legends[0].get_texts()]
     figure = _figure(_runs([], []), pd.DataFrame(columns=[*_runs(["a"], ["b"])]), diverged=lost)
     assert not figure.axes[0].patches
+
+
+def test_strategies_that_stalled_are_marked():
+    settings = json.dumps(SETTINGS, sort_keys=True)
+    lost = {(settings, "chain:n=3", name): 1 for name in ("degCent", "weighted")}
+    for diverged, label in ((None, "all runs stalled"), (lost, "all runs diverged or stalled")):
+        figure = _figure(_runs(["chain:n=3"], ["unweighted"]), diverged=diverged, stalled=lost)
+        assert label in [text.get_text() for text in figure.legends[0].get_texts()]
+        assert [len(line.get_xdata()) for line in figure.axes[0].lines if line.get_marker() == "x"] == [2]
 
 
 def test_many_topologies_stand_in_rows_on_one_scale():

@@ -1,6 +1,7 @@
 """What a picture of nodes shows of each experiment: which values, and which words."""
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -81,6 +82,13 @@ def test_the_mean_is_over_nodes_that_have_not_diverged(diverged, lost):
     left = [result.arrays["metrics/test_loss"][-1, node] for node in range(3) if node not in lost]
     assert title[2] == (f"mean {np.mean(left):.2f} (2 of 3 nodes)" if left else "not finite")
     assert title[3:] == ["after training in round 1", "diverged in round 1"]
+
+
+def test_a_stalled_run_says_so_and_keeps_its_numbers(tiny):
+    loaded = load(tiny)
+    stalled = replace(loaded, attributes=loaded.attributes | {"status": "stalled"})
+    title = node_panel(stalled, "test_acc", None).title(with_time=False)
+    assert title[2:] == [f"mean {loaded.arrays['metrics/test_acc'][-1].mean():.2f}", "stalled in round 1"]
 
 
 def test_accuracies_have_the_scale_from_0_to_1_and_other_metrics_that_of_their_values(tiny, tmp_path):

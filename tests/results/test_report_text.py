@@ -61,6 +61,19 @@ def test_the_text_says_what_diverged(varied):
     assert lines[first + 1].strip() == "1 more diverged"
 
 
+def test_the_text_says_what_stalled(made_up):
+    cut_short = {"rounds_done": 1}
+    files = [made_up(), made_up(seed=1, status="stalled", **cut_short)]
+    files += [made_up("degCent", seed=seed, status="stalled", **cut_short) for seed in range(2)]
+    files += [made_up("random", seed=k, status=s, **cut_short) for k, s in enumerate(("stalled", "diverged"))]
+    lines = [" ".join(line.split()) for line in _text(files).splitlines()]
+    assert (
+        lines[1 + next(k for k, line in enumerate(lines) if line[:11] == "unweighted ")] == "1 more stalled"
+    )
+    assert "degCent 0 all 2 stalled" in lines
+    assert "random 0 1 diverged, 1 stalled" in lines
+
+
 def test_controls_are_a_line_below_the_runs_whose_floor_they_are(with_controls):
     text = _text(with_controls)
     lines = text.splitlines()

@@ -97,4 +97,4 @@ def test_a_value_that_a_file_lacks_is_not_a_number(made_up):
 
 def test_no_files_give_no_runs():
     runs = read_runs([])
-    assert (len(runs.table), runs.running, runs.diverged, runs.damaged) == (0, [], {}, [])
+    assert (len(runs.table), runs.running, runs.diverged, runs.stalled, runs.damaged) == (0, [], {}, {}, [])

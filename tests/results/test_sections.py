@@ -33,10 +33,11 @@ def test_the_forecast_is_over_experiments_that_have_one(made_up):
 def test_the_provenance_counts_every_file(made_up, tmp_path):
     files = [made_up(seed=seed) for seed in range(3)]
     files.append(made_up(seed=3, status="diverged", rounds_done=1))
+    files += [made_up(seed=seed, status="stalled", rounds_done=2) for seed in (5, 6)]
     running = made_up(seed=4, status="running", rounds_done=1)
     (tmp_path / "bad.h5").write_text("not a result")
     found = _report([*files, running, tmp_path / "bad.h5"]).provenance
-    assert (found.complete, found.diverged, found.running) == (3, 1, (running,))
+    assert (found.complete, found.diverged, found.stalled, found.running) == (3, 1, 2, (running,))
     (message,) = found.damaged
     assert "bad.h5" in message
 

@@ -184,6 +184,21 @@ def test_a_strategy_of_which_every_run_diverged_still_has_its_row(made_up):
     assert math.isnan(row["auc_ood"])
 
 
+def test_stalled_runs_have_their_own_column_and_are_not_averaged(made_up):
+    files = [
+        made_up(seed=0, auc=4),
+        made_up(seed=1, auc=6),
+        made_up(seed=2, auc=900, status="stalled", rounds_done=3),
+        made_up(seed=3, auc=900, status="diverged", rounds_done=3),
+        made_up("scale_agg", status="stalled", rounds_done=1),
+    ]
+    table = summarise(read_runs(files))
+    row = _row(table, strategy="unweighted")
+    assert (row["runs"], row["diverged"], row["stalled"], row["auc_ood"]) == (2, 1, 1, 5)
+    row = _row(table, strategy="scale_agg")
+    assert (row["runs"], row["diverged"], row["stalled"]) == (0, 0, 1)
+
+
 def test_a_mean_over_fewer_than_all_runs_is_none(made_up):
     """Such as the mean F1 of three runs, one of which has none."""
     files = [made_up(seed=seed) for seed in range(3)]

@@ -54,7 +54,8 @@ class Outcome:
 
     Args:
         total: the number of experiments.
-        done: the number of those with a complete or diverged result, including those of earlier calls.
+        done: the number of those with a complete, diverged or stalled result, including those of earlier
+            calls.
         skipped: the number of those that were done before this call.
         other_code: the number of those that other code than this call's has computed.
         begun_by_other_code: the number of unfinished ones that other code has begun.
@@ -290,6 +291,8 @@ class Scheduler:
             _log.info(
                 f"{plan.result.name}: the training loss of a node is no longer finite; kept as diverged"
             )
+        elif answer.status == Status.STALLED:
+            _log.info(f"{plan.result.name}: it can do no further update; kept as stalled")
         self._take(self._follow(plan))
         self._tell()
 

@@ -16,7 +16,7 @@ from dml.files import beside
 from dml.parallel.criterion import score
 from dml.plan import Plan, make_plan
 from dml.results import reader
-from dml.results.status import Status
+from dml.results.status import CUT_SHORT
 
 FACTOR = 2.0
 """The factor between neighbouring learning rates."""
@@ -39,7 +39,7 @@ class Search:
         values: the values of the combination by key, without those of `SEARCHED`.
         plans: its experiment for each seed, at the first learning rate.
         scores: the score of each step that was tried: the metric's mean over the seeds, or -inf if one of
-            them has diverged. Step k has the first learning rate times `FACTOR` to the power of k.
+            them has diverged or stalled. Step k has the first learning rate times `FACTOR` to the power of k.
         open: the steps that are being tried.
     """
 
@@ -55,7 +55,7 @@ class Search:
 
     @property
     def best(self) -> int | None:
-        """The step with the best score, the one nearest to 0 if there are several; None if all diverged."""
+        """The step with the best score, the one nearest to 0 if there are several; None if none is finite."""
         finite = {step: score for step, score in self.scores.items() if math.isfinite(score)}
         # Ties go to the nearest step, so that a search does not wander over a plateau.
         return max(finite, key=lambda step: (finite[step], -abs(step), -step)) if finite else None
@@ -65,7 +65,7 @@ class Search:
         if not self.scores:
             return [-1, 0, 1]
         best = self.best
-        # If all diverge, try lower. Otherwise try two on each side, because the scores of runs are noisy.
+        # If none is finite, try lower. Otherwise try two on each side, because the scores of runs are noisy.
         near = [min(self.scores) - 1] if best is None else [best + step for step in (-2, -1, 1, 2)]
         return [step for step in near if step not in self.scores and abs(step) <= MOST_STEPS]
 
@@ -82,7 +82,7 @@ class Search:
             return f"not ended: an experiment at lr {waits} failed{so_far}"
         if self.best is None:
             tried = f"from {self.lr(min(self.scores)):g} to {self.lr(max(self.scores)):g}"
-            return f"not converged: diverges at every lr {tried}"
+            return f"not converged: diverges or stalls at every lr {tried}"
         edge = ", at the edge of the search" if abs(self.best) == MOST_STEPS else ""
         return f"lr {self.lr(self.best):g}: {self.scores[self.best]:.3f}{edge}"
 
@@ -115,8 +115,8 @@ class Tuner:
     def follow(self, plan: Plan) -> list[Plan]:
         """The experiments that follow on one that is done."""
         found = reader.attributes(plan.result)
-        diverged = found["status"] == Status.DIVERGED
-        self._done[plan.identity.id] = -math.inf if diverged else score(plan.result, found, self._metric)
+        cut_short = found["status"] in CUT_SHORT
+        self._done[plan.identity.id] = -math.inf if cut_short else score(plan.result, found, self._metric)
         return [new for search in self._asked.get(plan.identity.id, []) for new in self._advance(search)]
 
     def _advance(self, search: Search) -> list[Plan]:

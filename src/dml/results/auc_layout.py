@@ -147,7 +147,7 @@ def panels_of(table: StrategyTable) -> Iterator[Panel]:
 
 
 def _reach(row: Row, auc: str) -> float:
-    """The height of a bar with its deviation, or of its floor; NaN if all its runs have diverged."""
+    """The height of a bar with its deviation, or of its floor; NaN without a complete run."""
     deviation = row[f"{auc}_std"]
     return float(np.fmax(row[auc] + (0 if math.isnan(deviation) else deviation), row["floor_ood"]))
 

@@ -33,7 +33,7 @@ from dml.results.auc_layout import (
     height_of,
     panels_of,
 )
-from dml.results.strategy_tables import StrategyTable
+from dml.results.strategy_tables import Row, StrategyTable
 from dml.results.tables import sort_key
 
 _DPI = 150
@@ -113,8 +113,15 @@ def _handles(tables: Sequence[StrategyTable], styles: _Styles) -> list[Artist]:
     if not all(math.isnan(row["floor_ood"]) for row in rows):
         handles.append(Line2D([], [], color="black", linewidth=1.4, label="floor (no OOD data)"))
     if not all(row["runs"] for row in rows):
-        handles.append(Line2D([], [], color="black", linestyle="", marker="x", label="all runs diverged"))
+        handles.append(Line2D([], [], color="black", linestyle="", marker="x", label=_lost(rows)))
     return handles
+
+
+def _lost(rows: Sequence[Row]) -> str:
+    """The meaning of a cross: a strategy none of whose runs is complete."""
+    lost = [row for row in rows if not row["runs"]]
+    words = [word for word in ("diverged", "stalled") if any(row[word] for row in lost)]
+    return f"all runs {' or '.join(words)}"
 
 
 def _draw_panels(figure: Figure, sheet: Sheet, styles: _Styles) -> None:
@@ -141,7 +148,7 @@ def _draw_panel(axis: Axes, panel: Panel, styles: _Styles) -> None:
 
 
 def _draw_bars(axis: Axes, panel: Panel, styles: _Styles) -> None:
-    """Draws bars with their deviations and floors, and a cross for each strategy that has diverged."""
+    """Draws bars with their deviations and floors, and a cross for each strategy without a complete run."""
     rows = [row for part in panel.topologies for row in part.rows]
     left, middle, right = _places(panel)
     lost = np.array([not row["runs"] for row in rows])

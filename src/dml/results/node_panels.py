@@ -10,7 +10,7 @@ from dml.config import label_of
 from dml.errors import ArgumentError, InputError
 from dml.results.reader import Loaded
 from dml.results.record import FINAL
-from dml.results.status import Status
+from dml.results.status import CUT_SHORT, Status
 
 MOST_NODES = 2000
 """The largest number of nodes: with more, nodes hide one another, and the layout takes minutes."""
@@ -59,7 +59,9 @@ class NodePanel:
             self._mean(),
         ]
         lines += [self.when] if with_time else []
-        lines += [f"diverged in round {result.arrays['metrics/round'][-1]}"] if self._diverged() else []
+        status = result.attributes["status"]
+        if status in CUT_SHORT:
+            lines.append(f"{status} in round {result.arrays['metrics/round'][-1]}")
         return lines
 
     def _diverged(self) -> bool:

@@ -58,12 +58,20 @@ def _strategy_lines(row: Row, columns: Sequence[Column], label: int) -> Iterator
         yield name
         name = ""
     if not row["runs"]:
-        yield f"{name:<{label}}{0:>4}  all {row['diverged']} diverged"
+        yield f"{name:<{label}}{0:>4}  {_cut_short(row, 'all ')}"
         return
     cells = "".join(f"{_cell(row, column):>{_width(column)}}" for column in columns)
     yield f"{name:<{label}}{cells}".rstrip()
-    if row["diverged"]:
-        yield f"{'':<{label + 4}}  {row['diverged']} more diverged"
+    if row["diverged"] or row["stalled"]:
+        yield f"{'':<{label + 4}}  {_cut_short(row, '', ' more')}"
+
+
+def _cut_short(row: Row, every: str, more: str = "") -> str:
+    """The numbers of diverged and of stalled runs, such as ``all 3 diverged`` or ``1 more stalled``."""
+    diverged, stalled = row["diverged"], row["stalled"]
+    if diverged and stalled:
+        return f"{diverged}{more} diverged, {stalled}{more} stalled"
+    return f"{every}{diverged or stalled}{more} {'diverged' if diverged else 'stalled'}"
 
 
 def _width(column: Column) -> int:

@@ -16,7 +16,7 @@ from dml.errors import DamagedFileError
 from dml.results import reader
 from dml.results.grouping import assign_tuned_fields, control_of, describe
 from dml.results.sealed import DIGEST
-from dml.results.status import Status
+from dml.results.status import CUT_SHORT, Status
 
 VALUES = (
     "auc_test", "auc_ood", "auc_asr", "final_test", "final_ood", "worst_test", "worst_ood",
@@ -28,6 +28,9 @@ over the nodes. A value that a file lacks is NaN."""
 
 KEYS = ["settings", "topology", "strategy"]
 """Columns that runs with different seeds and OOD nodes share."""
+
+Counts = dict[tuple[str, str, str], int]
+"""Numbers of experiments by (settings, topology, strategy)."""
 
 _FIELDS = {"alpha": "label_alpha", "lr": "lr", "momentum": "momentum"}
 """Columns that are fields of the configuration."""
@@ -44,13 +47,15 @@ class Runs:
             (label_alpha), lr, momentum, forecast (forecast_ood; NaN if it has none), and ``VALUES``.
         running: the files of experiments that have not ended.
         diverged: the number of diverged experiments by (settings, topology, strategy).
+        stalled: the number of stalled experiments, in the same way.
         damaged: one message per file that cannot be read.
         without_digest: the number of older files, in which damage may go unnoticed.
     """
 
     table: pd.DataFrame
     running: list[Path]
-    diverged: dict[tuple[str, str, str], int]
+    diverged: Counts
+    stalled: Counts
     damaged: list[str]
     without_digest: int = 0
 
@@ -83,18 +88,21 @@ def read_runs(paths: Iterable[Path]) -> Runs:
     columns = ["settings", "topology", "graph", "seeded", "strategy", "variant", "pair", "place", "status"]
     columns += ["algorithm", "is_algorithm", *_FIELDS, "forecast", *VALUES]
     table = _with_variants(_with_distinct_topologies(pd.DataFrame(rows, columns=columns)))
-    lost = table[table["status"] == Status.DIVERGED]
-    diverged = {(str(s), str(t), str(name)): len(part) for (s, t, name), part in lost.groupby(KEYS)}
+    diverged, stalled = (_counts(table[table["status"] == status]) for status in CUT_SHORT)
     complete = table[table["status"] == Status.COMPLETE]
     complete = complete.drop(columns=["variant", "status", "graph", "seeded"]).reset_index(drop=True)
-    return Runs(complete, running, diverged, damaged, without_digest)
+    return Runs(complete, running, diverged, stalled, damaged, without_digest)
+
+
+def _counts(table: pd.DataFrame) -> Counts:
+    return {(str(s), str(t), str(name)): len(part) for (s, t, name), part in table.groupby(KEYS)}
 
 
 def _row(path: Path, found: dict[str, Any]) -> dict[str, Any]:
     config = found["config"]
     try:
-        # A diverged run is grouped by the number of rounds that it was asked for.
-        rounds = config["rounds"] if found["status"] == Status.DIVERGED else found["rounds_done"]
+        # A run that was cut short is grouped by the number of rounds that it was asked for.
+        rounds = config["rounds"] if found["status"] in CUT_SHORT else found["rounds_done"]
         place = f"{found['graph_id']} {config['seed']}"
         described = describe(config, json.loads(found["reads"]), rounds)
         return {

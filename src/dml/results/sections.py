@@ -35,6 +35,7 @@ class Provenance:
     Args:
         complete: the number of complete experiments.
         diverged: the number of diverged experiments.
+        stalled: the number of stalled experiments.
         running: the files of experiments that have not ended, which are left out.
         damaged: one message per file that cannot be read and is left out.
         without_digest: the number of older files, in which damage may go unnoticed.
@@ -42,6 +43,7 @@ class Provenance:
 
     complete: int
     diverged: int
+    stalled: int
     running: tuple[Path, ...]
     damaged: tuple[str, ...]
     without_digest: int
@@ -74,13 +76,17 @@ def make_report(runs: Runs, summary: pd.DataFrame) -> Report:
         summary: their summary, from :func:`dml.results.tables.summarise`.
     """
     agreement, tables = forecast_agreement(runs), strategy_tables(summary)
-    diverged = sum(runs.diverged.values())
     return Report(
         tables=tables,
         legend=legend(tables),
         forecast=Forecast(*agreement) if agreement else None,
         worst_nodes=worst_node_tables(runs.table),
         provenance=Provenance(
-            len(runs.table), diverged, tuple(runs.running), tuple(runs.damaged), runs.without_digest
+            complete=len(runs.table),
+            diverged=sum(runs.diverged.values()),
+            stalled=sum(runs.stalled.values()),
+            running=tuple(runs.running),
+            damaged=tuple(runs.damaged),
+            without_digest=runs.without_digest,
         ),
     )

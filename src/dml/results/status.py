@@ -25,6 +25,10 @@ class Status(StrEnum):
     """An asynchronous run could do no further update, or had its last event. What was measured is kept."""
 
 
+CUT_SHORT = (Status.DIVERGED, Status.STALLED)
+"""The statuses of experiments that ended before their last round, and do so again however often they run."""
+
+
 def finished(attributes: Mapping[str, Any], rounds: int) -> bool:
     """Whether a result file holds everything that was asked for.
 
@@ -34,5 +38,4 @@ def finished(attributes: Mapping[str, Any], rounds: int) -> bool:
             number is.
     """
     done, status = int(attributes["rounds_done"]), attributes["status"]
-    ended = status in (Status.DIVERGED, Status.STALLED)
-    return ended or done > rounds or (done == rounds and status == Status.COMPLETE)
+    return status in CUT_SHORT or done > rounds or (done == rounds and status == Status.COMPLETE)

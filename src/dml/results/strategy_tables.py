@@ -207,7 +207,7 @@ def _control(rows: pd.DataFrame, summary: pd.DataFrame) -> Row | None:
 
 def _pooled(rows: pd.DataFrame) -> Row:
     """Pools several rows into one, with means and standard deviations over all their runs."""
-    row: dict[str, Any] = {"strategy": "control", "runs": rows["runs"].sum(), "diverged": 0}
+    row: dict[str, Any] = {"strategy": "control", "runs": rows["runs"].sum(), "diverged": 0, "stalled": 0}
     for value in VALUES:
         row[value] = mean = (rows["runs"] * rows[value]).sum(skipna=False) / row["runs"]
         within = (rows["runs"] - 1) * rows[f"{value}_std"].fillna(0) ** 2

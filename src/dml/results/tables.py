@@ -25,8 +25,9 @@ def summarise(runs: Runs) -> pd.DataFrame:
     """Summarises runs in one row per settings, topology and strategy.
 
     Returns:
-        A table with the columns settings, topology, strategy, runs, diverged; for each of ``VALUES`` its mean
-        and its standard deviation over the runs (NaN if all have diverged, or a run lacks it);
+        A table with the columns settings, topology, strategy, runs, diverged, stalled; for each of ``VALUES``
+        its mean and its standard deviation over the runs (NaN if all have diverged or stalled, or a run lacks
+        it);
         ``over_unweighted``, the mean difference in OOD AUC to the runs of ``unweighted`` on the same graph,
         seed and OOD node; ``pairs``, the number of these pairs, and ``pairs_above``, the number with a
         positive difference; ``floor_ood`` and ``floor_asr``, the mean AUCs of the controls (the runs without
@@ -40,21 +41,25 @@ def summarise(runs: Runs) -> pd.DataFrame:
             key = (settings, topology, strategy)
             rows.append(
                 dict(zip(KEYS, key, strict=True))
-                | {"runs": len(own), "diverged": runs.diverged.get(key, 0)}
+                | {"runs": len(own), **_cut_short(runs, key)}
                 | _means(own)
                 | ({} if strategy == BASELINE else _over_baseline(own, baseline))
                 | _over_floor(own)
             )
     present = {tuple(row[key] for key in KEYS) for row in rows}
     rows += [
-        dict(zip(KEYS, key, strict=True)) | {"runs": 0, "diverged": count}
-        for key, count in runs.diverged.items()
+        dict(zip(KEYS, key, strict=True)) | {"runs": 0, **_cut_short(runs, key)}
+        for key in dict.fromkeys([*runs.diverged, *runs.stalled])
         if key not in present
     ]
-    columns = [*KEYS, "runs", "diverged"]
+    columns = [*KEYS, "runs", "diverged", "stalled"]
     columns += [column for value in VALUES for column in (value, f"{value}_std")]
     columns += ["over_unweighted", "pairs", "pairs_above", "floor_ood", "floor_asr", "over_floor"]
     return pd.DataFrame(rows, columns=columns).sort_values(KEYS, key=_sort_key)
+
+
+def _cut_short(runs: Runs, key: tuple[str, str, str]) -> dict[str, int]:
+    return {"diverged": runs.diverged.get(key, 0), "stalled": runs.stalled.get(key, 0)}
 
 
 def _with_floors(table: pd.DataFrame) -> pd.DataFrame:
