@@ -1,5 +1,7 @@
 """The script that makes one table of a folder, as a user calls it."""
 
+import shutil
+
 
 def test_it_prints_the_table_and_names_what_it_leaves_out(script, made_up, tmp_path):
     for algorithm in ("dpsgd", "relaysgd"):
@@ -14,6 +16,17 @@ def test_it_prints_the_table_and_names_what_it_leaves_out(script, made_up, tmp_p
     assert "accuracy of the worst node in %" in worst_nodes
     assert [line.split()[0] for line in worst_nodes.splitlines()[3:]] == ["dpsgd", "relaysgd"]
     assert paths.splitlines() == [str(tmp_path / f) for f in ("summary.csv", "summary.h5", "ood_auc.png")]
+
+
+def test_it_judges_runs_and_draws_their_curves(script, tiny, tmp_path):
+    shutil.copyfile(tiny, tmp_path / "a.h5")
+    called = script(
+        "compile_results.py", tmp_path, "--verdicts", "0.1", "--curves", "c.png", "--judged_by", "node0"
+    )
+    assert (called.returncode, called.stderr) == (0, "")
+    assert "updates until the test accuracy is 0.1" in called.stdout
+    assert called.stdout.splitlines()[-1] == "c.png"
+    assert (tmp_path / "c.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_a_folder_without_results_prints_nothing(script, tmp_path):

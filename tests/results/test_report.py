@@ -1,12 +1,13 @@
 """The report on a folder: its text, its files, and what is said of files that are left out."""
 
 import logging
+import shutil
 import subprocess
 import sys
 
 import pytest
 
-from dml.results.report import compile_folder
+from dml.results.report import More, compile_folder
 
 NAMES = ("summary.csv", "summary.h5", "ood_auc.png")
 
@@ -19,6 +20,29 @@ def test_the_text_ends_with_the_paths_of_the_files(made_up, tmp_path, caplog):
     assert paths == [str(tmp_path / name) for name in NAMES]
     assert all((tmp_path / name).stat().st_size for name in NAMES)
     assert not caplog.records
+
+
+def test_verdicts_and_curves_are_made_if_asked_for(tiny, tmp_path):
+    for seed in range(2):
+        shutil.copyfile(tiny, tmp_path / f"{seed}.h5")
+    curves = tmp_path / "curves.png"
+    compiled = compile_folder(tmp_path, More(target=0.05, curves=curves))
+    assert compiled.complete
+    paths = compiled.text.split("\n\n")[-1].splitlines()
+    assert paths == [str(tmp_path / f) for f in (*NAMES[:2], "verdicts.csv", NAMES[2], "curves.png")]
+    assert all((tmp_path / name).stat().st_size for name in ("verdicts.csv", "curves.png"))
+    assert "\nbytes until the test accuracy is 0.05\n" in compiled.text
+    assert "Verdicts" not in compile_folder(tmp_path).text
+
+
+def test_files_without_measurements_that_can_be_read_have_no_verdict(tiny, made_up, tmp_path, caplog):
+    """Their attributes, which are all that tables need, can be read."""
+    made_up()
+    shutil.copyfile(tiny, tmp_path / "good.h5")
+    compiled = compile_folder(tmp_path, More(target=0.05))
+    assert not compiled.complete
+    assert [str(tmp_path / "0.h5") in record.getMessage() for record in caplog.records] == [True]
+    assert "\nunweighted        1 " in compiled.text
 
 
 def test_a_second_call_replaces_the_files_and_does_not_read_them(made_up, tmp_path):

@@ -30,6 +30,27 @@ def test_the_home_folder_is_known(monkeypatch, tmp_path):
     assert CompileConfig(folder=Path("~")).folder == tmp_path
 
 
+def test_verdicts_and_curves_are_options_of_a_report(tmp_path):
+    config = CompileConfig(folder=tmp_path)
+    assert (config.verdicts, config.curves, config.judged_by) == (None, None, "nodes")
+    config = CompileConfig(folder=tmp_path, verdicts="0.8", curves=tmp_path / "c.svg", judged_by="worst")
+    assert (config.verdicts, config.curves, config.judged_by) == (0.8, tmp_path / "c.svg", "worst")
+
+
+@pytest.mark.parametrize("target", ["0", "1.5", "-0.5", "nan", "high"])
+def test_a_target_that_is_no_accuracy_is_refused(tmp_path, target):
+    with pytest.raises(ValidationError, match="verdicts"):
+        CompileConfig(folder=tmp_path, verdicts=target)
+
+
+def test_curves_that_cannot_be_drawn_are_refused(tmp_path):
+    error = _refusal(CompileConfig, folder=tmp_path, curves=tmp_path / "c.txt")
+    assert isinstance(error, InputError)
+    assert str(error) == f"curves {tmp_path / 'c.txt'}: must end with .png, .pdf, .svg"
+    error = _refusal(CompileConfig, folder=tmp_path, judged_by="worst")
+    assert str(error) == "judged_by worst: needs --curves FILE, the picture that it changes"
+
+
 def test_a_picture_has_defaults_for_all_but_its_files(tmp_path):
     files = (tmp_path / "a.h5", tmp_path / "b.h5")
     for file in files:

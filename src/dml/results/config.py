@@ -1,13 +1,14 @@
 """The options of the scripts that show results."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from dml.errors import ArgumentError, InputError
 from dml.field_types import Positional, UserPath
 from dml.files import FILE, FOLDER, check_writable_file, what_is_at
+from dml.results.judged import Judge
 from dml.section import Section
 
 FORMATS = (".png", ".pdf", ".svg")
@@ -20,6 +21,25 @@ class CompileConfig(Section):
         description="folder of result files, such as results/quickstart"
     )
 
+    verdicts: float | None = Field(
+        None,
+        gt=0,
+        le=1,
+        description="also judge the runs by the model that is delivered, the mean model, the average node, "
+        "the worst node and node 0: by the test accuracy after the last round, and by the updates, simulated "
+        "seconds and bytes until the test accuracy is VERDICTS, such as 0.8; the values go to verdicts.csv",
+    )
+    curves: UserPath | None = Field(
+        None,
+        description="also draw accuracies against updates, simulated seconds and bytes: a png, pdf or svg "
+        "file; an existing file is replaced",
+    )
+    judged_by: Judge = Field(
+        "nodes",
+        description="by whose model --curves judges a run: nodes (the mean accuracy of all nodes), worst "
+        "(the worst node), node0, mean_model or deliverable",
+    )
+
     @field_validator("folder")
     @classmethod
     def _is_folder(cls, folder: Path) -> Path:
@@ -27,6 +47,17 @@ class CompileConfig(Section):
         if found != FOLDER:
             raise ArgumentError("DIR", folder, f"{found}; give a folder that holds result files")
         return folder
+
+    @field_validator("curves")
+    @classmethod
+    def _is_picture(cls, curves: Path | None) -> Path | None:
+        return curves and _picture(curves, "curves")
+
+    @model_validator(mode="after")
+    def _has_curves_to_judge(self) -> Self:
+        if "judged_by" in self.model_fields_set and self.curves is None:
+            raise InputError("judged_by", self.judged_by, "needs --curves FILE, the picture that it changes")
+        return self
 
 
 class NodePictureConfig(Section):
@@ -64,7 +95,12 @@ class NodePictureConfig(Section):
     @field_validator("out")
     @classmethod
     def _is_picture(cls, out: Path) -> Path:
-        if out.suffix.lower() not in FORMATS:
-            raise InputError("out", out, f"must end with {', '.join(FORMATS)}")
-        check_writable_file(out, "out")
-        return out
+        return _picture(out, "out")
+
+
+def _picture(path: Path, flag: str) -> Path:
+    """Checks the path of a picture that is to be written."""
+    if path.suffix.lower() not in FORMATS:
+        raise InputError(flag, path, f"must end with {', '.join(FORMATS)}")
+    check_writable_file(path, flag)
+    return path

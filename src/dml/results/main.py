@@ -23,9 +23,9 @@ def compile_results(argv: Sequence[str]) -> int:
         "a picture.",
     )
     # Imported here, because it takes a second.
-    from dml.results.report import print_report
+    from dml.results.report import More, print_report
 
-    return print_report(config.folder)
+    return print_report(config.folder, More(config.verdicts, config.curves, config.judged_by))
 
 
 def draw_nodes(argv: Sequence[str]) -> int:

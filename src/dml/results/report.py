@@ -1,16 +1,24 @@
-"""Makes the report on a folder of results: text, summary.csv, summary.h5 and ood_auc.png."""
+"""Makes the report on a folder of results: text, summary.csv, summary.h5 and pictures."""
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from dml.errors import UnwritableFileError
+import pandas as pd
+
+from dml.errors import DamagedFileError, UnwritableFileError
 from dml.messages import count
+from dml.results import reader
 from dml.results.auc_picture import write_auc_picture
+from dml.results.curves import write_curves
+from dml.results.judged import Course, Judge, course_of
 from dml.results.report_text import report_text
 from dml.results.runs import read_runs, result_files
 from dml.results.sections import Provenance, make_report
 from dml.results.tables import summarise, write_csv, write_hdf5
+from dml.results.verdicts import as_data, verdict_tables
 
 _LOG = logging.getLogger(__name__)
 
@@ -28,42 +36,81 @@ class Compiled:
     complete: bool
 
 
-def compile_folder(folder: Path) -> Compiled:
+@dataclass(frozen=True)
+class More:
+    """What a report has besides the tables of strategies.
+
+    Args:
+        target: the test accuracy of the verdicts, in (0, 1]; None for no verdicts.
+        curves: the picture of the curves; None for none.
+        judged_by: by whose model its curves are judged.
+    """
+
+    target: float | None = None
+    curves: Path | None = None
+    judged_by: Judge = "nodes"
+
+
+def compile_folder(folder: Path, more: More | None = None) -> Compiled:
     """Summarises all experiments of a folder, as text and as files that replace those of an earlier call.
 
     Files that cannot be read and experiments that have not ended are left out, and a message names them.
 
     Args:
         folder: the folder of the result files.
+        more: what the report has besides the tables.
     """
+    more = more or More()
     runs = read_runs(result_files(folder))
+    courses, damaged = _courses(runs.table) if more != More() else ({}, [])
+    runs.damaged.extend(damaged)
     summary = summarise(runs)
-    report = make_report(runs, summary)
+    verdicts = verdict_tables(runs.table, courses, more.target) if more.target is not None else ()
+    report = make_report(runs, summary, verdicts)
     _tell(report.provenance)
     if summary.empty:
         _LOG.error("no finished experiment in %s", folder)
         return Compiled("", complete=False)
     text = report_text(report)
-    written = [folder / "summary.csv", folder / "summary.h5", folder / "ood_auc.png"]
+    pictures: dict[Path, Callable[[Path], list[str]]]
+    pictures = {folder / "ood_auc.png": partial(write_auc_picture, report.tables)}
+    if more.curves:
+        pictures[more.curves] = partial(write_curves, runs.table, courses, more.judged_by)
+    written = [folder / "summary.csv", folder / "summary.h5", *pictures]
     try:
         write_csv(summary, written[0])
         write_hdf5(summary, written[1])
-        left_out = write_auc_picture(report.tables, written[2])
+        if verdicts:
+            written.insert(2, folder / "verdicts.csv")
+            write_csv(as_data(verdicts), written[2])
+        left_out = {path: write(path) for path, write in pictures.items()}
     except (OSError, UnwritableFileError) as error:
         _LOG.error("%s cannot be written (%s)", folder, error)
         return Compiled(text, complete=False)
-    if left_out:
-        _LOG.info("%s has no room for these parts of the tables:\n%s", written[2], "\n".join(left_out))
+    for path, parts in left_out.items():
+        if parts:
+            _LOG.info("%s has no room for these parts of the tables:\n%s", path, "\n".join(parts))
     return Compiled("\n".join([text, "", *map(str, written)]), complete=not runs.damaged)
 
 
-def print_report(folder: Path) -> int:
+def _courses(table: pd.DataFrame) -> tuple[dict[str, Course], list[str]]:
+    """The course of each run by its file, and one message per file whose measurements are damaged."""
+    courses, damaged = {}, []
+    for file in table["file"]:
+        try:
+            courses[file] = course_of(reader.load(file))
+        except (DamagedFileError, FileNotFoundError) as error:
+            damaged.append(str(error))
+    return courses, damaged
+
+
+def print_report(folder: Path, more: More | None = None) -> int:
     """Makes and prints the report on a folder (see :func:`compile_folder`).
 
     Returns:
         An exit code: 1 if the report is not complete.
     """
-    compiled = compile_folder(folder)
+    compiled = compile_folder(folder, more)
     if compiled.text:
         print(compiled.text)
     return 0 if compiled.complete else 1

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from dml.results.sections import Forecast, Report
 from dml.results.strategy_tables import Column, Kind, Row, StrategyTable
+from dml.results.verdict_text import verdict_text
 from dml.results.worst_nodes import Cell, WorstNodeTable
 
 WIDTH = 80
@@ -23,6 +24,7 @@ def report_text(report: Report) -> str:
     sections = [[*tables, *_legend(report.legend)]]
     sections += [_forecast(report.forecast)] if report.forecast else []
     sections += [list(_worst_node_table(table)) for table in report.worst_nodes]
+    sections += [verdict_text(report.verdicts)] if report.verdicts else []
     return "\n\n".join("\n".join(lines) for lines in sections)
 
 

@@ -212,13 +212,14 @@ def _cost(result: Loaded) -> Iterator[str]:
     engine = " then ".join(dict.fromkeys(segment["engine"] for segment in result.segments))
     rounds = result.attributes["rounds_done"]
     server = result.arrays.get("communication/server_bytes")
-    through = "" if server is None else f", {_bytes(int(server.sum()))} to and from the server"
-    yield f"{seconds:.1f} s in {rounds} rounds, engine {engine}; {_bytes(sent)} sent between nodes{through}"
+    through = "" if server is None else f", {size(int(server.sum()))} to and from the server"
+    yield f"{seconds:.1f} s in {rounds} rounds, engine {engine}; {size(sent)} sent between nodes{through}"
     if "simulated_s" in result.attributes:
         yield f"{result.attributes['simulated_s']:.5g} simulated seconds"
 
 
-def _bytes(count: int) -> str:
+def size(count: int) -> str:
+    """A number of bytes as text, in powers of 1000."""
     for power, unit in ((4, "TB"), (3, "GB"), (2, "MB"), (1, "kB")):
         if count >= 1000**power:
             return f"{count / 1000**power:.1f} {unit}"

@@ -41,10 +41,11 @@ class Runs:
     """The experiments of a folder.
 
     Args:
-        table: one row per complete experiment. Columns: settings (JSON of the fields that are not factors),
-            topology, strategy (the name of the strategy or algorithm, with its variant), pair (equal for a
-            run and its baseline), place (equal for a run and its control), algorithm, is_algorithm, alpha
-            (label_alpha), lr, momentum, forecast (forecast_ood; NaN if it has none), and ``VALUES``.
+        table: one row per complete experiment. Columns: file (its path as text), settings (JSON of the
+            fields that are not factors), topology, strategy (the name of the strategy or algorithm, with its
+            variant), pair (equal for a run and its baseline), place (equal for a run and its control),
+            algorithm, is_algorithm, alpha (label_alpha), lr, momentum, forecast (forecast_ood; NaN if it has
+            none), and ``VALUES``.
         running: the files of experiments that have not ended.
         diverged: the number of diverged experiments by (settings, topology, strategy).
         stalled: the number of stalled experiments, in the same way.
@@ -85,7 +86,18 @@ def read_runs(paths: Iterable[Path]) -> Runs:
     assign_tuned_fields(row["described"] for row in rows)
     for row in rows:
         row |= {"settings": row["described"].settings_json, "variant": row["described"].variant}
-    columns = ["settings", "topology", "graph", "seeded", "strategy", "variant", "pair", "place", "status"]
+    columns = [
+        "file",
+        "settings",
+        "topology",
+        "graph",
+        "seeded",
+        "strategy",
+        "variant",
+        "pair",
+        "place",
+        "status",
+    ]
     columns += ["algorithm", "is_algorithm", *_FIELDS, "forecast", *VALUES]
     table = _with_variants(_with_distinct_topologies(pd.DataFrame(rows, columns=columns)))
     diverged, stalled = (_counts(table[table["status"] == status]) for status in CUT_SHORT)
@@ -107,6 +119,7 @@ def _row(path: Path, found: dict[str, Any]) -> dict[str, Any]:
         described = describe(config, json.loads(found["reads"]), rounds)
         return {
             "described": described,
+            "file": str(path),
             "topology": found["topology_family"],
             "strategy": label_of(config),
             "algorithm": config["algorithm"],

@@ -12,6 +12,7 @@ import pandas as pd
 from dml.results.runs import Runs
 from dml.results.strategy_tables import StrategyTable, legend, strategy_tables
 from dml.results.tables import forecast_agreement
+from dml.results.verdicts import VerdictTable
 from dml.results.worst_nodes import WorstNodeTable, worst_node_tables
 
 
@@ -59,6 +60,7 @@ class Report:
         forecast: the quality of the forecasts; None if too few experiments have one.
         worst_nodes: tables that compare algorithms; empty without algorithms.
         provenance: the files that the report is made from.
+        verdicts: tables that judge the same runs by several models; empty if nobody asked for them.
     """
 
     tables: tuple[StrategyTable, ...]
@@ -66,14 +68,16 @@ class Report:
     forecast: Forecast | None
     worst_nodes: tuple[WorstNodeTable, ...]
     provenance: Provenance
+    verdicts: tuple[VerdictTable, ...] = ()
 
 
-def make_report(runs: Runs, summary: pd.DataFrame) -> Report:
+def make_report(runs: Runs, summary: pd.DataFrame, verdicts: tuple[VerdictTable, ...] = ()) -> Report:
     """Builds a report.
 
     Args:
         runs: the experiments.
         summary: their summary, from :func:`dml.results.tables.summarise`.
+        verdicts: from :func:`dml.results.verdicts.verdict_tables`.
     """
     agreement, tables = forecast_agreement(runs), strategy_tables(summary)
     return Report(
@@ -89,4 +93,5 @@ def make_report(runs: Runs, summary: pd.DataFrame) -> Report:
             damaged=tuple(runs.damaged),
             without_digest=runs.without_digest,
         ),
+        verdicts=verdicts,
     )

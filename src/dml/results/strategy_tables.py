@@ -133,7 +133,7 @@ def strategy_tables(summary: pd.DataFrame) -> tuple[StrategyTable, ...]:
             # Somebody has chosen a clock. There is no room for both in 80 columns.
             timed = tuple(_SIMULATED if column is _ASR_AUC else column for column in columns)
             columns = timed if _SIMULATED in timed else (*columns, _SIMULATED)
-        made.append(StrategyTable(_heading(settings, all_settings), auc, columns, topologies))
+        made.append(StrategyTable(heading(settings, all_settings), auc, columns, topologies))
     return tuple(made)
 
 
@@ -167,7 +167,8 @@ def legend(tables: Sequence[StrategyTable]) -> dict[str, str]:
     return terms
 
 
-def _heading(settings: Mapping[str, Any], others: Sequence[Mapping[str, Any]]) -> str:
+def heading(settings: Mapping[str, Any], others: Sequence[Mapping[str, Any]]) -> str:
+    """Settings in words: those that every heading contains, and those in which the others differ."""
     every = settings["eval_every"]
     measured = "each epoch" if every == "epoch" else f"every {every} rounds"
     trained = f" x {settings['epochs']} epochs" if "epochs" in settings else ""

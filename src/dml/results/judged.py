@@ -1,0 +1,103 @@
+"""The course of a run: its accuracies, judged by one model or another, and what it had cost by then.
+
+Algorithms differ in the models that they leave behind, so which of them is better may depend on whose model
+is judged. All values follow from the result file.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dml.results.reader import Loaded
+from dml.results.record import FINAL
+
+Judge = Literal["deliverable", "mean_model", "nodes", "worst", "node0"]
+
+JUDGES: dict[Judge, str] = {
+    "deliverable": "deliverable",
+    "mean_model": "mean model",
+    "nodes": "average node",
+    "worst": "worst node",
+    "node0": "node 0",
+}
+"""By whose model a run may be judged, with a name for readers: the model that the algorithm delivers, the
+mean of all nodes' models, the mean accuracy of the nodes, that of the worst node, and that of node 0."""
+
+COSTS = {"updates": "updates", "simulated_s": "simulated seconds", "bytes": "bytes"}
+"""What a run has cost until a measurement, by the name of its series, with a name for readers."""
+
+
+@dataclass(frozen=True)
+class Course:
+    """The measurements of one run.
+
+    Args:
+        costs: for each of ``COSTS``, its value so far at each measurement, [T]; NaN if it was not measured.
+        test, ood: for each of ``JUDGES``, the accuracy on the IID and the OOD test set, [T]; NaN where it was
+            not measured, or a loss was not finite.
+        final: whether a measurement is the one after the last aggregation, [T].
+    """
+
+    costs: Mapping[str, NDArray[np.float64]]
+    test: Mapping[Judge, NDArray[np.float64]]
+    ood: Mapping[Judge, NDArray[np.float64]]
+    final: NDArray[np.bool_]
+
+    def until(self, cost: str, judge: Judge, target: float) -> float:
+        """The cost until a test accuracy was first measured.
+
+        Args:
+            cost: one of ``COSTS``.
+            judge: by whose model the run is judged.
+            target: the accuracy, in (0, 1].
+
+        Returns:
+            Infinity if it was not reached; NaN if the accuracy or the cost was not measured.
+        """
+        accuracy = self.test[judge]
+        if np.isnan(accuracy).all() or np.isnan(self.costs[cost]).all():
+            return float("nan")
+        reached = np.flatnonzero(accuracy >= target)
+        return float(self.costs[cost][reached[0]]) if len(reached) else float("inf")
+
+
+def course_of(result: Loaded) -> Course:
+    """The course of a run from its result file."""
+    return Course(
+        costs={name: result.series(name) for name in COSTS},
+        test={judge: accuracies(result, judge, "test") for judge in JUDGES},
+        ood={judge: accuracies(result, judge, "ood") for judge in JUDGES},
+        final=result.arrays["metrics/epoch"] == FINAL,
+    )
+
+
+def accuracies(result: Loaded, judge: Judge, kind: str) -> NDArray[np.float64]:
+    """The accuracy at each measurement, [T]; NaN where it was not measured, or a loss was not finite.
+
+    Args:
+        result: the run.
+        judge: by whose model it is judged.
+        kind: ``test`` or ``ood``.
+    """
+    # A file without this attribute is of an algorithm that leaves each node its own model.
+    name = str(result.attributes.get("deliverable", "nodes")) if judge == "deliverable" else judge
+    if f"{name}/{kind}_acc" in result.arrays:
+        return _finite(result, name, kind)
+    nodes = _finite(result, "metrics", kind)
+    found: NDArray[np.float64] = np.full(len(nodes), np.nan)
+    if name == "nodes":
+        found = nodes.mean(axis=1)
+    elif name == "worst":
+        found = nodes.min(axis=1)
+    elif name == "node0":
+        found = nodes[:, 0]
+    return found
+
+
+def _finite(result: Loaded, group: str, kind: str) -> NDArray[np.float64]:
+    """The accuracies of a group where the loss is finite, as a model whose loss is not answers class 0."""
+    loss, accuracy = (result.arrays[f"{group}/{kind}_{name}"] for name in ("loss", "acc"))
+    return np.where(np.isfinite(loss), accuracy, np.nan).astype(np.float64)
