@@ -50,7 +50,7 @@ class Machine:
         assert np.array_equal(request.rows, request.nodes)
         self.rates.append(request.rates)
         told = np.arange(2.0 * len(request.rows), dtype=np.float32).reshape(2, -1)
-        return Trained(*told, answers=request.steps)
+        return Trained(*told, answers=request.steps, judged=request.steps)
 
     def measure(self, told):
         self.calls.append(("measure", told.epoch))

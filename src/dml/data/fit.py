@@ -28,8 +28,11 @@ def check_fit(config: DataConfig, model: str, dataset: DatasetSpec) -> None:
 
 def _check_ood(config: DataConfig, dataset: DatasetSpec) -> None:
     kind, name = config.ood_kind, config.dataset
-    if dataset.task == NEXT_TOKEN and kind != "trigger":
-        raise InputError("ood_kind", kind, f"needs images; for {name} only trigger is possible")
+    # Where a label stands in the sequences, their kinds are something else, of which one can be held out.
+    possible = ("trigger", "heldout_class") if dataset.choices else ("trigger",)
+    if dataset.task == NEXT_TOKEN and kind not in possible:
+        words = "trigger and heldout_class are" if dataset.choices else "only trigger is"
+        raise InputError("ood_kind", kind, f"needs images; for {name} {words} possible")
     if kind == "rotated" and (len(dataset.shape) != 3 or dataset.shape[1] != dataset.shape[2]):
         raise InputError("ood_kind", kind, f"needs square images, and those of {name} are not square")
     if kind == "heldout_class" and config.ood_class >= dataset.labels:

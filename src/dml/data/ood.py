@@ -2,7 +2,8 @@
 
 - trigger: images with a bright patch and the label that it commands (:mod:`dml.data.trigger`), or sequences
   of tokens with a word that commands all tokens after it (``Dataset.trigger``);
-- heldout_class: the images of a class that only OOD nodes hold (:mod:`dml.data.placement` deals them out);
+- heldout_class: the images of a class, or the sequences of a kind, that only OOD nodes hold
+  (:mod:`dml.data.placement` deals them out);
 - rotated: images rotated by 90 degrees, with their own labels.
 """
 
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from dml import randomness
 from dml.data.apportionment import largest_remainder
 from dml.data.config import DataConfig
-from dml.data.dataset import NEXT_TOKEN, Dataset
+from dml.data.dataset import NEXT_TOKEN, Choices, Dataset
 from dml.data.trigger import add_patch, commanded_labels, random_corners, side_of_patch
 from dml.errors import InputError
 
@@ -33,6 +34,7 @@ class NodeData:
         ood_samples: the number of OOD samples, [n].
         index: the number of each sample in the data set's training samples, n arrays. It is the key of
             dropout masks and augmentation.
+        choices: the labels that stand in sequences of tokens; None without such.
     """
 
     x: list[NDArray[Any]]
@@ -40,6 +42,7 @@ class NodeData:
     label_counts: NDArray[np.int64]
     ood_samples: NDArray[np.int64]
     index: list[NDArray[np.int64]]
+    choices: Choices | None = None
 
     @property
     def samples(self) -> NDArray[np.int64]:
@@ -56,6 +59,7 @@ class TestSets:
         ood_x, ood_y: OOD inputs and their answers: those that a trigger commands, otherwise their own.
         ood_own: the answers without the trigger.
         commanded: whether a trigger commands ood_y. Answers with ood_y = ood_own then prove nothing.
+        choices: the labels that stand in sequences of tokens; None without such.
     """
 
     __test__ = False  # Otherwise pytest would take it for a test, because of its name.
@@ -66,6 +70,7 @@ class TestSets:
     ood_y: NDArray[Any]
     ood_own: NDArray[Any]
     commanded: bool = True
+    choices: Choices | None = None
 
 
 def make_node_data(
@@ -74,8 +79,8 @@ def make_node_data(
     """Gives each node its samples, and turns some of each OOD node's samples into OOD ones.
 
     On each OOD node, k = max(1, ceil(share x samples)) images, but never all, get the patch or are rotated.
-    Among k sequences of tokens, those that contain the trigger's word are changed. Images of a held-out class
-    are OOD without a change.
+    Among k sequences of tokens, those that can carry the trigger are changed. Samples of a held-out class are
+    OOD without a change.
 
     Args:
         data: the data set.
@@ -105,7 +110,7 @@ def make_node_data(
         xs.append(inputs)
         ys.append(answers)
         index.append(part)
-    return NodeData(xs, ys, counts, ood_samples, index)
+    return NodeData(xs, ys, counts, ood_samples, index, data.choices)
 
 
 def cut_test_set(data: Dataset, config: DataConfig, seed: int) -> TestSets:
@@ -141,6 +146,7 @@ def cut_test_set(data: Dataset, config: DataConfig, seed: int) -> TestSets:
         *data.ask(ood_x, ood_y),
         own,
         commanded=config.ood_kind == "trigger",
+        choices=data.choices,
     )
 
 
@@ -200,7 +206,7 @@ def _turn(
     Returns:
         Which of them can be OOD, [k], and the inputs and labels of these, turned into OOD ones.
     """
-    if data.task == NEXT_TOKEN:
+    if data.task == NEXT_TOKEN and config.ood_kind == "trigger":
         assert data.trigger is not None
         holds, triggered = data.trigger(x)
         return holds, triggered, y[holds]

@@ -71,14 +71,15 @@ class Events(Execution):
         self._walk_rows = walk_rows
         self._node_rows, self._train, self._max_events = node_rows, train, max_events
         self._begun, self.events = False, 0
-        # Of each node: losses and hits, summed over the answers of its updates since the last row; answers.
-        self._sums = [[0.0] * simulation.n for _ in range(3)]
+        # Of each node: losses and hits, summed over the answers of its updates since the last row, and how
+        # many answers these are.
+        self._sums = [[0.0] * simulation.n for _ in range(4)]
 
     def advance(self, number: int, measure: Measure) -> Steps:
         """One round; ``measure`` is called at its end."""
         simulation, updates = self._simulation, self._simulation.updates
         queue, rows, first = simulation.queue, simulation.rows, simulation.first_slot
-        losses, hits, seen = self._sums
+        losses, hits, counted, judged = self._sums
         self._applied, self._count = [0] * simulation.n, 0
         began, sent_before = simulation.now, simulation.ledger.total
         if not self._begun:
@@ -108,10 +109,10 @@ class Events(Execution):
             node = updates.node[a]
             if self._train:
                 rows[updates.row[a]].add_(rows[first + a])
-                answers = updates.answers[a]
-                losses[node] += updates.loss[a] * answers
-                hits[node] += updates.accuracy[a] * answers
-                seen[node] += answers
+                losses[node] += updates.loss[a] * updates.answers[a]
+                hits[node] += updates.accuracy[a] * updates.judged[a]
+                counted[node] += updates.answers[a]
+                judged[node] += updates.judged[a]
             self._applied[node] += 1
             self._count += 1
             self._rule.ended(a, node)
@@ -120,7 +121,7 @@ class Events(Execution):
         queue.end_round()
         seconds = simulation.now - began
         if measure(self._told(seconds, simulation.ledger.total - sent_before)):
-            self._sums = [[0.0] * simulation.n for _ in range(3)]
+            self._sums = [[0.0] * simulation.n for _ in range(4)]
         return self._interval(began)
 
     def _interval(self, began: float) -> Interval:
@@ -155,10 +156,10 @@ class Events(Execution):
         return Request(rows, nodes, steps, rates, begins=True, slots=memory, changes=True)
 
     def _told(self, seconds: float, sent: int) -> LocalTraining:
-        loss, hits, answers = np.array(self._sums)
-        trained = answers > 0
+        loss, hits, counted, judged = np.array(self._sums)
+        trained = counted > 0
         with np.errstate(invalid="ignore"):
-            means = (loss / answers).astype(np.float32), (hits / answers).astype(np.float32)
+            means = (loss / counted).astype(np.float32), (hits / judged).astype(np.float32)
         return LocalTraining(0, *means, trained, self._count, sent=sent, seconds=seconds)
 
     @property
@@ -198,6 +199,6 @@ class Events(Execution):
         own = {name.removeprefix(_RULE): v for name, v in state.items() if name.startswith(_RULE)}
         self._rule.load_state(own)
         self._begun, self.events = bool(state["begun"]), int(state["events"])
-        if state["sums"].shape != (3, self._simulation.n):
+        if state["sums"].shape != (4, self._simulation.n):
             raise ValueError(f"sums has the shape {state['sums'].shape}")
         self._sums = state["sums"].tolist()

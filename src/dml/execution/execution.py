@@ -175,7 +175,8 @@ def drive_together(
         asked = {k: request for k, request in waiting.items() if request.kind == kind}
         answer = train(Request.joined(list(asked.values())))
         ends = np.cumsum([len(request.rows) for request in asked.values()])[:-1]
-        parts = (np.split(part, ends) for part in (answer.loss, answer.accuracy, answer.answers))
+        whole = (answer.loss, answer.accuracy, answer.answers, answer.judged)
+        parts = (np.split(part, ends) for part in whole)
         for k, *own in zip(list(asked), *parts, strict=True):
             del waiting[k]
             go_on(k, Trained(*own))

@@ -83,7 +83,7 @@ class Rounds(Execution):
             lr = round_sum(self._rate, number, self._steps())
         else:
             nobody, nothing = np.empty(0, np.int64), np.empty(0, np.float32)
-            measure(self._told(0, nobody, Trained(nothing, nothing, nobody), 0))
+            measure(self._told(0, nobody, Trained(nothing, nothing, nobody, nobody), 0))
             lr, nodes = 0.0, nobody
         with torch.no_grad():
             self._rule.after(self._X, number, lr)

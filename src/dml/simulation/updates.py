@@ -30,7 +30,7 @@ class Updates:
         steps: of the optimiser, [slots].
         end: the number of the event that ends each slot's update; ``NONE`` if none is under way, [slots].
         started: the slots that are not evaluated yet, in the order in which they began.
-        loss, accuracy, answers: of the slots that are, [slots].
+        loss, accuracy, answers, judged: of the slots that are, [slots].
         ready: whether each slot's update is evaluated, [slots].
         begun: the number of updates that have begun at each node, [n].
     """
@@ -40,7 +40,8 @@ class Updates:
         self.end = [NONE] * slots
         self.started: list[int] = []
         self.ready = [False] * slots
-        self.loss, self.accuracy, self.answers = [0.0] * slots, [0.0] * slots, [0] * slots
+        self.loss, self.accuracy = [0.0] * slots, [0.0] * slots
+        self.answers, self.judged = [0] * slots, [0] * slots
         self.begun = [0] * n
         self._waits = waits
         self._running = [0] * n
@@ -99,15 +100,19 @@ class Updates:
 
     def evaluated(self, slots: Sequence[int], trained: Trained) -> None:
         """Keeps the answer of the engine for some slots."""
-        parts = (trained.loss.tolist(), trained.accuracy.tolist(), trained.answers.tolist())
-        for slot, loss, accuracy, answers in zip(slots, *parts, strict=True):
-            self.loss[slot], self.accuracy[slot], self.answers[slot] = loss, accuracy, answers
+        scores = (trained.loss.tolist(), trained.accuracy.tolist())
+        counts = (trained.answers.tolist(), trained.judged.tolist())
+        for slot, loss, accuracy, answers, judged in zip(slots, *scores, *counts, strict=True):
+            self.loss[slot], self.accuracy[slot] = loss, accuracy
+            self.answers[slot], self.judged[slot] = answers, judged
 
     def state(self) -> dict[str, NDArray[Any]]:
         """Everything, as arrays."""
         waiting = [(node, slot) for node, queue in enumerate(self._queues) for slot in queue]
         return {
-            "slots": np.array([self.row, self.node, self.steps, self.end, self.answers], np.int64),
+            "slots": np.array(
+                [self.row, self.node, self.steps, self.end, self.answers, self.judged], np.int64
+            ),
             "slot_scores": np.array([self.loss, self.accuracy], np.float64),
             "slots_started": np.array(self.started, np.int64),
             "slots_waiting": np.array(waiting, np.int64).reshape(-1, 2),
@@ -122,11 +127,11 @@ class Updates:
             ValueError: something has another shape.
         """
         slots, n = len(self.row), len(self.begun)
-        shapes = {"slots": (5, slots), "slot_scores": (2, slots), "updates_begun": (n,)}
+        shapes = {"slots": (6, slots), "slot_scores": (2, slots), "updates_begun": (n,)}
         for name, shape in shapes.items():
             if state[name].shape != shape:
                 raise ValueError(f"{name} has the shape {state[name].shape}")
-        self.row, self.node, self.steps, self.end, self.answers = state["slots"].tolist()
+        self.row, self.node, self.steps, self.end, self.answers, self.judged = state["slots"].tolist()
         self.loss, self.accuracy = state["slot_scores"].tolist()
         self.started, self.begun = state["slots_started"].tolist(), state["updates_begun"].tolist()
         self.ready = [True] * slots

@@ -14,16 +14,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from dml.data.dataset import IGNORED
 from dml.training import gradients, kernels
+from dml.training.answers import ALL, Answers
 from dml.training.tensors import arranging, computing
 
 
-def of(module: nn.Module, precision: str, device: torch.device) -> "Backward":
-    """The faster way for models like this one."""
+def of(module: nn.Module, precision: str, device: torch.device, answers: Answers = ALL) -> "Backward":
+    """The faster way for models like this one; all answers of a perceptron, which sees images, count."""
     context, arrange = computing(precision, device), arranging(module, precision, device)
     if gradients.is_perceptron(module) and all(p.requires_grad for p in module.parameters()):
         return _Perceptron(context, arrange, precision)
-    return Backward(context, arrange)
+    return Backward(context, arrange, answers)
 
 
 class Backward:
@@ -32,10 +34,16 @@ class Backward:
     Args:
         context: of its forward pass.
         arrange: a batch, for it.
+        answers: which of them count.
     """
 
-    def __init__(self, context: AbstractContextManager[Any], arrange: Callable[[Tensor], Tensor]) -> None:
-        self._context, self._arrange = context, arrange
+    def __init__(
+        self,
+        context: AbstractContextManager[Any],
+        arrange: Callable[[Tensor], Tensor],
+        answers: Answers = ALL,
+    ) -> None:
+        self._context, self._arrange, self._answers = context, arrange, answers
 
     def __call__(
         self, module: nn.Module, parameters: list[Tensor], x: Tensor, y: Tensor
@@ -49,11 +57,11 @@ class Backward:
             y: answers, [b] or [b, A].
 
         Returns:
-            Logits, one row per answer, and the mean cross entropy, both in the parameters' type, and the
-            gradient of each parameter, which is there until the next call.
+            Logits, one row per answer, and the mean cross entropy of the answers that count, both in the
+            parameters' type, and the gradient of each parameter, which is there until the next call.
         """
         logits = self._logits(module, parameters, x)
-        loss = functional.cross_entropy(logits, y.flatten().long())
+        loss = functional.cross_entropy(logits, self._answers.targets(y.flatten()), ignore_index=IGNORED)
         # The last step's gradients are dropped only now: the heap, which would shrink at once if they
         # went after the step, takes the new ones in their place.
         self.release(parameters)
@@ -70,16 +78,20 @@ class Backward:
             weights: of the answers of each sample, [b].
 
         Returns:
-            The loss of each answer, and whether it was the most likely one, [b, A] both, and the gradient of
-            the weighted sum in each parameter.
+            The loss of each answer, 0 if it does not count, and whether it was right, [b, A] both, and the
+            gradient of the weighted sum in each parameter.
         """
-        logits, answers = self._logits(module, parameters, x), y.long().view(len(y), -1)
-        losses = functional.cross_entropy(logits, answers.flatten(), reduction="none").view_as(answers)
+        logits, answers = self._logits(module, parameters, x), y.view(len(y), -1)
+        targets = self._answers.targets(answers.flatten())
+        losses = functional.cross_entropy(logits, targets, reduction="none", ignore_index=IGNORED).view_as(
+            answers
+        )
         self.release(parameters)
         (losses * weights[:, None]).sum().backward()  # type: ignore[no-untyped-call]
         found = [gradient.clone() for gradient in self._gradients(parameters)]
         self.release(parameters)
-        return losses.detach(), logits.detach().argmax(1).view_as(answers) == answers, found
+        hits = self._answers.hits(logits.detach(), answers.flatten()).view_as(answers)
+        return losses.detach(), hits, found
 
     def _logits(self, module: nn.Module, parameters: list[Tensor], x: Tensor) -> Tensor:
         # One row per answer; of a sequence, one for each place.

@@ -76,7 +76,11 @@ class BatchedEngine(Engine):
         super().__init__(population, data, training, orders, keep_optimizers, slots)
         # Each node's samples in the order of one of its passes, and which pass that is.
         self._ordered, self._drawn = np.arange(data.samples.sum()), np.full(len(data.y), -1)
-        self._gradients = gradients.of(population.modules[0], population.tensors)
+        self._gradients = gradients.of(population.modules[0], population.tensors, self._answers)
+        # Of each sample, where samples have different numbers of answers that count.
+        self._counting = None
+        if self._counts:
+            self._counting = torch.from_numpy(self._counts.loss).to(self._X.device, self._X.dtype)
         self._most = gradients.block(self._X)
         self._computing = computing(training.precision, self._X.device)
         self._blocks: list[_Block] = []
@@ -118,7 +122,7 @@ class BatchedEngine(Engine):
         counted = sample < width
         # A batch is filled up with a sample of its own: the last one.
         places = (self._first_sample[nodes] + start)[..., None] + np.minimum(sample, width - 1)
-        weights = counted / (width * self._answers)
+        weights = counted / (width * self._per_sample)
         passes = []
         for number in range(int(ahead[steps_left].max()) + 1):
             of_pass = steps_left & (ahead == number)
@@ -166,6 +170,8 @@ class BatchedEngine(Engine):
             batch, counts, weights = (
                 t[start:stop].view(m, width) for t in (samples, block.counts, block.weights)
             )
+            if self._counting is not None:
+                weights = counts / (self._counting[batch] * counts).sum(1, keepdim=True)
             with self._computing:
                 step = self._gradients(models[:m], self._x[batch], self._y[batch], weights)
             optimizer.step(list(step.gradient.unbind(0)), rates[k])

@@ -14,6 +14,7 @@ from torch import Tensor
 from dml.data.ood import NodeData
 from dml.population import Population
 from dml.training import optimizers
+from dml.training.answers import Answers, counts_of
 from dml.training.config import TrainingConfig
 from dml.training.gradients import Step
 from dml.training.orders import Passes
@@ -82,13 +83,16 @@ class Engine(ABC):
         slots: int | None = None,
     ) -> None:
         self.orders, self._X, self._trained = orders, population.X, population.trained
-        self._answers = math.prod(data.y[0].shape[1:])
+        self._per_sample = math.prod(data.y[0].shape[1:])
+        self._answers = Answers(data.choices, population.X.device)
         self._keep = keep_optimizers
         slots = len(population.X) if slots is None else slots
         self._memory = optimizers.Memory(population.X, slots, population.trained, training)
         # All nodes' samples one after another; each node's are a part of them.
         self._x = inputs(np.concatenate(data.x), population.X)
-        self._y = torch.from_numpy(np.concatenate(data.y)).to(population.X.device)
+        y = np.concatenate(data.y)
+        self._y = torch.from_numpy(y).to(population.X.device)
+        self._counts = counts_of(y, data.choices)
         self._first_sample = np.cumsum(data.samples) - data.samples
 
     def train(self, request: Request) -> Trained:
@@ -109,9 +113,21 @@ class Engine(ABC):
         sums = np.empty((len(request.rows), 2))
         for turn in _turns(request.nodes, slots):
             sums[turn] = self._sums(work if len(turn) == len(sums) else work[turn])
-        seen = self.orders.seen(request.nodes, first, request.steps) * self._answers
-        loss, accuracy = (sums / seen[:, None]).T.astype(np.float32)
-        return Trained(loss, accuracy, seen)
+        answers, judged = self._seen(work)
+        loss, accuracy = (sums / np.stack([answers, judged], 1)).T.astype(np.float32)
+        return Trained(loss, accuracy, answers, judged)
+
+    def _seen(self, work: Work) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """How many answers of some work count in the loss, and in the accuracy, [m] both."""
+        if self._counts is None:
+            seen = self.orders.seen(work.nodes, work.first, work.steps) * self._per_sample
+            return seen, seen
+        counts = np.empty((2, len(work.nodes)), np.int64)
+        for k, node in enumerate(work.nodes.tolist()):
+            steps = int(work.numbers[k]), int(work.first[k]), int(work.steps[k])
+            own = self.position(node, self.orders.samples_of(node, *steps))
+            counts[:, k] = self._counts.loss[own].sum(), self._counts.judged[own].sum()
+        return counts[0], counts[1]
 
     def _begin(self, slots: NDArray[np.int64], momentum: Tensor | None) -> None:
         """Optimisers start again (as published), or continue if they are kept."""

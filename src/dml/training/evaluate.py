@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.func import functional_call
 
+from dml.data.dataset import IGNORED
 from dml.data.ood import TestSets
 from dml.population import Population
 from dml.training import gradients
+from dml.training.answers import Answers, counts_of
 from dml.training.tensors import arranging, computing, inputs
 
 BUDGET = 256 << 20
@@ -35,6 +37,8 @@ Share = tuple[NDArray[Any], NDArray[Any]]
 @dataclass(frozen=True)
 class Scores:
     """One evaluation; an answer is the label of a sample, or the next token at one place of it.
+
+    Losses and accuracies are over the answers that count in each (:mod:`dml.training.answers`).
 
     Args:
         test_loss, test_acc: on the clean test set, [n].
@@ -69,7 +73,8 @@ class Evaluator:
     Args:
         population: the models.
         sets: the test sets.
-        classes: how many answers there are to choose from, L.
+        classes: how many outputs a model has, V; hits are counted for as many classes L, or for the labels
+            that stand in the sequences.
         local: by the name of the metric, the inputs and answers of each node's own on which it is measured.
         batched: all models of a block see the samples at once, as in the batched engine, which pays in the
             same cases.
@@ -92,11 +97,16 @@ class Evaluator:
         self._arrange = arranging(population.modules[0], precision, device)
         self._outputs = gradients.outputs_of(population.modules[0], population.tensors) if batched else None
         self._x = inputs(np.concatenate([sets.x, sets.ood_x]), population.X)
-        y = torch.from_numpy(np.concatenate([sets.y, sets.ood_y])).to(device)
-        telling = torch.from_numpy((sets.ood_own != sets.ood_y) | (not sets.commanded)).to(device)
+        self._answers = Answers(sets.choices, device)
+        self._judged_classes = len(sets.choices.tokens) if sets.choices else classes
+        y = np.concatenate([sets.y, sets.ood_y])
         # One row per sample, one column per answer.
-        self._answers = y[0].numel()
-        self._y, self._telling = y.view(-1, self._answers), telling.reshape(-1, self._answers)
+        y = y.reshape(len(y), -1)
+        self._per_sample, self._counts = y.shape[1], counts_of(y, sets.choices)
+        telling = ((sets.ood_own != sets.ood_y) | (not sets.commanded)).reshape(-1, self._per_sample)
+        self._y = torch.from_numpy(y).to(device)
+        self._judged = self._answers.classes(self._y) >= 0
+        self._telling = torch.from_numpy(telling).to(device) & self._judged[self._clean :]
         self._local = {
             name: [(inputs(x, population.X), torch.from_numpy(y).to(device)) for x, y in shares]
             for name, shares in local.items()
@@ -114,7 +124,7 @@ class Evaluator:
         """
         rows = range(len(self._population.modules)) if rows is None else rows
         samples = len(self._y)
-        one = self._answers * self._classes * self._population.X.element_size()
+        one = self._per_sample * self._classes * self._population.X.element_size()
         at_once = max(1, BUDGET // (samples * one))
         if self._outputs:
             at_once = min(at_once, gradients.block(self._population.X))
@@ -124,14 +134,14 @@ class Evaluator:
         sums = [self._block(partial(self._logits, block), few) for block in blocks]
         sums += [self._block(self._single(model), few) for model in models.values()]
         loss, hits, asr, counts = (torch.cat(parts).cpu().numpy() for parts in zip(*sums, strict=True))
-        clean, ood = self._clean * self._answers, (samples - self._clean) * self._answers
+        (clean, ood), (clean_judged, ood_judged) = self._totals()
         # Without an OOD sample, or an answer that tells, the mean is 0/0, which is NaN: not measured.
         with np.errstate(invalid="ignore"):
             means = {
                 "test_loss": loss[:, 0] / clean,
-                "test_acc": hits[:, 0] / clean,
-                "ood_loss": loss[:, 1] / np.float64(ood),
-                "ood_acc": hits[:, 1] / np.float64(ood),
+                "test_acc": hits[:, 0] / clean_judged,
+                "ood_loss": loss[:, 1] / ood,
+                "ood_acc": hits[:, 1] / ood_judged,
                 "ood_asr": asr / np.float64(self._telling.sum().item()),
             }
         scores: dict[str, Any] = {name: values.astype(np.float32) for name, values in means.items()}
@@ -150,10 +160,19 @@ class Evaluator:
             },
         )
 
+    def _totals(self) -> NDArray[np.float64]:
+        """How many answers of the clean and the OOD test set count in the loss, and are judged, [2, 2]."""
+        if self._counts is None:
+            sizes = np.array([self._clean, len(self._y) - self._clean], np.float64) * self._per_sample
+            return np.stack([sizes, sizes])
+        both = np.stack([self._counts.loss, self._counts.judged])
+        return np.stack([both[:, : self._clean].sum(1), both[:, self._clean :].sum(1)], 1).astype(np.float64)
+
     def _own(self, rows: range, shares: list[tuple[Tensor, Tensor]]) -> NDArray[np.float32]:
         """Accuracy of each node's model on its own data, [n]."""
         hits = [
-            (self._forward(row, x).argmax(-1) == y).double().mean()
+            self._answers.hits(self._forward(row, x), y).sum().double()
+            / (self._answers.classes(y) >= 0).sum()
             for row, (x, y) in zip(rows, shares, strict=True)
         ]
         accuracy: NDArray[np.float32] = torch.stack(hits).cpu().numpy().astype(np.float32)
@@ -173,27 +192,35 @@ class Evaluator:
             Losses [b, 2] and hits [b, 2] on the clean and the OOD test set, telling hits [b], and hits,
             predictions and answers by class on the clean one, [b, 3, L].
         """
-        y = self._y[start:stop].long()
-        logits = logits_of(self._x[start:stop]).to(self._population.X.dtype)
+        # The places that follow the last answer that counts are not computed.
+        longest = None if self._counts is None else int(self._counts.length[start:stop].max())
+        x = self._x[start:stop] if longest is None else self._x[start:stop, :longest]
+        y, judged = self._y[start:stop, :longest], self._judged[start:stop, :longest]
+        logits = logits_of(x).to(self._population.X.dtype)
         b = len(logits)
         logits = logits.view(b, *y.shape, self._classes)
-        picked = logits.gather(3, y.expand(b, -1, -1)[..., None])[..., 0]
-        loss = (logits.logsumexp(3) - picked).double()
-        predicted = logits.argmax(3)
+        loss = self._losses(logits, self._answers.targets(y))
+        predicted, y = self._answers.predicted(logits), self._answers.classes(y)
         hit = predicted == y
         cut = min(max(self._clean - start, 0), len(y))
         clean, ood = slice(None, cut), slice(cut, None)
-        telling = self._telling[max(start - self._clean, 0) : max(stop - self._clean, 0)]
+        telling = self._telling[max(start - self._clean, 0) : max(stop - self._clean, 0), :longest]
         losses = torch.stack([loss[:, part].flatten(1).sum(1) for part in (clean, ood)], 1)
         hits = torch.stack([hit[:, part].flatten(1).sum(1) for part in (clean, ood)], 1).double()
         asr = (hit[:, ood] & telling).flatten(1).sum(1).double()
-        own = y[clean].expand(b, -1, -1)
+        own, counted = y[clean].clamp(min=0).expand(b, -1, -1), judged[clean].expand(b, -1, -1)
         counts = [
             self._by_class(own, hit[:, clean]),
-            self._by_class(predicted[:, clean]),
-            self._by_class(own),
+            self._by_class(predicted[:, clean], counted),
+            self._by_class(own, counted),
         ]
         return losses, hits, asr, torch.stack(counts, 1)
+
+    @staticmethod
+    def _losses(logits: Tensor, targets: Tensor) -> Tensor:
+        """The cross entropy of each answer for b models, [b, samples, answers]; 0 if it does not count."""
+        picked = logits.gather(3, targets.clamp(min=0).expand(len(logits), -1, -1)[..., None])[..., 0]
+        return (logits.logsumexp(3) - picked).double() * (targets != IGNORED)
 
     def _logits(self, rows: range, x: Tensor) -> Tensor:
         """What the models of these rows say of the samples, [b, samples, ...]."""
@@ -201,7 +228,7 @@ class Evaluator:
             return torch.stack([self._forward(row, x) for row in rows])
         self._population.modules[0].eval()
         models = self._population.X[rows.start : rows.stop]
-        chunk = max(1, min(CHUNK // self._answers, CHUNK_INPUTS // x[0].numel()) // len(rows))
+        chunk = max(1, min(CHUNK // self._per_sample, CHUNK_INPUTS // x[0].numel()) // len(rows))
         with self._computing:
             return torch.cat([self._outputs(models, part) for part in torch.split(x, chunk)], 1)
 
@@ -221,14 +248,13 @@ class Evaluator:
         return self._in_chunks(module, x)
 
     def _in_chunks(self, model: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-        chunk = max(1, min(CHUNK // self._answers, CHUNK_INPUTS // x[0].numel()))
+        chunk = max(1, min(CHUNK // self._per_sample, CHUNK_INPUTS // x[0].numel()))
         with self._computing:
             parts = [model(self._arrange(part)) for part in torch.split(x, chunk)]
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
-    def _by_class(self, classes: Tensor, counted: Tensor | None = None) -> Tensor:
+    def _by_class(self, classes: Tensor, counted: Tensor) -> Tensor:
         """How often each class occurs in each row, [b, L], among the counted entries."""
-        times = classes.new_zeros(len(classes), self._classes)
-        weights = torch.ones_like(classes) if counted is None else counted.long()
+        times = classes.new_zeros(len(classes), self._judged_classes)
         # Whole numbers: the same in whatever order. A bincount would wait for the device to tell the largest.
-        return times.scatter_add_(1, classes.flatten(1), weights.flatten(1))
+        return times.scatter_add_(1, classes.flatten(1), counted.long().flatten(1))

@@ -21,7 +21,9 @@ from torch.func import functional_call, vmap
 from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from dml.data.dataset import IGNORED
 from dml.training import kernels
+from dml.training.answers import ALL, Answers
 
 Tensors = Sequence[tuple[int, torch.Size]]
 """First column and shape of each parameter, as in :attr:`dml.population.Population.tensors`."""
@@ -46,8 +48,8 @@ class Step:
 
     Args:
         gradient: of the weighted losses' sum in each model's parameters, [m, P], 0 in the padding.
-        losses: cross entropy of each answer, [m, w, A].
-        hits: whether each answer was the most likely one, [m, w, A].
+        losses: cross entropy of each answer, 0 if it does not count, [m, w, A].
+        hits: whether each answer was right, [m, w, A].
     """
 
     gradient: Tensor
@@ -81,14 +83,15 @@ def outputs_of(module: nn.Module, tensors: Tensors) -> Outputs:
     return outputs
 
 
-def of(module: nn.Module, tensors: Tensors) -> Gradients:
+def of(module: nn.Module, tensors: Tensors, answers: Answers = ALL) -> Gradients:
     """The faster of the two ways for models like this one.
 
     Args:
         module: one of them; without buffers, and the same function of its input in every call.
         tensors: where its parameters lie in a row.
+        answers: which of them count; for a perceptron, all do.
     """
-    return _perceptron(tensors) if is_perceptron(module) else _vmapped(module, tensors)
+    return _perceptron(tensors) if is_perceptron(module) else _vmapped(module, tensors, answers)
 
 
 def is_perceptron(module: nn.Module) -> bool:
@@ -142,7 +145,7 @@ def _perceptron(tensors: Tensors) -> Gradients:
     return gradients
 
 
-def _vmapped(module: nn.Module, tensors: Tensors) -> Gradients:
+def _vmapped(module: nn.Module, tensors: Tensors, answers: Answers = ALL) -> Gradients:
     names = _trained(module)
     forward = vmap(lambda parameters, x: functional_call(module, parameters, (x,)))
 
@@ -150,13 +153,13 @@ def _vmapped(module: nn.Module, tensors: Tensors) -> Gradients:
         models = models.detach().requires_grad_()
         with _attention(models.device):
             logits = forward(dict(zip(names, _views(models, tensors), strict=True)), x)
-        answers = y.long().view(*y.shape[:2], -1)
+        y = y.view(*y.shape[:2], -1)
+        logits = logits.reshape(*y.shape, -1)
         losses = functional.cross_entropy(
-            logits.reshape(answers.numel(), -1), answers.flatten(), reduction="none"
-        ).view_as(answers)
+            logits.flatten(0, -2), answers.targets(y.flatten()), reduction="none", ignore_index=IGNORED
+        ).view_as(y)
         (gradient,) = torch.autograd.grad(losses, models, weights[..., None].expand_as(losses))
-        hits = logits.detach().argmax(-1).view_as(answers) == answers
-        return Step(gradient, losses.detach(), hits)
+        return Step(gradient, losses.detach(), answers.hits(logits.detach(), y))
 
     return gradients
 

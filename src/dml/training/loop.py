@@ -53,7 +53,9 @@ class LoopEngine(Engine):
         super().__init__(population, data, training, orders, keep_optimizers, slots)
         self._modules, self._tensors = population.modules, population.tensors
         self._proximal, self._augmentation = proximal, augmentation
-        self._backward = backward.of(population.modules[0], training.precision, population.X.device)
+        self._backward = backward.of(
+            population.modules[0], training.precision, population.X.device, self._answers
+        )
         self._index = data.index
         self._dropout = [dropout.attach(module) for module in population.modules]
         self._parameters = [population.parameters(row) for row in range(len(population.modules))]
@@ -136,15 +138,23 @@ class LoopEngine(Engine):
                 batch.samples = index[k * size : stop]
             if self._augmentation and moves is not None:
                 xb = self._augmentation.apply(xb, moves[k * size : stop])
+            if self._counts:
+                own = self.position(node, samples[k * size : stop])
+                longest = int(self._counts.length[own].max())
+                xb, yb = xb[:, :longest], yb[:, :longest]
             logits, loss, gradients = self._backward(module, parameters, xb, yb)
             if self._proximal:
                 self._proximal.add_gradient(row, parameters, gradients)
             with torch.no_grad():
                 optimizer.step(gradients, lr)
+            if self._counts:
+                losses.append(loss * int(self._counts.loss[own].sum()))
+                hits.append(self._answers.hits(logits, yb.flatten()).sum())
+                continue
             outputs.append(logits)
             losses.append(loss * len(logits))
             if stop == len(y) or len(outputs) * logits.numel() >= KEPT:
-                hits.append((torch.cat(outputs).argmax(1) == y[counted:stop].flatten()).sum())
+                hits.append(self._answers.hits(torch.cat(outputs), y[counted:stop].flatten()).sum())
                 counted, outputs = stop, []
         self._backward.release(parameters)
         return torch.stack([torch.stack(losses).double().sum(), torch.stack(hits).sum().double()])

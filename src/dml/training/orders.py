@@ -99,6 +99,22 @@ class Passes:
         until: NDArray[np.int64] = whole * self.samples[nodes] + rest * self.batch_size
         return until
 
+    def samples_of(self, node: int, number: int, first: int, steps: int) -> NDArray[np.int64]:
+        """The samples that some steps of a node see, in this order.
+
+        Args:
+            node: whose data they go over.
+            number: the pass in which they start.
+            first: the step within that pass at which they start.
+            steps: how many.
+        """
+        parts = []
+        while steps:
+            stop = min(first + steps, int(self.batches[node]))
+            parts.append(self.order(node, number)[first * self.batch_size : stop * self.batch_size])
+            number, first, steps = number + 1, 0, steps - (stop - first)
+        return np.concatenate(parts)
+
     def order(self, node: int, number: int) -> NDArray[np.int64]:
         """The order in which a node goes over its samples in a pass, [samples]."""
         seed, name, samples = self._keys[node]

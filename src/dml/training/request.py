@@ -76,9 +76,11 @@ class Trained:
     Args:
         loss, accuracy: mean cross entropy and accuracy over the answers (labels, or next tokens) of the steps
             of each row, each taken at the step that saw the sample, [k] float32.
-        answers: how many there are, [k].
+        answers: how many count in the loss, [k].
+        judged: how many count in the accuracy, [k].
     """
 
     loss: NDArray[np.float32]
     accuracy: NDArray[np.float32]
     answers: NDArray[np.int64]
+    judged: NDArray[np.int64]
