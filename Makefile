@@ -13,6 +13,8 @@ PARALLEL := -n logical --dist worksteal
 TORCH := $(shell sed -n 's/^torch==/torch==/p' requirements.txt)
 SOAK_MINUTES ?= 30
 DEPENDENCIES := requirements.txt requirements-hpc.txt setup.py
+# The tests of language models need the extra lm. Its packages need a torch, which must not be replaced.
+DEV := requirements-dev.txt requirements-lm.txt
 
 .PHONY: run test test-all soak check bench clean
 
@@ -48,8 +50,8 @@ bench: .venv/installed
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
 	@touch $@
 
-.venv/installed-dev: .venv/installed requirements-dev.txt
-	$(BIN)/python -m pip install --quiet -r requirements-dev.txt
+.venv/installed-dev: .venv/installed $(DEV)
+	$(BIN)/python -m pip install --quiet $(addprefix -r ,$(DEV)) $(TORCH)
 	@touch $@
 
 clean:

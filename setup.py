@@ -53,6 +53,8 @@ setup(
             "ruff>=0.6",
         ],
         "ipex": IPEX,
+        # Language models: the model opt, and the tokenizer of mnli.
+        "lm": ["peft>=0.21,<0.22", "transformers>=5.23,<6"],
         "aurora": IPEX,
     },
 )

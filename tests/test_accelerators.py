@@ -13,6 +13,7 @@ from types import ModuleType, SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from language import needs_lm
 from populations import ByRound, population_of
 from rules import BUILT, after, before
 from scripts import ROOT
@@ -83,7 +84,8 @@ class _Operations(TorchDispatchMode):
 
 def _on_meta(model, engine, flags):
     """An engine with two nodes of a model without numbers, and the evaluation of both."""
-    dataset = {"mlp": "digits", "mnist_mlp": "mnist", "decoder": "tiny_mem"}.get(model, "cifar10")
+    own = {"mlp": "digits", "mnist_mlp": "mnist", "decoder": "tiny_mem", "opt": "tiny_mem"}
+    dataset = own.get(model, "cifar10")
     made = config.make({"dataset": dataset, "model": model, "batch_size": 3, "optimizer": "adamw", **flags})
     spec = describe_dataset(made.data)
     shape, classes = spec.shape, spec.classes
@@ -103,7 +105,7 @@ def _on_meta(model, engine, flags):
     more = {}
     if engine is LoopEngine:
         proximal = augmentation = None
-        if flags:
+        if made.data.augment:
             proximal = Proximal(population, [np.array([1]), np.array([0])], made.training.prox_coeff)
             augmentation = Augmentation(numbers, counts[:, 0], np.zeros(shape[0], np.float32), seed=0)
             # It goes there with the first batch, and stays.
@@ -115,7 +117,8 @@ def _on_meta(model, engine, flags):
 
 
 CASES = [
-    *((model, LoopEngine, {}) for model in MODELS),
+    *((model, LoopEngine, {}) for model in MODELS if model != "opt"),
+    pytest.param("opt", LoopEngine, {"base_model": "tiny"}, marks=needs_lm),
     *((model, BatchedEngine, {}) for model in MODELS if not MODELS[model].single),
     ("cnn", LoopEngine, {"prox_coeff": 0.1, "augment": True}),
 ]

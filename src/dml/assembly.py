@@ -85,7 +85,8 @@ def assemble(plan: Plan, engine_before: str | None) -> Parts:
     classes = plan.dataset.classes
     shape, settings = dataset.train_x.shape[1:], config.training.model_options.model_dump()
     build = partial(build_model, config.training.model, shape, classes, settings)
-    threads = _set_threads(plan, capacity.check(build, plan, device))
+    size = capacity.check(build, plan, device)
+    threads = _set_threads(plan, size)
     deterministic = accelerators.prepare(device)
     events = config.algorithm.described.events
     same = config.training.init == "same"
@@ -93,7 +94,7 @@ def assemble(plan: Plan, engine_before: str | None) -> Parts:
     population = Population(build, keys, device=device)
     if ipex:
         accelerators.extend(ipex, population)
-    name = _choose_engine(plan, engine_before, population.size, device)
+    name = _choose_engine(plan, engine_before, size, device)
     execution, engine, factor = _execution(plan, population, data, name, dataset)
     sets = cut_test_set(dataset, config.data, seed)
     facts = _facts(plan, plan.topology)

@@ -11,7 +11,7 @@ from dml import accelerators
 from dml.data.dataset import NEXT_TOKEN
 from dml.errors import InputError
 from dml.messages import amount
-from dml.models.cost import size_of
+from dml.models.cost import frozen_of, size_of
 from dml.plan import Plan
 
 
@@ -25,16 +25,18 @@ def population_bytes(size: int, plan: Plan) -> int:
     return 4 * size * plan.topology.n
 
 
-def training_bytes(size: int, plan: Plan) -> int:
+def training_bytes(size: int, plan: Plan, frozen: int = 0) -> int:
     """Bytes of all nodes' models, their optimisers' moments, the round's start and the algorithm's memory.
 
     Args:
         size: numbers in one model.
         plan: the experiment.
+        frozen: numbers in the frozen parameters, which all nodes share.
     """
     training = plan.config.training
     start = 1 if training.train and training.prox_coeff else 0
-    return (1 + start + _moments(plan)) * population_bytes(size, plan) + _remembered(size, plan)
+    own = (1 + start + _moments(plan)) * population_bytes(size, plan)
+    return own + _remembered(size, plan) + 4 * frozen
 
 
 def checkpoint_bytes(size: int, plan: Plan) -> int:
@@ -68,8 +70,10 @@ def _remembered(size: int, plan: Plan) -> int:
 def data_bytes(plan: Plan) -> int:
     """Bytes of the training and test data, in the form that models read."""
     spec = plan.dataset
-    # Tokens are kept as bytes and images as float32; each sample also has a label and a number, int64.
-    a_sample = math.prod(spec.shape) * (1 if spec.task == NEXT_TOKEN else 4) + 16
+    # Tokens are kept as bytes, or where labels stand among them, as int32, both as inputs and as answers;
+    # images as float32. Each sample also has a label and a number, int64.
+    each = (8 if spec.choices else 1) if spec.task == NEXT_TOKEN else 4
+    a_sample = math.prod(spec.shape) * each + 16
     return sum(spec.sizes) * a_sample
 
 
@@ -83,7 +87,7 @@ def check(build: Callable[[], torch.nn.Module], plan: Plan, device: torch.device
             holds a copy of the models for the checkpoint.
 
     Returns:
-        The count of numbers in one model.
+        The count of numbers in one model, frozen ones included.
 
     Raises:
         InputError: the population with its optimisers' state does not fit into the free memory, or its
@@ -91,13 +95,13 @@ def check(build: Callable[[], torch.nn.Module], plan: Plan, device: torch.device
     """
     with torch.device("meta"):
         model = build()
-    size = size_of(model)
+    size, frozen = size_of(model), frozen_of(model)
     on_card = accelerators.free_memory(device)
     if on_card is None:
-        needs = [(training_bytes(size, plan), psutil.virtual_memory().available, "memory")]
+        needs = [(training_bytes(size, plan, frozen), psutil.virtual_memory().available, "memory")]
     else:
         needs = [
-            (training_bytes(size, plan) + data_bytes(plan), on_card, f"memory on {device}"),
+            (training_bytes(size, plan, frozen) + data_bytes(plan), on_card, f"memory on {device}"),
             (population_bytes(size, plan), psutil.virtual_memory().available, "the host's memory"),
         ]
     for needed, free, where in needs:
@@ -110,4 +114,4 @@ def check(build: Callable[[], torch.nn.Module], plan: Plan, device: torch.device
     if written > disk:
         right = f"the checkpoint takes {amount(written)}, and the disk has {amount(disk)} free"
         raise InputError("out_dir", plan.config.run.out_dir, right)
-    return size
+    return size + frozen

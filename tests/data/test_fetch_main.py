@@ -13,7 +13,7 @@ from dml.data.fetch_main import KEPT, FetchConfig
 
 def test_published_names_stand_for_their_data_sets():
     assert FetchConfig(names=("cifar10_vgg", "mnist")).names == ("cifar10", "mnist")
-    assert KEPT == ["mnist", "fmnist", "cifar10", "cifar100"]
+    assert KEPT == ["mnist", "fmnist", "cifar10", "cifar100", "mnli"]
 
 
 def test_what_comes_with_the_project_is_not_fetched(script, tmp_path):
@@ -26,10 +26,10 @@ def test_what_comes_with_the_project_is_not_fetched(script, tmp_path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ([], "NAME: name at least one (mnist, fmnist, cifar10, cifar100)"),
+        ([], "NAME: name at least one (mnist, fmnist, cifar10, cifar100, mnli)"),
         (
             ["mnist", "imagenet"],
-            "NAME imagenet: no such data set; choose from: mnist, fmnist, cifar10, cifar100",
+            "NAME imagenet: no such data set; choose from: mnist, fmnist, cifar10, cifar100, mnli",
         ),
         (["mnist", "fmnist", "--source", "x"], "--source x: holds one data set, so give one name"),
     ],

@@ -10,7 +10,8 @@ import pytest
 from image_files import pictures
 
 from dml.data import images
-from dml.data.images import Images, KeptImages, is_kept, write_images
+from dml.data.images import Images, KeptImages, write_images
+from dml.data.kept import is_kept
 from dml.errors import InputError
 
 

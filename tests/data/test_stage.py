@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from dml.data import stage as module
-from dml.data.images import Images, KeptImages, copy_images, is_kept, write_images
+from dml.data.images import Images, KeptImages, write_images
+from dml.data.kept import copy_folder, is_kept
 from dml.data.stage import VARIABLE, nearest_data_dir, stage
 from dml.errors import InputError
 
@@ -35,7 +36,7 @@ def test_a_copy_is_made_once_and_again_when_the_data_are_others(
     shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     copies = []
-    monkeypatch.setattr(module, "copy_images", lambda *paths: (copies.append(paths), copy_images(*paths)))
+    monkeypatch.setattr(module, "copy_folder", lambda *paths: (copies.append(paths), copy_folder(*paths)))
     to = tmp_path / "disk" / "data"
     threads = [threading.Thread(target=stage, args=("mnist", shared, to)) for _ in range(4)]
     for thread in threads:
@@ -81,9 +82,9 @@ def test_nobody_waits_for_ever_for_another_process_that_copies(
     def copy(*paths: Path) -> None:
         begun.set()
         go_on.wait()
-        copy_images(*paths)
+        copy_folder(*paths)
 
-    monkeypatch.setattr(module, "copy_images", copy)
+    monkeypatch.setattr(module, "copy_folder", copy)
     monkeypatch.setattr(module, "PATIENCE", 0.5)
     first = threading.Thread(target=stage, args=("mnist", shared, to))
     first.start()
@@ -127,7 +128,7 @@ def test_fetch_data_copies_what_is_there(shared: Path, tmp_path: Path, script):
     [
         (
             ["--data_dir", "d", "--to", "t"],
-            "--data_dir d: holds none of mnist, fmnist, cifar10, cifar100: fetch",
+            "--data_dir d: holds none of mnist, fmnist, cifar10, cifar100, mnli: fetch",
         ),
         (
             ["mnist", "--data_dir", "d", "--to", "t"],

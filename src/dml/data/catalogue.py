@@ -10,7 +10,7 @@ from pathlib import Path
 
 from dml.data.data_dir import not_fetched
 from dml.data.folder import folder_source
-from dml.data.images import is_kept
+from dml.data.kept import is_kept
 from dml.data.source import DataSource
 from dml.registry import Registry
 from dml.section import Section
@@ -24,6 +24,7 @@ DATASETS = Registry[DataSource[Section]](
         "cifar10": "hub_images:CIFAR10",
         "cifar100": "hub_images:CIFAR100",
         "tiny_mem": "tiny_mem:TINY_MEM",
+        "mnli": "mnli:MNLI",
     },
 )
 

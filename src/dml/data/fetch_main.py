@@ -1,4 +1,4 @@
-"""The command line that fetches image data sets."""
+"""The command line that fetches data sets."""
 
 import sys
 from collections.abc import Sequence
@@ -10,15 +10,17 @@ from pydantic import Field, field_validator
 from dml import command_line
 from dml.data.catalogue import DATASET_ALIASES, DATASETS, datasets_to_fetch
 from dml.data.config import DataConfig
-from dml.data.data_dir import default_data_dir
+from dml.data.data_dir import default_data_dir, fetch_command
 from dml.data.load import load_dataset
+from dml.data.pairs import KeptPairs
+from dml.data.source import HubPairs
 from dml.data.stage import stage
 from dml.errors import EXIT_FAILED, ArgumentError, InputError
 from dml.field_types import Positional, UserPath
 from dml.files import check_writable
 from dml.section import Section
 
-DESCRIPTION = "Fetches image data sets over the network and keeps them for runs, which never use a network."
+DESCRIPTION = "Fetches data sets over the network and keeps them for runs, which never use a network."
 
 KEPT = [name for name, source in DATASETS.items() if source.hub]
 """The data sets that must be fetched; all others come with the project."""
@@ -84,7 +86,7 @@ def main(argv: Sequence[str]) -> int:
             continue
         if source is None and not datasets_to_fetch([name], data_dir):
             # This raises an error if the files are damaged.
-            load_dataset(DataConfig(dataset=name, data_dir=data_dir), seed=0)
+            _check(name, data_dir)
             print(f"{name} is there already", file=sys.stderr)
         else:
             try:
@@ -93,10 +95,18 @@ def main(argv: Sequence[str]) -> int:
                 hint = f"without a network, copy its files here and run fetch_data.py {name} --source PATH"
                 print(f"error: {error}; {hint}", file=sys.stderr)
                 return EXIT_FAILED
-            train, test = len(found.train_y), len(found.test_y)
-            print(f"{name}: {train} training and {test} test images", file=sys.stderr)
+            train, test = found.sizes
+            print(f"{name}: {train} training and {test} test {found.kind}", file=sys.stderr)
         print(data_dir / name)
     return 0
+
+
+def _check(name: str, data_dir: Path) -> None:
+    """Raises InputError if the files of a data set that has been fetched are damaged."""
+    if isinstance(DATASETS[name].hub, HubPairs):
+        KeptPairs(data_dir / name, name, f"run: {fetch_command([name], data_dir)}").load()
+    else:
+        load_dataset(DataConfig(dataset=name, data_dir=data_dir), seed=0)
 
 
 def _copy(config: FetchConfig, to: Path) -> int:

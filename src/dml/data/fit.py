@@ -19,6 +19,7 @@ def check_fit(config: DataConfig, model: str, dataset: DatasetSpec) -> None:
     """
     _check_ood(config, dataset)
     spec = MODELS[model]
+    spec.check()
     if not spec.fits(dataset.shape):
         shape = " x ".join(map(str, dataset.shape)) + (" tokens" if dataset.task == NEXT_TOKEN else "")
         fitting = ", ".join(name for name, other in MODELS.items() if other.fits(dataset.shape))

@@ -11,7 +11,8 @@ from functools import lru_cache, partial
 from pathlib import Path
 
 from dml.data.dataset import Dataset, DatasetSpec, Scale
-from dml.data.images import KeptImages, is_kept, write_images
+from dml.data.images import KeptImages, write_images
+from dml.data.kept import is_kept
 from dml.data.source import DataSource
 from dml.errors import InputError
 from dml.files import FILE, FOLDER, folder_for, objection_to_path, what_is_at

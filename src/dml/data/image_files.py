@@ -5,10 +5,11 @@ from pathlib import Path
 import numpy as np
 
 from dml.data.decode import Origin, decode_images
-from dml.data.image_tables import SPLITS, read_tables
+from dml.data.image_tables import images_of_tables
 from dml.data.images import Images
-from dml.data.source import HubImages
-from dml.files import check_regular, read_bytes
+from dml.data.source import SPLITS, HubImages
+from dml.data.table_files import check_both, tables_in
+from dml.files import read_bytes
 
 ENDINGS = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".pgm", ".ppm"}
 
@@ -32,47 +33,19 @@ def read_image_folder(
         OSError: a folder cannot be listed.
     """
     # Tables first: a folder of tables may also hold pictures, but folders of classes hold no tables.
-    for ending in ("parquet", "arrow"):
-        files = [p for p in path.rglob(f"*.{ending}") if not p.name.startswith(".")]
-        splits = {s: _files_of_split(files, path, s) for s in SPLITS}
-        if any(splits.values()):
-            _check_both(splits, path, f"{{}}*.{ending}", origin)
-            _check_files(splits, origin)
-            return read_tables(splits, ending, path, origin, hub, scratch)
+    with tables_in(path, origin, SPLITS, scratch) as tables:
+        if tables is not None:
+            return images_of_tables(tables, origin, hub)
     folders = {s: sorted(p for p in path.glob(f"{s}/*") if _is_class_folder(p)) for s in SPLITS}
     if any(folders.values()):
-        _check_both(folders, path, "{}/<class>/ with images", origin)
+        check_both(folders, path, "{}/<class>/ with images", origin)
         return _read_class_folders(folders, origin)
     wanted = "train*.parquet and test*.parquet, nor images in train/<class>/ and test/<class>/"
     raise origin.error(f"{path} holds neither {wanted}")
 
 
-def _files_of_split(files: list[Path], root: Path, split: str) -> list[Path]:
-    """``train-00000-of-00001.parquet``, ``train/0.parquet`` and ``mnist-train.arrow`` belong to ``train``."""
-    return sorted(
-        p
-        for p in files
-        if p.name.startswith(split) or f"-{split}" in p.name or (p.parent != root and p.parent.name == split)
-    )
-
-
 def _is_class_folder(path: Path) -> bool:
     return path.is_dir() and not path.name.startswith(".")
-
-
-def _check_both(splits: dict[str, list[Path]], path: Path, pattern: str, origin: Origin) -> None:
-    for split, files in splits.items():
-        if not files:
-            kind = "test" if split == "test" else "training"
-            raise origin.error(f"has no {kind} split: {path} lacks {pattern.format(split)}")
-
-
-def _check_files(splits: dict[str, list[Path]], origin: Origin) -> None:
-    for file in (file for files in splits.values() for file in files):
-        try:
-            check_regular(file)
-        except OSError as error:
-            raise origin.error(f"{file} cannot be read ({error.strerror})") from None
 
 
 def _read_class_folders(folders: dict[str, list[Path]], origin: Origin) -> Images:

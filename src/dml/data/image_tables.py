@@ -1,68 +1,22 @@
-"""Tables of images: parquet and arrow files, with a column of encoded images and one of labels.
+"""Tables of images: a column of encoded images, and one of labels.
 
-Hugging Face ``datasets`` reads the tables; the images in them are decoded here, so that errors can name a
-damaged one. The library takes a second to import, so it is imported only where it is used.
+The images are decoded here, and not by Hugging Face ``datasets``, so that errors can name a damaged one.
 """
 
-import os
-import tempfile
 from collections.abc import Iterator, Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dml.data.decode import Origin, decode_images, quiet
+from dml.data.decode import Origin, decode_images
 from dml.data.images import Images
-from dml.data.source import HubImages
-from dml.errors import InputError
+from dml.data.source import SPLITS, HubImages
 
 if TYPE_CHECKING:
     import datasets
 
 LABEL_COLUMNS = ("label", "fine_label", "labels", "class", "target", "y")
-SPLITS = ("train", "test")
-
-
-def read_tables(
-    splits: dict[str, list[Path]],
-    ending: str,
-    path: Path,
-    origin: Origin,
-    hub: HubImages | None,
-    scratch: Path | None,
-) -> Images:
-    """The images and labels in files of tables.
-
-    Args:
-        splits: the files of ``train`` and ``test``.
-        ending: parquet or arrow.
-        path: the folder that holds them.
-        origin: the field that names the folder.
-        hub: the data set on the hub, which tells the columns, if it is known.
-        scratch: a folder for intermediate files.
-
-    Raises:
-        InputError: the files are damaged, or hold no images with integer labels.
-    """
-    library = datasets_library(offline=True)
-    with tempfile.TemporaryDirectory(prefix=".convert-", dir=scratch) as cache, quiet():
-        tables = {}
-        for split, files in splits.items():
-            try:
-                if ending == "parquet":
-                    tables[split] = library.Dataset.from_parquet([str(p) for p in files], cache_dir=cache)
-                else:
-                    tables[split] = library.concatenate_datasets(
-                        [library.Dataset.from_file(str(p)) for p in files]
-                    )
-            except Exception as error:
-                # datasets wraps some errors of pyarrow; the cause says more.
-                why = (str(error.__cause__ or error).splitlines() or [type(error).__name__])[0]
-                damaged = ", ".join(p.name for p in files)
-                raise origin.error(f"{damaged} in {path} cannot be read ({why})") from None
-        return images_of_tables(tables, origin, hub)
 
 
 def images_of_tables(
@@ -96,28 +50,6 @@ def images_of_tables(
     _check_labels(y, count, bool(names), origin)
     classes = tuple(map(str, names or range(count)))
     return Images(x["train"], y["train"], x["test"], y["test"], classes)
-
-
-def datasets_library(*, offline: bool) -> Any:
-    """The ``datasets`` package.
-
-    Args:
-        offline: keeps it from using the network and from showing progress bars.
-
-    Raises:
-        InputError: it is not installed.
-    """
-    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-    if offline:
-        os.environ["HF_HUB_OFFLINE"] = os.environ["HF_DATASETS_OFFLINE"] = "1"
-    try:
-        import datasets
-    except ImportError as error:
-        right = f"image data sets need the packages of requirements-hpc.txt ({error})"
-        raise InputError("dataset", None, right) from None
-    if offline:
-        datasets.disable_progress_bars()
-    return datasets
 
 
 def _image_column(table: "datasets.Dataset", origin: Origin) -> str:

@@ -1,15 +1,10 @@
 """Image data sets on disk: four arrays; the images are memory-mapped, so that processes share one copy.
 
 A folder holds ``train_x.npy``, ``test_x.npy`` (uint8, [N, channels, height, width]), ``train_y.npy``,
-``test_y.npy`` (int64) and ``meta.json``. It is written under another name and then renamed.
+``test_y.npy`` (int64) and ``meta.json``.
 """
 
 import hashlib
-import json
-import shutil
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,13 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dml.data.dataset import Dataset
+from dml.data.kept import read_meta, write_folder
 from dml.errors import InputError
-from dml.files import check_regular, read_text
+from dml.files import check_regular
 
 FORMAT = 1
-MAX_META = 10_000_000
-"""Size of the largest ``meta.json`` that is read."""
-
 PARTS = ("train_x", "train_y", "test_x", "test_y")
 
 
@@ -43,6 +36,13 @@ class Images:
     test_x: NDArray[np.uint8]
     test_y: NDArray[np.int64]
     classes: tuple[str, ...]
+
+    kind = "images"
+
+    @property
+    def sizes(self) -> tuple[int, int]:
+        """The numbers of training and test images."""
+        return len(self.train_y), len(self.test_y)
 
     def fingerprint(self) -> str:
         """A hash of the content, which does not depend on the kind of files it came from."""
@@ -91,9 +91,7 @@ class KeptImages:
             InputError: the file is damaged.
         """
         try:
-            found = json.loads(read_text(self.path / "meta.json", MAX_META))
-            if found["format"] != FORMAT:
-                raise ValueError(f"format {found['format']}, not {FORMAT}")
+            found = read_meta(self.path, FORMAT)
             train, test = found["sizes"]
             return Meta(tuple(found["shape"]), tuple(found["classes"]), (train, test), found["fingerprint"])
         except (OSError, ValueError, KeyError, TypeError) as error:
@@ -125,11 +123,6 @@ class KeptImages:
         return InputError("dataset", self.name, right)
 
 
-def is_kept(path: Path) -> bool:
-    """Whether a folder holds a data set."""
-    return (path / "meta.json").exists()
-
-
 def write_images(path: Path, images: Images, source: str) -> None:
     """Writes a data set as the folder ``path``, which appears complete and replaces a different one.
 
@@ -141,10 +134,11 @@ def write_images(path: Path, images: Images, source: str) -> None:
     Raises:
         OSError: the folder cannot be written.
     """
-    with _folder_beside(path) as new:
+
+    def fill(folder: Path) -> dict[str, Any]:
         for part in PARTS:
-            np.save(new / f"{part}.npy", getattr(images, part))
-        meta = {
+            np.save(folder / f"{part}.npy", getattr(images, part))
+        return {
             "format": FORMAT,
             "shape": images.train_x.shape[1:],
             "classes": images.classes,
@@ -152,60 +146,8 @@ def write_images(path: Path, images: Images, source: str) -> None:
             "fingerprint": images.fingerprint(),
             "source": source,
         }
-        (new / "meta.json").write_text(json.dumps(meta, indent=1) + "\n", encoding="utf-8")
 
-
-def copy_images(source: Path, path: Path) -> None:
-    """Copies the folder of a data set; the copy appears complete and replaces a different one.
-
-    Raises:
-        OSError: the copy cannot be written.
-    """
-    with _folder_beside(path) as new:
-        shutil.copytree(source, new, dirs_exist_ok=True)
-
-
-@contextmanager
-def _folder_beside(path: Path) -> Iterator[Path]:
-    """An empty folder beside `path`, which gets this path when the block ends, and is removed if it fails."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(
-        prefix=f".{path.name}-", dir=path.parent, ignore_cleanup_errors=True
-    ) as scratch:
-        # The outer folder is readable by its owner only, so the data set gets a folder within it.
-        new = Path(scratch) / "new"
-        new.mkdir()
-        yield new
-        _replace(new, path)
-
-
-def _replace(new: Path, path: Path) -> None:
-    """Renames a folder to a path. A full folder there cannot be overwritten, so it is moved away first."""
-    for attempt in range(10):
-        try:
-            new.rename(path)
-            return
-        except OSError:
-            # If another process has meanwhile written the same data, keep them: somebody may read them.
-            if _content(path) == _content(new):
-                return
-            old = new.with_name(f"old-{attempt}")
-            try:
-                path.rename(old)
-            except FileNotFoundError:
-                continue
-            shutil.rmtree(old, ignore_errors=True)
-    raise OSError(f"{path} cannot be replaced")
-
-
-def _content(path: Path) -> tuple[dict[str, Any], str] | None:
-    """A folder's meta.json, without the note, and a hash of its arrays; None if the folder is damaged."""
-    try:
-        meta = json.loads(read_text(path / "meta.json", MAX_META))
-        meta.pop("source")
-        return meta, Images(**_open(path), classes=tuple(meta["classes"])).fingerprint()
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError):
-        return None
+    write_folder(path, fill)
 
 
 def _open(path: Path) -> dict[str, NDArray[Any]]:

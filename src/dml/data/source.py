@@ -1,7 +1,7 @@
 """Data sources: the description that each data set gives of itself, at the end of its own module."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -9,6 +9,10 @@ from dml.data.dataset import CLASSIFICATION, Dataset, DatasetSpec, Scale
 from dml.section import Section
 
 Options = TypeVar("Options", bound=Section)
+
+
+SPLITS = {"train": "train", "test": "test"}
+"""The splits of a data set on the hub, by the names of our own."""
 
 
 @dataclass(frozen=True)
@@ -21,6 +25,7 @@ class HubImages:
         labels: the number of classes.
         sizes: the numbers of training and test images.
         image, label: the columns that hold the images and their labels.
+        splits: the hub's names for ``train`` and ``test``.
     """
 
     id: str
@@ -29,6 +34,26 @@ class HubImages:
     sizes: tuple[int, int]
     image: str = "image"
     label: str = "label"
+    splits: Mapping[str, str] = field(default_factory=lambda: SPLITS)
+
+
+@dataclass(frozen=True)
+class HubPairs:
+    """A data set of pairs of sentences on Hugging Face's hub.
+
+    Args:
+        id: owner and name on the hub.
+        labels: the names of the labels, in the order of their numbers.
+        genres: the number of genres of the sentences.
+        sizes: the numbers of training and test pairs.
+        splits: the hub's names for ``train`` and ``test``.
+    """
+
+    id: str
+    labels: tuple[str, ...]
+    genres: int
+    sizes: tuple[int, int]
+    splits: Mapping[str, str] = field(default_factory=lambda: SPLITS)
 
 
 @dataclass(frozen=True)
@@ -58,5 +83,5 @@ class DataSource(Generic[Options]):
     task: str = CLASSIFICATION
     scale: Scale | None = None
     augmented_scale: Scale | None = None
-    hub: HubImages | None = None
+    hub: HubImages | HubPairs | None = None
     version: int = 1

@@ -1,4 +1,4 @@
-"""Copies of image data sets on a host's own disk, which its workers read instead of a shared file system."""
+"""Copies of data sets on a host's own disk, which its workers read instead of a shared file system."""
 
 import fcntl
 import os
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from dml.data.catalogue import DATASETS
 from dml.data.data_dir import not_fetched
-from dml.data.images import copy_images, is_kept
+from dml.data.kept import copy_folder, is_kept
 from dml.errors import InputError
 
 VARIABLE = "DML_STAGE"
@@ -46,7 +46,7 @@ def stage(name: str, data_dir: Path, to: Path) -> Path:
         try:
             _lock(handle, name, to)
             if not _same(source, copy):
-                copy_images(source, copy)
+                copy_folder(source, copy)
         finally:
             os.close(handle)
     except OSError as error:

@@ -16,22 +16,31 @@ class Cost:
     """The cost of one model for one sample.
 
     Args:
-        size: the count of numbers in parameters and buffers; tied ones count once.
+        size: the count of numbers that each node has of its own: trained parameters and buffers; tied ones
+            count once.
         operations: the operations in the matrix products, convolutions and attention of a forward pass; a
             multiplication and the addition that follows count as two.
         written: the count of numbers in the outputs of all layers of a forward pass. Writing them takes most
             of the time of layers that do little per number, such as batch norm; training keeps them for the
             gradients.
+        frozen: the count of numbers in the frozen parameters, which all nodes share.
     """
 
     size: int
     operations: int
     written: int
+    frozen: int = 0
 
 
 def size_of(model: nn.Module) -> int:
-    """The count of numbers in a model's parameters and buffers; tied ones count once."""
-    return sum(t.numel() for t in [*model.parameters(), *model.buffers()])
+    """The count of numbers in a model's trained parameters and buffers; tied ones count once."""
+    trained = [p for p in model.parameters() if p.requires_grad]
+    return sum(t.numel() for t in [*trained, *model.buffers()])
+
+
+def frozen_of(model: nn.Module) -> int:
+    """The count of numbers in a model's frozen parameters, which all nodes share."""
+    return sum(p.numel() for p in model.parameters() if not p.requires_grad)
 
 
 @cache
@@ -59,4 +68,4 @@ def cost_of(name: str, shape: tuple[int, ...], labels: int, settings: tuple[tupl
             layer.register_forward_hook(count)
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         model(sample)
-    return Cost(size_of(model), counter.get_total_flops(), written)
+    return Cost(size_of(model), counter.get_total_flops(), written, frozen_of(model))

@@ -23,6 +23,7 @@ MODELS = Registry[ModelSpec](
         "mobilenetv2": "mobilenet:MOBILENETV2",
         "vit": "vit:VIT",
         "decoder": "decoder:DECODER",
+        "opt": "opt:OPT",
     },
 )
 

@@ -1,6 +1,6 @@
 """Descriptions of models that can be read without torch: valid inputs, options, and how to build a model."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -27,7 +27,10 @@ class ModelSpec:
         takes: the inputs that the model accepts, in words, for error messages.
         fits: tells whether the model accepts inputs of a shape.
         options: the model's own flags. ``build`` gets them by name; they are part of the experiment's id.
-        single: the kind of layer that requires the nodes' models to be trained one by one, or "".
+        single: what requires the nodes' models to be trained one by one, such as a kind of layer, or "".
+        marks: ``(options) -> hashes``: by the name of an option that names files, a hash of their content,
+            which takes the place of its value in the experiment's id.
+        check: raises InputError if packages that the model needs are not installed.
         version: raised when a change alters the model's numbers; part of the experiment's id if above 1.
     """
 
@@ -36,6 +39,8 @@ class ModelSpec:
     fits: Callable[[Shape], bool]
     options: type[Section] = Section
     single: str = ""
+    marks: Callable[[Section], Mapping[str, str]] = lambda options: {}
+    check: Callable[[], None] = lambda: None
     version: int = 1
 
 

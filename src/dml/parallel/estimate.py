@@ -174,7 +174,7 @@ def _work(plan: Plan) -> float:
     measured = (plan.points + 1) * n
     forward = cost.operations / OPERATIONS + cost.written * WRITTEN_S
     seen = PASSES * samples * rounds + tests * measured
-    engine = choose(config.run.engine, config.obstacle(), None, cost.size, "cpu")
+    engine = choose(config.run.engine, config.obstacle(), None, cost.size + cost.frozen, "cpu")
     step = BATCHED_STEP_S if engine == "batched" else STEP_S
     return steps * (step + cost.size * PARAMETER_S) + measured * STEP_S + seen * forward
 
@@ -184,7 +184,7 @@ def _disk(plan: Plan) -> int:
     data, n = plan.config.data, plan.topology.n
     # Some records also have the consensus distance and metrics on each node's own data.
     metrics = len(METRICS) + 1 + len((data.train_test_val or ())[1:])
-    rows = (plan.points + 1) * n * 4 * (metrics + len(PER_CLASS) * plan.dataset.classes) // 3
+    rows = (plan.points + 1) * n * 4 * (metrics + len(PER_CLASS) * plan.dataset.judged) // 3
     kept = capacity.checkpoint_bytes(_cost(plan).size, plan) if plan.config.run.keep_checkpoint else 0
     return rows + 30_000 + kept
 
@@ -194,7 +194,7 @@ def _memory(plan: Plan) -> int:
     cost = _cost(plan)
     # Only one model at a time has gradients.
     a_step = 4 * (cost.size + cost.written * plan.config.training.batch_size) if plan.epochs else 0
-    return capacity.training_bytes(cost.size, plan) + capacity.data_bytes(plan) + a_step
+    return capacity.training_bytes(cost.size, plan, cost.frozen) + capacity.data_bytes(plan) + a_step
 
 
 def _duration(seconds: float) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 from dml.config import ExperimentConfig, label_of
 from dml.data.catalogue import DATASETS, absolute_dataset
 from dml.data.dataset import DatasetSpec
+from dml.models.registry import MODELS
 from dml.topology import Topology
 
 NAME_LENGTH = 80
@@ -51,9 +52,9 @@ def identify(config: ExperimentConfig, topology: Topology, dataset: DatasetSpec)
     """The identity of an experiment whose OOD nodes are resolved.
 
     The id is a hash of the fields that the experiment reads. The graph's edges and weights replace the text
-    that names it, and the fingerprint of a folder of images replaces its path. The number of rounds is left
-    out, so that more rounds continue the same file. Fields that only other experiments read are left out,
-    too, so that a new flag does not change old ids.
+    that names it, and the fingerprint of a folder of images, or of the files of a pretrained model, its path.
+    The number of rounds is left out, so that more rounds continue the same file. Fields that only other
+    experiments read are left out, too, so that a new flag does not change old ids.
     """
     decides = config.id_fields()
     decides["topology_file"] = {
@@ -61,6 +62,7 @@ def identify(config: ExperimentConfig, topology: Topology, dataset: DatasetSpec)
         "edges": topology.edges.tolist(),
         "weights": [repr(float(w)) for w in topology.weights],
     }
+    decides |= dict(dataset.marks) | dict(MODELS[config.training.model].marks(config.training.model_options))
     versions = {part: version for part, version in config.versions().items() if version > 1}
     if versions:
         decides["versions"] = versions

@@ -18,7 +18,7 @@ UNKNOWN = "unknown"
 GIT_SECONDS = 20.0
 """The longest time that git may take to answer, as on a slow file system."""
 
-_LIBRARIES = ("torch", "numpy", "scipy", "networkx", "h5py", "scikit-learn")
+_LIBRARIES = ("torch", "numpy", "scipy", "networkx", "h5py", "scikit-learn", "transformers", "peft")
 
 
 def segment(machine: Mapping[str, Any], from_round: int, code: str, commit: str) -> dict[str, Any]:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from dml.data.data_dir import fetch_command, not_fetched
 from dml.data.dataset import Dataset, DatasetSpec, Scale
-from dml.data.images import KeptImages, is_kept
+from dml.data.images import KeptImages
+from dml.data.kept import is_kept
 from dml.data.source import DataSource, HubImages
 from dml.section import Section
 
