@@ -221,7 +221,7 @@ def make(given: Mapping[str, Any], *, drop_unread: bool = False) -> ExperimentCo
     read = config.reads() | config.records() | NOT_NUMBERS
     unread = [flag for flag in flags if flag not in read]
     if unread and not drop_unread:
-        right = f"has no effect in this experiment: {_remedy(unread[0], flags)}"
+        right = f"has no effect in this experiment: {_remedy(unread[0], flags, config.flat())}"
         raise InputError(unread[0], flags[unread[0]], right)
     if unread:
         return make({k: v for k, v in flags.items() if k not in unread})
@@ -263,8 +263,14 @@ def _section(section: type[Section], values: Mapping[str, Any], flags: Mapping[s
         raise fault from None
 
 
-def _remedy(flag: str, flags: Mapping[str, Any]) -> str:
-    """What to do with a flag that nothing reads, with the flag's description."""
+def _remedy(flag: str, flags: Mapping[str, Any], chosen: Mapping[str, Any]) -> str:
+    """What to do with a flag that nothing reads, with the flag's description.
+
+    Args:
+        flag: its name.
+        flags: those that the user gave.
+        chosen: all fields of the experiment, by flag name.
+    """
     about = next(info.description for _, name, info in fields() if name == flag)
     averaging = [name for name, algorithm in ALGORITHMS.items() if algorithm.strategies]
     if flag in dict(StrategyConfig.flags()) and flags.get("algorithm", DEFAULT) not in averaging:
@@ -272,7 +278,7 @@ def _remedy(flag: str, flags: Mapping[str, Any]) -> str:
     for section in SECTIONS.values():
         for choice in section.choices().values():
             readers = [name for name, part in choice.parts.items() if flag in dict(part.options.flags())]
-            if readers and flags.get(choice.field, section.model_fields[choice.field].default) not in readers:
+            if readers and chosen[choice.field] not in readers:
                 return f"take --{choice.field} {' or '.join(readers)}, or leave it out ({about})"
     for _, switch, info in fields():
         if info.annotation is bool and switch not in flags:
