@@ -267,7 +267,10 @@ def test_on_digits_in_single_precision_models_answer_alike(flags):
 
 def test_models_that_cannot_be_batched_are_those_with_buffers_or_dropout():
     shapes = {"mnist_mlp": (1, 28, 28), "decoder": (8,)}
-    for name, spec in MODELS.items():
+    # A language model could be, but its outputs are too wide for many nodes at once.
+    assert MODELS["opt"].single
+    for name in sorted(set(MODELS) - {"opt"}):
+        spec = MODELS[name]
         with torch.device("meta"):
             settings = dict.fromkeys(spec.options.model_fields, 1)
             module = build_model(name, shapes.get(name, (3, 32, 32)), 10, settings)

@@ -138,6 +138,7 @@ def test_the_result_is_what_a_plain_second_measurement_finds(small, flags, rank)
 
 
 ALGORITHMS = [
+    ("decentralized", {"aggregation_strategy": "degCent", "softmax": True}),
     ("dpsgd", {}),
     ("fedavg", {}),
     ("d2", {"local_steps": 2}),
@@ -145,6 +146,7 @@ ALGORITHMS = [
     ("relaysgd", {"local_steps": 2}),
     ("push_sum", {}),
     ("quasi_global_momentum", {"local_steps": 2}),
+    ("async_gossip", {"local_steps": 2}),
 ]
 
 
