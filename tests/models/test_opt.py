@@ -12,6 +12,7 @@ from language import needs_lm, opt_folder
 from populations import ByRound, population_of
 from torch.nn import functional
 
+from dml import config
 from dml.data.dataset import IGNORED, Choices
 from dml.data.ood import NodeData
 from dml.errors import InputError
@@ -274,3 +275,10 @@ assert not {"transformers", "peft", "tokenizers"} & set(sys.modules)
 
 def test_a_command_line_is_read_without_the_extra():
     subprocess.run([sys.executable, "-c", ALONE], check=True, cwd=Path(__file__).parents[2])
+
+
+def test_an_option_of_adapters_without_adapters_is_to_be_left_out():
+    """Not: to take opt, which is the model already, by the default of mnli."""
+    message = r"^lora_alpha 3.0: has no effect in this experiment: leave it out \("
+    with pytest.raises(InputError, match=message):
+        config.make({"dataset": "mnli", "lora_rank": 0, "lora_alpha": 3.0})
