@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from dml.parallel.presets import pairwise, relaysgd
+from dml.parallel.presets import multiwalk, pairwise, relaysgd
 from dml.parallel.table import Table
 from dml.topology.presets import TABLES
 
@@ -143,6 +143,10 @@ SWEEPS: dict[str, Preset] = {
     "cifar10": Preset("the models for CIFAR-10, 108", (_table("softmax", dataset=_CIFAR, seed=(0,)),)),
     "relaysgd": Preset("algorithms from D-PSGD to RelaySGD on uneven data, 333", tuple(relaysgd.tables())),
     "pairwise": Preset("averaging with one random neighbour at a time, 111", tuple(pairwise.tables())),
+    "multiwalk_topology": Preset("walks and gossip on three graphs, 54", tuple(multiwalk.topology())),
+    "multiwalk_heterogeneity": Preset(
+        "walks and gossip at three heterogeneities, 54", tuple(multiwalk.heterogeneity())
+    ),
     "lm": Preset(
         "the tasks of tiny_mem, 72",
         (
