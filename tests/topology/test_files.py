@@ -166,3 +166,12 @@ def test_an_entry_that_is_no_probability_is_refused(tmp_path, entry):
     path.write_text(f"0 {entry}\n{entry} 0\n")
     with pytest.raises(InputError, match=r"entry \[0, 1\] is"):
         load(path)
+
+
+def test_a_source_is_not_believed_if_the_line_of_the_sum_is_damaged(tmp_path):
+    path = save(make("barabasi_albert:n=9,m=2,seed=0"), tmp_path / "mine.txt")
+    text = path.read_text()
+    path.write_text(text.replace("# header:", "# leader:").replace("m=2", "m=3"))
+    assert load(path).source == "mine"
+    path.write_text(text.replace("# header:", "# leader:"))
+    assert load(path).source == "mine"

@@ -186,7 +186,7 @@ def _disk(plan: Plan) -> int:
     metrics = len(METRICS) + 1 + len((data.train_test_val or ())[1:])
     rows = (plan.points + 1) * n * 4 * (metrics + len(PER_CLASS) * plan.dataset.judged) // 3
     kept = capacity.checkpoint_bytes(_cost(plan).size, plan) if plan.config.run.keep_checkpoint else 0
-    return rows + 30_000 + kept
+    return rows + 60_000 + kept
 
 
 def _memory(plan: Plan) -> int:

@@ -63,6 +63,8 @@ def check_attributes(found: Mapping[str, Any]) -> dict[str, Any]:
             raise ValueError(f"the attribute {name} is missing")
     for name in (*_TEXTS, *(name for name in _MORE_TEXTS if name in found)):
         _need(isinstance(found[name], str), name, found[name], "a text")
+    judged_by = found.get("judged_by", "nodes")
+    _need(judged_by in ("nodes", *SINGLES), "judged_by", judged_by, f"nodes, or one of {', '.join(SINGLES)}")
     sums = [name for name in found if name.startswith(("auc_", "final_", "worst_"))]
     for name in (*sums, *(name for name in _MORE_NUMBERS if name in found)):
         _need(type(found[name]) in (int, float), name, found[name], "a number")

@@ -19,6 +19,7 @@ from dml.topology.graph import Topology
 _MARK = "# dml topology: entry [i, j] is the probability that the link between nodes i and j works"
 
 _CHECK = "header"
+_KEYS = {"source", "n", "graph", "blocks", _CHECK}
 _WITHOUT_SUM = re.compile(rb"^# header: [0-9a-f]+\n", re.MULTILINE)
 
 MAX_BYTES = 2_000_000_000
@@ -114,7 +115,9 @@ def load(path: str | Path) -> Topology:
     _check_header(path, header, lines)
     loaded = Topology(len(matrix), edges, matrix[edges[:, 0], edges[:, 1]], Path(path).stem, blocks)
     source = header.get("source")
-    return replace(loaded, source=source) if source and header.get("graph") == loaded.graph_id else loaded
+    # A line that we do not write may be the damaged line of the sum, without which nothing is sure.
+    ours = header.keys() <= _KEYS and header.get("graph") == loaded.graph_id
+    return replace(loaded, source=source) if source and ours else loaded
 
 
 def _text(path: Path) -> str:
