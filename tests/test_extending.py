@@ -136,6 +136,7 @@ def test_an_algorithm(found):
     assert found["damped_gossip"].config["consensus_step"] == 0.25
 
 
+@pytest.mark.slow
 def test_the_tests_of_a_strategy_and_of_an_algorithm(clone):
     (golden,) = [line for line in commands() if line[0].startswith("tests/golden")]
     call(clone, *golden)
@@ -157,6 +158,7 @@ def test_a_data_set(found):
     assert found["stripes"].attributes["final_test"] > 0.95
 
 
+@pytest.mark.slow
 def test_a_site(clone):
     (sweep,) = [line for line in commands() if line[0].endswith("bd_scheduler.py")]
     call(clone, *sweep)

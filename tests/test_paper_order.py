@@ -34,6 +34,7 @@ def _assert_the_papers_order(auc: "pd.Series[float]") -> None:
     assert auc[BA1, "betCent"] > auc[BA1, "unweighted"]
 
 
+@pytest.mark.slow
 def test_topology_aware_strategies_spread_ood_knowledge_further_in_a_few_rounds(tmp_path: Path):
     """One seed and 15 rounds, where the differences are factors of 1.6 and more."""
     words = ("--preset", "quickstart", "--rounds", 15, "--eval_every", 5, "--strategies", *STRATEGIES)

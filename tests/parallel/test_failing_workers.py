@@ -84,6 +84,7 @@ def _both(workers: Workers) -> list[psutil.Process]:
     return [psutil.Process(int(pid)) for pid in seen]
 
 
+@pytest.mark.slow
 def test_when_idle_workers_are_killed_nobody_waits_for_the_locks_that_they_hold(
     site: str, tmp_path: Path
 ) -> None:
@@ -95,6 +96,7 @@ def test_when_idle_workers_are_killed_nobody_waits_for_the_locks_that_they_hold(
             _answers(workers, "'lost'")
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_killed_within_a_task_is_replaced(site: str, tmp_path: Path) -> None:
     with _two(site, tmp_path) as workers:
         one, other = _both(workers)
@@ -107,6 +109,7 @@ def test_a_worker_that_is_killed_within_a_task_is_replaced(site: str, tmp_path: 
         assert len({*now, one, other}) == 3
 
 
+@pytest.mark.slow
 def test_idle_workers_that_are_killed_when_nothing_is_left_to_do_change_nothing(tmp_path: Path) -> None:
     with _two("local", tmp_path) as workers:
         both = _both(workers)

@@ -111,6 +111,7 @@ def test_a_damaged_file_fails_one_experiment_and_the_others_go_on(process: Scrip
     assert whole.exists()
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_the_sweep_and_all_that_it_started(tmp_path: Path):
     command = [
         sys.executable,
@@ -142,6 +143,7 @@ def test_ctrl_c_ends_the_sweep_and_all_that_it_started(tmp_path: Path):
     assert alive == []
 
 
+@pytest.mark.slow
 def test_two_schedulers_at_once_share_the_work(tmp_path: Path):
     command = [sys.executable, str(SCRIPTS / "bd_scheduler.py"), *QUICK, "--limit", "6", "--out_dir", "out"]
     both = [
@@ -189,6 +191,7 @@ def test_a_lost_manager_is_started_again(tmp_path: Path):
     assert len(_files(tmp_path / "out")) == 8
 
 
+@pytest.mark.slow
 def test_a_lost_interchange_ends_the_sweep_and_the_next_call_goes_on(process: Script, tmp_path: Path):
     first = _start_and_wait_for_a_result(tmp_path)
     _kill_one(tmp_path / "out", first.pid, "HTEX interchange")

@@ -123,6 +123,7 @@ def test_heterogeneity_costs_relaysgd_no_steps(text):
     assert much == pytest.approx(little, rel=0.1)
 
 
+@pytest.mark.slow
 def test_heterogeneity_costs_one_peer_averaging_many_steps():
     little, much = (steps("one_peer_exponential", make("complete:n=12"), zeta2) for zeta2 in (0.01, 1.0))
     assert much >= 5 * little

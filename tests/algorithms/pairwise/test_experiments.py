@@ -77,6 +77,7 @@ def test_swap_without_scores_is_asynchronous_gossip(lively: Small):
         np.testing.assert_array_equal(results.load(ours).arrays[name], results.load(theirs).arrays[name])
 
 
+@pytest.mark.slow
 def test_pull_beats_training_alone_and_is_close_to_dpsgd_at_equal_bytes(small: Small):
     """4 nodes with few labels each; D-PSGD sends three models where pull averaging sends one."""
     common = {"topology_file": "complete:n=4", "partition": "equal", "label_alpha": 0.1, "lr": 0.1}
