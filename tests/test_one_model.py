@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
+from edited import edited
 from stopping import StopAfter
 
 from dml import config, experiment, results
-from dml.errors import InputError
+from dml.errors import DamagedFileError, InputError
 from dml.plan import make_plan
 from dml.results import checkpoint
 from dml.results.run_text import run_text
@@ -176,6 +177,30 @@ def test_another_clock_gives_visits_the_times_of_a_fresh_run(tmp_path, flags, mo
     again = run(tmp_path / "finished", **flags, **CLOCK)
     assert times_of(again) == times_of(fresh)
     assert again.config["latency"] == 0.2
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('{"orchestrator": 0, ', '{"nobody": 0, '),
+        ('"orchestrator": 0', '"orchestrator": 5'),
+        ('"phases": [', '"phases": [3, '),
+        ('"state": ', '"state": -'),
+        ('"down": ', '"down": 9999999999999999'),
+        ('"at_nodes": ', '"at_nodes": "x", "at_orchestrator": '),
+        ("{", ""),
+    ],
+)
+def test_costs_that_cannot_be_right_get_no_other_clock(tmp_path, old, new):
+    flags = {"algorithm": "traversal", "orchestrator": 0, "rounds": 1, "epochs": 1, "batch_size": 500}
+    path = experiment.run(made(tmp_path, **flags))
+    with edited(path) as file:
+        assert old in file.attrs["visit_costs"]
+        file.attrs["visit_costs"] = file.attrs["visit_costs"].replace(old, new, 1)
+    before = path.read_bytes()
+    with pytest.raises(DamagedFileError, match=r"cannot be read .*not changed"):
+        run(tmp_path, **flags, latency=0.2)
+    assert path.read_bytes() == before
 
 
 def test_a_run_that_diverges_says_so(tmp_path):
