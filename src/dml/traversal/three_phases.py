@@ -125,6 +125,7 @@ class ApartInThreePhases(Apart):
     def __init__(self, learner: Learner, nodes: Sequence[BlockNode], totals: Totals, blocks: Blocks) -> None:
         super().__init__(learner, nodes, totals)
         self._blocks = blocks
+        self._second_sum = OrderedSum()
 
     def _of_batch(self, number: int, visits: Sequence[Visit], total: int) -> list[Tensor]:
         """By three visits of each node."""
@@ -134,12 +135,13 @@ class ApartInThreePhases(Apart):
         *upper, gradient = parts.forward(blocks.upper, outputs).back(at_logits, to_input=True)
         if blocks.second_masked:
             gradient = kernels.relu_backward(gradient, outputs)
-        second = OrderedSum([visit.node for visit in visits])
+        second, first = self._second_sum, self._sum
+        second.begin([visit.node for visit in visits])
         for node, visit in zip(nodes, visits, strict=True):
             second.put(visit.node, node.second_block(gradient[visit.rows]))
         second_bias = gradient.sum(0)
         gradient = gradient.mm(blocks.second.parameters[0].detach())
-        first = OrderedSum([visit.node for visit in visits])
+        first.begin([visit.node for visit in visits])
         for node, visit in zip(nodes, visits, strict=True):
             first.put(visit.node, node.first_block(gradient[visit.rows]))
         first_bias = [] if blocks.first_masked else [gradient.sum(0)]
