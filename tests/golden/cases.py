@@ -125,6 +125,10 @@ def _one_model() -> dict[str, dict[str, Any]]:
         "traversal, decoder": {
             "algorithm": "traversal", **TOKENS, "topology_file": "chain:n=3", "visits": "apart",
         },
+        "traversal, decoder at a cut": {
+            "algorithm": "traversal", **TOKENS, "topology_file": "chain:n=3", "visits": "apart",
+            "mode": "cut=2",
+        },
         "centralized, steps in a fixed order": {
             "algorithm": "centralized", "batch_order": "fixed", **steps,
         },

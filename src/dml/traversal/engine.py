@@ -84,6 +84,7 @@ class UnionEngine(Trainer):
             backward.of(module, training.precision, population.X.device, self._answers),
             Keyed(module, seed),
         )
+        self._short = True
         self._optimizer = self._memory.of_parameters(0, parameters, population.X[0])
         self.visits = self._visits_of(way)
 
@@ -101,6 +102,8 @@ class UnionEngine(Trainer):
             raise InputError("visits", "apart", right)
         if thirds:
             return self._in_three_phases(Blocks(*map(self._part, thirds)))
+        # Rows at a cut all have the length that the messages say, whatever of them is padding.
+        self._short = halves is None
         part = self._part(by_nodes)
         nodes = [self._node(node, part) for node in range(n)]
         if not halves:
@@ -136,7 +139,7 @@ class UnionEngine(Trainer):
     def _samples(self, places: slice, keys: NDArray[np.int64], draw: Draw) -> Samples:
         """Samples of the union."""
         drawn = (self._augmentation, draw) if self._augmentation else None
-        lengths = self._counts.length[places] if self._counts else None
+        lengths = self._counts.length[places] if self._counts and self._short else None
         return Samples(self._x[places], self._y[places], keys, lengths, drawn)
 
     def _tally(self, n: int) -> Tally:

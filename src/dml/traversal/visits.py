@@ -139,6 +139,7 @@ class ApartAtCut(Apart):
     ) -> None:
         super().__init__(learner, nodes, totals)
         self._upper, self._answers, self._tally = upper, answers, tally
+        self._lower = nodes[0].parameters
 
     def _begin(self, request: BatchesRequest) -> None:
         super()._begin(request)
@@ -169,7 +170,8 @@ class ApartAtCut(Apart):
         found.begin([visit.node for visit in visits])
         for node, visit, part in zip(nodes, visits, torch.split(back_at_cut, rows), strict=True):
             found.put(visit.node, node.lower_gradients(part))
-        return [*found.total(), *upper]
+        of_parts = self._lower, self._upper.parameters
+        return parts.joined(self._learner.parameters, of_parts, (found.total(), upper))
 
     def sums(self) -> Tensor:
         """Those of the server, or of each node."""
