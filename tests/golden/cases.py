@@ -138,6 +138,10 @@ def _one_model() -> dict[str, dict[str, Any]]:
         "centralized, batch norm": {
             "algorithm": "centralized", **image, "model": "mobilenetv2", "rounds": 1,
         },
+        "traversal, batch norm at the nodes": {
+            "algorithm": "traversal", **image, "model": "mobilenetv2", "rounds": 1, "visits": "apart",
+            "mode": "cut=3",
+        },
         "centralized, decoder": {"algorithm": "centralized", **TOKENS, "topology_file": "chain:n=3"},
     }  # fmt: skip
 

@@ -13,6 +13,7 @@ from torch import nn
 
 from dml.errors import InputError
 from dml.models.layers import InLayers
+from dml.traversal.batch_norm import is_batch_norm
 
 
 def layers_of(module: nn.Module) -> list[list[nn.Module]]:
@@ -87,4 +88,4 @@ def _is_block(layer: list[nn.Module]) -> bool:
 
 def has_batch_norm(module: nn.Module) -> bool:
     """Whether a layer takes statistics over the batch that it sees."""
-    return any(isinstance(layer, nn.modules.batchnorm._BatchNorm) for layer in module.modules())
+    return any(map(is_batch_norm, module.modules()))
