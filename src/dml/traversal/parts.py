@@ -175,7 +175,8 @@ class OrderedSum:
             found = self._sum = _room_for(tensors)
         if isinstance(found, Gradients) and isinstance(tensors, Gradients):
             (found.vector.copy_ if first else found.vector.add_)(tensors.vector)
-        else:
+        # Below the cut, all parameters may be frozen ones.
+        elif tensors:
             (torch._foreach_copy_ if first else torch._foreach_add_)(found, tensors)
 
     def total(self) -> list[Tensor]:
