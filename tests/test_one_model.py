@@ -1,8 +1,11 @@
 """Experiments with one model on virtual batches: their files, stop and resume, and what is refused."""
 
+import json
+
 import numpy as np
 import pytest
 from edited import edited
+from image_files import parquet_folder
 from stopping import StopAfter
 
 from dml import config, experiment, results
@@ -274,9 +277,26 @@ def test_a_mode_that_the_model_does_not_have_is_refused_before_the_first_round(t
     assert not list(tmp_path.glob("*.h5"))
 
 
-def test_batch_norm_apart_is_refused_while_the_call_is_read():
-    with pytest.raises(InputError, match="visits apart: vgg16 has batch norm"):
-        config.make({"algorithm": "traversal", "visits": "apart", "dataset": "cifar10", "model": "vgg16"})
+@pytest.mark.slow
+def test_batch_norm_at_the_nodes_ends_at_the_same_model_for_the_same_bytes_and_time(tmp_path):
+    images = str(parquet_folder(tmp_path / "images", 24, 8, side=16, channels=3, classes=3))
+    flags = {
+        "dataset": images,
+        "model": "mobilenetv2",
+        "topology_file": "chain:n=3",
+        "rounds": 1,
+        "epochs": 1,
+    }
+    flags |= {"algorithm": "traversal", "batch_size": 8, "bandwidth": 1e6, "latency": 0.01}
+    together, apart = (run(tmp_path, **flags, visits=visits) for visits in ("together", "apart"))
+    assert apart.attributes["lossless"]
+    for name in ("communication/bytes_sent", "time/simulated_s"):
+        assert np.array_equal(apart.arrays[name], together.arrays[name]), name
+    np.testing.assert_allclose(
+        apart.arrays["metrics/test_loss"], together.arrays["metrics/test_loss"], rtol=1e-2
+    )
+    # A stop at each of 52 batch norms on both ways, and the last answer.
+    assert len(json.loads(apart.attributes["visit_costs"])["phases"]) == 2 * 52 + 1
 
 
 def test_without_training_there_is_nothing_to_run(tmp_path):

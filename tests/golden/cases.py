@@ -125,6 +125,10 @@ def _one_model() -> dict[str, dict[str, Any]]:
         "traversal, decoder": {
             "algorithm": "traversal", **TOKENS, "topology_file": "chain:n=3", "visits": "apart",
         },
+        "traversal, decoder at a cut": {
+            "algorithm": "traversal", **TOKENS, "topology_file": "chain:n=3", "visits": "apart",
+            "mode": "cut=2",
+        },
         "centralized, steps in a fixed order": {
             "algorithm": "centralized", "batch_order": "fixed", **steps,
         },
@@ -133,6 +137,10 @@ def _one_model() -> dict[str, dict[str, Any]]:
         },
         "centralized, batch norm": {
             "algorithm": "centralized", **image, "model": "mobilenetv2", "rounds": 1,
+        },
+        "traversal, batch norm at the nodes": {
+            "algorithm": "traversal", **image, "model": "mobilenetv2", "rounds": 1, "visits": "apart",
+            "mode": "cut=3",
         },
         "centralized, decoder": {"algorithm": "centralized", **TOKENS, "topology_file": "chain:n=3"},
     }  # fmt: skip

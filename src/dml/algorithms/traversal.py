@@ -21,8 +21,6 @@ from pydantic import Field, field_validator
 from dml.algorithms.algorithm import Algorithm
 from dml.algorithms.one_model import DEFAULTS, UNREAD, BatchOptions, one_row, requires
 from dml.errors import InputError, one_line
-from dml.models.registry import MODELS
-from dml.models.spec import BATCH_NORM
 from dml.topology import Topology
 from dml.topology.paths import best_placed, shortest_paths
 
@@ -104,10 +102,7 @@ class TraversalOptions(BatchOptions):
         return super().reads() - (set() if self.cut else {"labels"})
 
     def check(self, training: "TrainingConfig") -> None:
-        """Refuses statistics over batches of which no one sees more than a part, and what has no formula."""
-        if self.visits == "apart" and not self.cut and MODELS[training.model].single == BATCH_NORM:
-            right = f"{training.model} has batch norm, whose statistics are over whole batches: give together"
-            raise InputError("visits", "apart", right)
+        """Refuses what has no formula."""
         if self.visits == "apart" and self.three_phases and training.precision == "bf16":
             right = "legacy3 is computed in fp32 if visits are apart: give fp32, or --visits together"
             raise InputError("precision", "bf16", right)

@@ -14,6 +14,7 @@ from dml.traversal import messages
 from dml.traversal.costs import VisitCosts
 from dml.traversal.cut import blocks, cut
 from dml.traversal.messages import Phase, Phases
+from dml.traversal.norm_phases import norms_of, with_stops
 from dml.traversal.request import BatchesRequest
 from dml.traversal.routes import Route, sent
 
@@ -42,7 +43,8 @@ class Account:
     @property
     def text(self) -> str:
         """All but the graph, the clock and the seed, as JSON, of which :meth:`of_text` makes it again."""
-        phases = [asdict(phase) for phase in self.phases]
+        # What is 0 is left out: a model with many batch norms has many phases, and the text is an attribute.
+        phases = [{name: v for name, v in asdict(phase).items() if v} for phase in self.phases]
         route = {"orchestrator": self.route.orchestrator, "collected": self.route.collected}
         return json.dumps({**route, "state": self.state, "phases": phases})
 
@@ -97,7 +99,7 @@ def phases_of(
     """
     size = sum(p.numel() for p in module.parameters() if p.requires_grad)
     if k is None:
-        return messages.grads(size)
+        return with_stops(messages.grads(size), norms_of(module, sample))
     lower, upper = cut(module, k, name)
     was = module.training
     module.eval()
@@ -108,7 +110,8 @@ def phases_of(
     module.train(was)
     work = below.get_total_flops() / (below.get_total_flops() + above.get_total_flops())
     lower_size = sum(p.numel() for p in lower.parameters() if p.requires_grad)
-    return messages.cut(lower_size, activations.numel(), work, outputs.numel(), labels_stay, labels)
+    phases = messages.cut(lower_size, activations.numel(), work, outputs.numel(), labels_stay, labels)
+    return with_stops(phases, norms_of(lower, sample))
 
 
 def three_phases_of(module: nn.Module, name: str) -> Phases:

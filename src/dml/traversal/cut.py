@@ -1,8 +1,10 @@
 """Cuts of a model into a lower part, which nodes compute, and an upper part, which the server computes.
 
-A cut needs a sequence of layers, an ``nn.Sequential``. Its layers with parameters are counted; those without
-(activations, pooling, dropout) belong to the layer before them. The lower part of cut k is its first k
-layers. The three phases of ``legacy3`` need a perceptron: linear layers, each perhaps with a ReLU behind it.
+A cut needs a sequence of layers: an ``nn.Sequential``, or a model that says what its layers are. Its layers
+with parameters are counted; those without (activations, pooling, dropout) belong to the layer before them.
+The lower part of cut k is its first k layers. A parameter that both parts use, as the embedding of a decoder,
+is in both of them, and its gradient is the sum of theirs. The three phases of ``legacy3`` need a perceptron:
+linear layers, each perhaps with a ReLU behind it.
 """
 
 import itertools
@@ -10,15 +12,18 @@ import itertools
 from torch import nn
 
 from dml.errors import InputError
+from dml.models.layers import InLayers
+from dml.traversal.batch_norm import is_batch_norm
 
 
 def layers_of(module: nn.Module) -> list[list[nn.Module]]:
     """The layers that are counted, each with those without parameters around it; empty without a sequence."""
+    sequence = module.in_layers() if isinstance(module, InLayers) else module
     # A class of its own may have more in it than its layers.
-    if type(module) is not nn.Sequential:
+    if type(sequence) is not nn.Sequential:
         return []
     found: list[list[nn.Module]] = [[]]
-    for layer in module:
+    for layer in sequence:
         has_parameters = any(True for _ in layer.parameters())
         if has_parameters and any(True for own in found[-1] for _ in own.parameters()):
             found.append([])
@@ -83,4 +88,4 @@ def _is_block(layer: list[nn.Module]) -> bool:
 
 def has_batch_norm(module: nn.Module) -> bool:
     """Whether a layer takes statistics over the batch that it sees."""
-    return any(isinstance(layer, nn.modules.batchnorm._BatchNorm) for layer in module.modules())
+    return any(map(is_batch_norm, module.modules()))

@@ -17,8 +17,8 @@ blocks of ``legacy3`` have weights of d0 x d1 and d1 x d2 numbers.
 With a ReLU behind the first block, the last answer has 4 d1 bytes more, the gradient of the biases. The 8
 bytes next to a gradient are the sums of the losses and of the right answers. If labels stay at the
 nodes, ``cut`` has a phase in between, in which outputs go to the node, and their gradients come back. A node
-keeps no copy that it could update, so the parameters travel with every batch. Sources: arXiv 2504.07471 and
-the published implementation for ``legacy3``.
+keeps no copy that it could update, so the parameters travel with every batch. What batch norms add is in
+:mod:`dml.traversal.norm_phases`. Sources: arXiv 2504.07471 and the published implementation for ``legacy3``.
 """
 
 from dataclasses import dataclass
