@@ -3,10 +3,11 @@
 import networkx as nx
 import numpy as np
 import pytest
+from edited import edited
 from stopping import StopAfter
 
 from dml import capacity, config, experiment, results
-from dml.errors import InputError
+from dml.errors import DamagedFileError, InputError
 from dml.plan import make_plan
 from dml.results import checkpoint
 from dml.traversal.messages import HEADER
@@ -152,6 +153,26 @@ def test_another_clock_gives_the_times_of_a_fresh_run(tmp_path, algorithm, flags
 def times_of(loaded):
     arrays = {name: a.tolist() for name, a in loaded.arrays.items() if "simulated" in name}
     return arrays, loaded.attributes["simulated_s"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('"size": ', '"size": -'),
+        ('"side_by_side": false', '"side_by_side": 3'),
+        ('"unasked": true', '"unasked": 1'),
+        ('"down_row": 0', '"down_row": true'),
+        ('"orchestrator": 0', '"orchestrator": null'),
+    ],
+)
+def test_costs_that_cannot_be_right_get_no_other_clock(tmp_path, old, new):
+    flags = {"orchestrator": 0, "rounds": 1, "epochs": 1, "batch_size": 500}
+    path = experiment.run(made(tmp_path, "split", **flags))
+    with edited(path) as file:
+        assert old in file.attrs["visit_costs"]
+        file.attrs["visit_costs"] = file.attrs["visit_costs"].replace(old, new, 1)
+    with pytest.raises(DamagedFileError, match=r"cannot be read .*not changed"):
+        run(tmp_path, "split", **flags, latency=0.2)
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,9 @@ from dml.traversal.routes import Route, sent
 _LARGEST = 2**53
 """More bytes than any message has."""
 
+_FLAGS = ("unasked", "unanswered", "side_by_side")
+"""The fields of phases and of the lower part that are true or false."""
+
 
 @dataclass(frozen=True)
 class Account:
@@ -92,9 +95,9 @@ class Account:
 
 def _can_be(name: str, value: object) -> bool:
     """Whether a field of a phase or a lower part may have a value, which a damaged file may hold."""
-    if name in ("unasked", "unanswered", "side_by_side"):
-        return type(value) is bool
-    return name == "name" or (type(value) in (int, float) and 0 <= value <= _LARGEST)  # type: ignore[operator]
+    if name in _FLAGS or isinstance(value, bool):
+        return name in _FLAGS and isinstance(value, bool)
+    return name == "name" or (isinstance(value, int | float) and 0 <= value <= _LARGEST)
 
 
 def phases_of(
