@@ -143,6 +143,18 @@ def _one_model() -> dict[str, dict[str, Any]]:
             "mode": "cut=3",
         },
         "centralized, decoder": {"algorithm": "centralized", **TOKENS, "topology_file": "chain:n=3"},
+        "split": {"algorithm": "split"},
+        "split, steps, labels at the nodes": {"algorithm": "split", "labels": "at_node", **steps},
+        "split, batch norm": {"algorithm": "split", **image, "model": "mobilenetv2", "rounds": 1},
+        "splitfed": {"algorithm": "splitfed"},
+        "splitfed, steps with optimisers that go on": {
+            "algorithm": "splitfed", "keep_optimizer": True, **steps, "local_steps": 3,
+        },
+        "splitfed, batch norm": {"algorithm": "splitfed", **image, "model": "mobilenetv2", "rounds": 1},
+        "splitfed, dropout, augmented images": {
+            "algorithm": "splitfed", **image, "model": "cnn_dropout", "augment": True, "mode": "cut=2",
+            "rounds": 1,
+        },
     }  # fmt: skip
 
 

@@ -31,13 +31,16 @@ def layers_of(module: nn.Module) -> list[list[nn.Module]]:
     return found
 
 
-def cut(module: nn.Module, k: int, name: str) -> tuple[nn.Sequential, nn.Sequential]:
+def cut(
+    module: nn.Module, k: int, name: str, instead: str = "; give grads"
+) -> tuple[nn.Sequential, nn.Sequential]:
     """The two parts of a model; their layers, and so their parameters, are those of the model.
 
     Args:
         module: the model.
         k: how many layers with parameters the lower part has.
         name: of the model, for the error.
+        instead: what to do about a model that has no cut at all, for the error.
 
     Raises:
         InputError: the model has no such cut.
@@ -47,12 +50,31 @@ def cut(module: nn.Module, k: int, name: str) -> tuple[nn.Sequential, nn.Sequent
         why = (
             f"{name} cannot be cut, as it is no sequence of layers" if not layers else f"{name} has one layer"
         )
-        raise InputError("mode", f"cut={k}", f"{why}; give grads")
+        raise InputError("mode", f"cut={k}", f"{why}{instead}")
     if k >= len(layers):
         last = "" if len(layers) == 2 else f" to cut={len(layers) - 1}"
         raise InputError("mode", f"cut={k}", f"{name} has the cuts cut=1{last}")
     lower, upper = (nn.Sequential(*itertools.chain(*part)) for part in (layers[:k], layers[k:]))
     return lower, upper
+
+
+def separate(module: nn.Module, k: int, name: str) -> tuple[nn.Sequential, nn.Sequential]:
+    """The two parts of a model for algorithms that change each of them where it is; arguments as for a cut.
+
+    Raises:
+        InputError: the model has no such cut, or parameters that are in both parts.
+    """
+    lower, upper = cut(module, k, name, instead="")
+    below = {id(parameter) for parameter in lower.parameters()}
+    if any(id(parameter) in below for parameter in upper.parameters()):
+        right = f"{name} has parameters that are needed below and above the cut; take --algorithm traversal"
+        raise InputError("mode", f"cut={k}", right)
+    return lower, upper
+
+
+def half(module: nn.Module) -> int:
+    """The cut behind half of the layers with parameters, rounded down, but never below the first one."""
+    return max(1, len(layers_of(module)) // 2)
 
 
 def blocks(module: nn.Module, name: str) -> tuple[nn.Sequential, nn.Sequential, nn.Sequential]:

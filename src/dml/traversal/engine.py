@@ -58,6 +58,7 @@ class UnionEngine(Trainer):
         keep_optimizers: the optimiser continues from round to round, and is part of a checkpoint.
         augmentation: changes training images in each pass; None without one.
         way: how gradients come about.
+        slots: how many optimisers have a memory of their own.
 
     Raises:
         InputError: the model does not have the cut, or the blocks of the three phases, or its operations
@@ -74,8 +75,9 @@ class UnionEngine(Trainer):
         keep_optimizers: bool = False,
         augmentation: Augmentation | None = None,
         way: Way = Way(),
+        slots: int = 1,
     ) -> None:
-        super().__init__(population, data, training, keep_optimizers, 1)
+        super().__init__(population, data, training, keep_optimizers, slots)
         self._data, self._augmentation, self._model = data, augmentation, training.model
         device = population.X.device
         self._context = computing("bf16", device) if training.precision == "bf16" else None
@@ -187,6 +189,10 @@ class UnionEngine(Trainer):
         for gradients, lr in zip(self.visits.gradients(request), rates, strict=True):
             with torch.no_grad():
                 self._optimizer.step(gradients, lr)
+        return self._answer(request)
+
+    def _answer(self, request: BatchesRequest) -> Trained:
+        """Losses and hits since the last answer, over the samples of a request."""
         sums = self.visits.sums().cpu().numpy()
         answers, judged = self._seen(request)
         with np.errstate(invalid="ignore"):
