@@ -33,6 +33,15 @@ def test_the_summary_tells_ood_accuracy_by_hops(script: Script):
     assert "2 hops" in called.stdout
 
 
+@pytest.mark.parametrize("algorithm", ["decentralized", "async_gossip", "traversal"])
+def test_progress_tells_the_ood_accuracy_of_experiments_with_ood_data_alone(script: Script, algorithm: str):
+    for words, told in (((), False), (("--backdoor",), True)):
+        called = script("decentralized_main.py", *FAST[:4], "--algorithm", algorithm, *words)
+        (line,) = [line for line in called.stderr.splitlines() if line.startswith("round 2/2")]
+        assert "IID 0." in line
+        assert ("OOD" in line) == told
+
+
 def test_a_second_call_runs_nothing_and_fewer_rounds_cut_nothing(script: Script, tmp_path: Path):
     first = script("decentralized_main.py", *FAST)
     path = tmp_path / first.stdout.splitlines()[-1]
