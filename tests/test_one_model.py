@@ -1,12 +1,16 @@
 """Experiments with one model on virtual batches: their files, stop and resume, and what is refused."""
 
 import json
+import random
+import signal
+import time
+from functools import partial
 
 import numpy as np
 import pytest
 from edited import edited
 from image_files import parquet_folder
-from stopping import StopAfter
+from stopping import StopAfter, has_done, start_experiment, wait_until
 
 from dml import config, experiment, results
 from dml.errors import DamagedFileError, InputError
@@ -153,6 +157,54 @@ def test_stopped_and_called_again_it_ends_with_the_same_bits(tmp_path, flags):
     assert results.differences(path, again) == []
     saved = [checkpoint.read(checkpoint.path_of(p), make_plan(whole).identity.id) for p in (path, again)]
     assert np.array_equal(saved[0].X, saved[1].X)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "flags",
+    [
+        {"algorithm": "traversal", "visits": "apart", "momentum": 0.9},
+        {"algorithm": "traversal", "mode": "cut=1", "optimizer": "adam"},
+        {"algorithm": "centralized", "optimizer": "adadelta"},
+    ],
+    ids=str,
+)
+def test_killed_at_a_random_moment_and_called_again_it_ends_with_the_same_bits(tmp_path, flags):
+    """Twice, by kill -9, within some round; what is lost is the rounds since the last checkpoint."""
+    flags = {**SMALL, "rounds": 12, "epochs": 10, "checkpoint_every": 1, **flags}
+    whole, pieces = (config.make({**flags, "out_dir": tmp_path / name}) for name in ("whole", "pieces"))
+    path = experiment.run(whole)
+    words = [word for flag, value in flags.items() for word in (f"--{flag}", str(value))]
+    killed, kills = tmp_path / "pieces" / path.name, 0
+    for rounds in (1, 4):
+        running = start_experiment(tmp_path, *words, "--out_dir", "pieces")
+        assert wait_until(partial(has_done, killed, rounds))
+        time.sleep(random.uniform(0, 0.2))
+        running.kill()
+        kills += running.wait() == -signal.SIGKILL
+    assert kills >= 1
+    again = experiment.run(pieces)
+    assert len(results.load(again).segments) >= 2
+    assert results.differences(path, again) == []
+    saved = [checkpoint.read(checkpoint.path_of(p), make_plan(whole).identity.id) for p in (path, again)]
+    assert np.array_equal(saved[0].X, saved[1].X)
+
+
+@pytest.mark.slow
+def test_sigterm_within_a_long_round_ends_after_the_round_and_loses_nothing(tmp_path):
+    """As with any algorithm that has rounds."""
+    flags = {**SMALL, "algorithm": "traversal", "rounds": 3, "epochs": 60, "checkpoint_every": 1}
+    words = [word for flag, value in flags.items() for word in (f"--{flag}", str(value))]
+    whole, pieces = (config.make({**flags, "out_dir": tmp_path / name}) for name in ("whole", "pieces"))
+    path = make_plan(pieces).result
+    running = start_experiment(tmp_path, *words, "--out_dir", "pieces")
+    assert wait_until(partial(has_done, path, 1))
+    running.terminate()
+    _, err = running.communicate(timeout=60)
+    assert running.returncode == 75
+    assert "stopped after round 2 of 3: asked to by SIGTERM" in err
+    assert has_done(path, 2)
+    assert results.differences(experiment.run(whole), experiment.run(pieces)) == []
 
 
 CLOCK = {"compute": "exponential:0.1", "latency": 0.2, "bandwidth": 1e6, "slow_nodes": ("2@3",)}
