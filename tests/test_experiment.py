@@ -3,9 +3,6 @@
 import json
 import os
 import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -14,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from edited import edited
-from scripts import SCRIPTS, Script
+from scripts import Script
 from stopping import StopAfter, has_done, start_experiment, wait_until
 from torch import nn
 
