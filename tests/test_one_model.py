@@ -321,12 +321,14 @@ def test_a_graph_whose_links_may_fail_is_refused_where_visits_go_over_it(tmp_pat
         ({"mode": "cut=2"}, "mode cut=2: mlp has the cuts cut=1$"),
         ({"mode": "cut=2", "visits": "apart"}, "mode cut=2: mlp has the cuts cut=1$"),
         ({"mode": "legacy3"}, "mode legacy3: mlp is no perceptron of three linear layers or more"),
+        ({"mode": "legacy3", "model": "cnn"}, "mode legacy3: cnn is no perceptron of three linear layers"),
     ],
 )
-def test_a_mode_that_the_model_does_not_have_is_refused_before_the_first_round(tmp_path, flags, told):
+def test_a_mode_that_the_model_does_not_have_is_refused_before_anything_starts(tmp_path, flags, told):
     with pytest.raises(InputError, match=told):
-        experiment.run(made(tmp_path, algorithm="traversal", **flags))
-    assert not list(tmp_path.glob("*.h5"))
+        make_plan(made(tmp_path, algorithm="traversal", **flags))
+    assert not list(tmp_path.iterdir())
+    assert make_plan(made(tmp_path, algorithm="traversal", mode="legacy3", model="deep_linear"))
 
 
 @pytest.mark.slow
@@ -358,4 +360,4 @@ def test_without_training_there_is_nothing_to_run(tmp_path):
 
 def test_more_nodes_than_samples_are_refused(tmp_path):
     with pytest.raises(InputError, match="has 2000 nodes for 1437 training samples"):
-        experiment.run(made(tmp_path, topology_file="cycle:n=2000"))
+        make_plan(made(tmp_path, topology_file="cycle:n=2000"))

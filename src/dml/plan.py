@@ -2,12 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from dml.algorithms.asynchronous import EventOptions, Rows
 from dml.algorithms.node_failures import FailureSchedule
+from dml.algorithms.one_model import BatchOptions
 from dml.algorithms.outages import Outages
 from dml.clock.slow_nodes import factors_of
 from dml.config import ExperimentConfig
@@ -77,8 +80,8 @@ def make_plan(
     Raises:
         InputError: the graph cannot be read or made; an OOD node or a slow node is not in the graph; the
             strategy or algorithm does not run on the graph, or on the remaining nodes after a failure; the
-            data set cannot be used; the model or the OOD data do not fit it; or the folder of the results
-            cannot be written.
+            data set cannot be used, or has fewer samples than there are nodes; the model or the OOD data do
+            not fit it; the model has no such cut; or the folder of the results cannot be written.
     """
     topology = topology or read(config.topology.topology_file, seed=config.run.seed)
     if config.data.backdoor:
@@ -97,9 +100,42 @@ def make_plan(
         _check_failures(config, topology)
     dataset = describe_dataset(config.data)
     check_fit(config.data, config.training.model, dataset)
+    if topology.n > dataset.sizes[0]:
+        right = f"has {topology.n} nodes for {dataset.sizes[0]} training samples"
+        raise InputError("topology_file", topology.source, right)
+    _check_mode(config, dataset)
     check_writable(config.run.out_dir)
     identity = identify(config, topology, dataset)
     return Plan(config, topology, dataset, identity, identity.result(config.run.out_dir, there))
+
+
+def _check_mode(config: ExperimentConfig, dataset: DatasetSpec) -> None:
+    """Refuses to part a model where it has no such parts; only this needs the model, and so torch."""
+    options, training = config.algorithm.options, config.training
+    mode = getattr(options, "mode", "grads") if isinstance(options, BatchOptions) else "grads"
+    if mode != "grads":
+        settings = tuple(training.model_options.model_dump().items())
+        _check_parts(mode, training.model, dataset.shape, dataset.classes, settings)
+
+
+@cache
+def _check_parts(
+    mode: str, name: str, shape: tuple[int, ...], classes: int, settings: tuple[tuple[str, Any], ...]
+) -> None:
+    """The same for one model, which the experiments of a sweep share."""
+    import torch
+
+    from dml.models.registry import build_model
+    from dml.traversal import cut
+
+    with torch.device("meta"):
+        module = build_model(name, shape, classes, dict(settings))
+    if mode == "legacy3":
+        cut.blocks(module, name)
+    else:
+        # Half of the layers are those of some cut if there is any.
+        k = mode.removeprefix("cut=")
+        cut.cut(module, int(k) if k.isdigit() else 1, name)
 
 
 def _check_failures(config: ExperimentConfig, topology: Topology) -> None:
