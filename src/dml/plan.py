@@ -10,8 +10,8 @@ import numpy as np
 
 from dml.algorithms.asynchronous import EventOptions, Rows
 from dml.algorithms.node_failures import FailureSchedule
-from dml.algorithms.one_model import BatchOptions
 from dml.algorithms.outages import Outages
+from dml.algorithms.traversal import TraversalOptions
 from dml.clock.slow_nodes import factors_of
 from dml.config import ExperimentConfig
 from dml.data.dataset import DatasetSpec
@@ -112,17 +112,16 @@ def make_plan(
 def _check_mode(config: ExperimentConfig, dataset: DatasetSpec) -> None:
     """Refuses to part a model where it has no such parts; only this needs the model, and so torch."""
     options, training = config.algorithm.options, config.training
-    mode = getattr(options, "mode", "grads") if isinstance(options, BatchOptions) else "grads"
-    if mode != "grads":
+    if isinstance(options, TraversalOptions) and options.mode != "grads":
         settings = tuple(training.model_options.model_dump().items())
-        _check_parts(mode, training.model, dataset.shape, dataset.classes, settings)
+        _check_parts(options.cut, training.model, dataset.shape, dataset.classes, settings)
 
 
 @cache
 def _check_parts(
-    mode: str, name: str, shape: tuple[int, ...], classes: int, settings: tuple[tuple[str, Any], ...]
+    k: int | None, name: str, shape: tuple[int, ...], classes: int, settings: tuple[tuple[str, Any], ...]
 ) -> None:
-    """The same for one model, which the experiments of a sweep share."""
+    """The same for one model, which the experiments of a sweep share; k is None for ``legacy3``."""
     import torch
 
     from dml.models.registry import build_model
@@ -130,12 +129,10 @@ def _check_parts(
 
     with torch.device("meta"):
         module = build_model(name, shape, classes, dict(settings))
-    if mode == "legacy3":
+    if k is None:
         cut.blocks(module, name)
     else:
-        # Half of the layers are those of some cut if there is any.
-        k = mode.removeprefix("cut=")
-        cut.cut(module, int(k) if k.isdigit() else 1, name)
+        cut.cut(module, k, name)
 
 
 def _check_failures(config: ExperimentConfig, topology: Topology) -> None:
