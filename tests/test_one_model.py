@@ -322,11 +322,13 @@ def test_a_graph_whose_links_may_fail_is_refused_where_visits_go_over_it(tmp_pat
         ({"mode": "cut=2", "visits": "apart"}, "mode cut=2: mlp has the cuts cut=1$"),
         ({"mode": "legacy3"}, "mode legacy3: mlp is no perceptron of three linear layers or more"),
         ({"mode": "legacy3", "model": "cnn"}, "mode legacy3: cnn is no perceptron of three linear layers"),
+        ({"algorithm": "split", "mode": "cut=2"}, "mode cut=2: mlp has the cuts cut=1$"),
+        ({"algorithm": "splitfed", "mode": "cut=2"}, "mode cut=2: mlp has the cuts cut=1$"),
     ],
 )
 def test_a_mode_that_the_model_does_not_have_is_refused_before_anything_starts(tmp_path, flags, told):
     with pytest.raises(InputError, match=told):
-        make_plan(made(tmp_path, algorithm="traversal", **flags))
+        make_plan(made(tmp_path, **{"algorithm": "traversal"} | flags))
     assert not list(tmp_path.iterdir())
     assert make_plan(made(tmp_path, algorithm="traversal", mode="legacy3", model="deep_linear"))
 

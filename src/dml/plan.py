@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 from dml.algorithms.asynchronous import EventOptions, Rows
 from dml.algorithms.node_failures import FailureSchedule
 from dml.algorithms.outages import Outages
+from dml.algorithms.split import CutOptions
 from dml.algorithms.traversal import TraversalOptions
 from dml.clock.slow_nodes import factors_of
 from dml.config import ExperimentConfig
@@ -112,16 +113,33 @@ def make_plan(
 def _check_mode(config: ExperimentConfig, dataset: DatasetSpec) -> None:
     """Refuses to part a model where it has no such parts; only this needs the model, and so torch."""
     options, training = config.algorithm.options, config.training
-    if isinstance(options, TraversalOptions) and options.mode != "grads":
-        settings = tuple(training.model_options.model_dump().items())
-        _check_parts(options.cut, training.model, dataset.shape, dataset.classes, settings)
+    if not isinstance(options, TraversalOptions | CutOptions) or options.mode == "grads":
+        return
+    settings = tuple(training.model_options.model_dump().items())
+    parts = partial(_check_parts, training.model, dataset.shape, dataset.classes, settings)
+    parts(options.mode, own_lower=isinstance(options, CutOptions))
 
 
 @cache
 def _check_parts(
-    k: int | None, name: str, shape: tuple[int, ...], classes: int, settings: tuple[tuple[str, Any], ...]
+    name: str,
+    shape: tuple[int, ...],
+    classes: int,
+    settings: tuple[tuple[str, Any], ...],
+    mode: str,
+    *,
+    own_lower: bool,
 ) -> None:
-    """The same for one model, which the experiments of a sweep share; k is None for ``legacy3``."""
+    """The same for one model, which the experiments of a sweep share.
+
+    Args:
+        name: of the model.
+        shape: of an input.
+        classes: of the data set.
+        settings: the options of the model.
+        mode: ``legacy3``, ``cut=K`` or ``cut=half``.
+        own_lower: nodes change the lower part themselves.
+    """
     import torch
 
     from dml.models.registry import build_model
@@ -129,10 +147,13 @@ def _check_parts(
 
     with torch.device("meta"):
         module = build_model(name, shape, classes, dict(settings))
-    if k is None:
+    k = mode.removeprefix("cut=")
+    if k == "legacy3":
         cut.blocks(module, name)
+    elif own_lower:
+        cut.separate(module, cut.half(module) if k == "half" else int(k), name)
     else:
-        cut.cut(module, k, name)
+        cut.cut(module, int(k), name)
 
 
 def _check_failures(config: ExperimentConfig, topology: Topology) -> None:

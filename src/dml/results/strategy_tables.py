@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from dml.clock.config import OF_ROUNDS
+from dml.messages import count
 from dml.results.config import Over
 from dml.results.grouping import TUNED, control_of
 from dml.results.run_text import size
@@ -198,15 +199,15 @@ def legend(tables: Sequence[StrategyTable], single: Sequence[str] = ()) -> dict[
 
 def heading(settings: Mapping[str, Any], others: Sequence[Mapping[str, Any]]) -> str:
     """Settings in words: those that every heading contains, and those in which the others differ."""
-    trained = f"{settings['epochs']} epochs" if "epochs" in settings else ""
+    trained = count(settings["epochs"], "epoch") if "epochs" in settings else ""
     if "local_steps" in settings:
-        trained = f"{settings['local_steps']} step{'s' if settings['local_steps'] > 1 else ''}"
+        trained = count(settings["local_steps"], "step")
     if "auc_over" in settings:
         words = [settings["dataset"], *([trained] if trained else []), f"at equal {settings['auc_over']}"]
     else:
         every = settings["eval_every"]
         measured = "each epoch" if every == "epoch" else f"every {every} rounds"
-        rounds = " x ".join([f"{settings['rounds']} rounds", *([trained] if trained else [])])
+        rounds = " x ".join([count(settings["rounds"], "round"), *([trained] if trained else [])])
         words = [f"{settings['dataset']}, {rounds}, measured {measured}"]
     for field in sorted({field for other in others for field in other} - _ALWAYS):
         values = {json.dumps(other.get(field)) for other in others}
