@@ -43,6 +43,21 @@ def is_public_key(text: str) -> bool:
     return re.fullmatch(_Z85, text) is not None
 
 
+def file_name(name: str, ending: str) -> str:
+    """The name of the file with the key of a node; ``node 3`` becomes ``node_3.key_secret``.
+
+    Args:
+        name: of the node.
+        ending: `SECRET` or `PUBLIC`.
+
+    Raises:
+        InputError: the name holds what the name of a file should not.
+    """
+    if not re.fullmatch(r"\w[\w .-]{0,99}", name):
+        raise InputError("name", name, "must be 1 to 100 letters, digits, spaces, dots, - or _")
+    return name.replace(" ", "_") + ending
+
+
 def new() -> KeyPair:
     """A new pair, from the system's random numbers."""
     public, secret = zmq.curve_keypair()
