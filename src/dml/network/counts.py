@@ -12,16 +12,15 @@ _MOST_LINES = 1000
 """The largest number of different refusals that are reported, each by one line."""
 
 
-def on_wire(frames: Iterable[object]) -> int:
-    """The number of bytes that frames take in the stream of a connection.
+def on_wire(sizes: Iterable[int]) -> int:
+    """The number of bytes that frames of these sizes take in the stream of a connection.
 
     Each frame has 33 bytes of encryption (a command's name, a number used once, a flag, and a code that shows
     any change), and then 2 bytes of framing, or 9 if it is longer than 255 bytes.
     """
     total = 0
-    for frame in frames:
-        size = len(frame) + 33  # type: ignore[arg-type]
-        total += size + (2 if size <= 255 else 9)
+    for size in sizes:
+        total += size + (35 if size + 33 <= 255 else 42)
     return total
 
 

@@ -12,14 +12,14 @@ import zmq
 from dml.network import sockets
 from dml.network.contacts import Contact
 from dml.network.counts import Refusals, Traffic, on_wire
-from dml.network.envelope import Envelope, Sort
+from dml.network.envelope import SIZE, Envelope, Sort
 from dml.network.errors import Late, WireError
 from dml.network.gate import Gate
 from dml.network.header import Header, Key, Scalar
 from dml.network.keys import KeyPair
-from dml.network.limits import HEADER, Limits
+from dml.network.limits import Limits
 from dml.network.link import Frames, Link
-from dml.network.message import Message, decode, encode
+from dml.network.message import Message, decode, encode, read_header
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,6 +30,9 @@ Wanted = Key | Callable[[Message], bool] | None
 LIMITS = Limits()
 
 LOOPBACK = "tcp://127.0.0.1:*"
+
+_ROUTE = b"\x01"
+"""Begins the id that a process gives its connections; those that ZeroMQ gives begin with 0."""
 
 _SLICE = 0.02
 """Seconds between two attempts to hand a message to a socket that is full."""
@@ -86,7 +89,7 @@ class Endpoint:
         self._refusals = Refusals(say)
         self._keys, self._limits = keys, limits
         self._session = secrets.randbits(63) + 1
-        self._identity = b"\x01" + secrets.token_bytes(16)
+        self._identity = _ROUTE + secrets.token_bytes(16)
         self._links: dict[str, Link] = {}
         self._kept: dict[Key, Message] = {}
         self._restarted: list[str] = []
@@ -297,7 +300,7 @@ class Endpoint:
         """Gives frames to the contact's socket; False if it does not take them now."""
         name = link.contact.name
         socket = self._dealers.get(name)
-        parts: list[bytes | memoryview] = [envelope, *frames]
+        parts: list[bytes | memoryview] = [envelope + frames[0], *frames[1:]]
         try:
             if socket is not None:
                 socket.send_multipart(parts, zmq.NOBLOCK, copy=False)
@@ -313,13 +316,13 @@ class Endpoint:
             link.route = None
             return False
         link.confirmed()
-        self.traffic.sent[name] += on_wire(parts)
+        self.traffic.sent[name] += on_wire(map(len, parts))
         return True
 
     def _tell(self, link: Link, sort: Sort) -> bool:
         """Sends what has no body: it confirms what has come."""
         header = Header(run=self.run, sender=self.name, kind=sort.name.lower())
-        return self._push(link, link.envelope(sort), [header.to_json()])
+        return self._push(link, link.envelope(sort), encode(header))
 
     def _greet(self, link: Link) -> None:
         """Says over a connection what has come, so that both sides send again what has not."""
@@ -392,6 +395,8 @@ class Endpoint:
 
     def _read(self, socket: sockets.Socket) -> None:
         for _ in range(_MOST_AT_ONCE):
+            if not socket.poll(0):
+                return
             try:
                 frames = socket.recv_multipart(zmq.NOBLOCK, copy=False)
             except zmq.Again:
@@ -420,20 +425,18 @@ class Endpoint:
         Raises:
             WireError: it is refused.
         """
-        if len(frames) < 2:
-            raise WireError("damaged", "what came is too short")
-        envelope = Envelope.unpack(frames[0].bytes)
-        if len(frames[1].buffer) > HEADER:
-            raise WireError("too large", "a header")
-        header = Header.from_json(frames[1].bytes)
+        first = frames[0].bytes
+        envelope = Envelope.unpack(first)
+        header, rest = read_header(first[SIZE:])
         link = owner or self._links.get(header.sender)
         if link is None or link.contact.name != header.sender:
             raise WireError("wrong name", f"it says that it is {header.sender}, who is not known here")
-        if owner is None and frames[1].get("User-Id") != link.contact.public_key:
+        if owner is None and frames[0].get("User-Id") != link.contact.public_key:
             raise WireError("wrong name", f"it says that it is {header.sender}, with the key of another")
         name = link.contact.name
-        size = sum(len(frame.buffer) for frame in frames)
-        self.traffic.received[name] += on_wire(frame.buffer for frame in frames)
+        sizes = list(map(len, frames))
+        size = sum(sizes)
+        self.traffic.received[name] += on_wire(sizes)
         if envelope.sort == Sort.REFUSAL:
             link.trouble = "it refuses us: " + str(header.scalars.get("why", ""))[:200]
             link.doubt()
@@ -446,7 +449,7 @@ class Endpoint:
         link.unheard = link.unheard and owner is None
         link.confirm(envelope.other, envelope.confirmed)
         if envelope.sort in (Sort.MESSAGE, Sort.REPETITION):
-            self._keep(link, header, envelope, frames[2:], size)
+            self._keep(link, header, envelope, [rest, *(frame.buffer for frame in frames[1:])], size)
             return
         if envelope.sort == Sort.GREETING:
             self._tell(link, Sort.CONFIRMATION)
@@ -466,7 +469,8 @@ class Endpoint:
         if link.meet(session):
             self._restarted.append(name)
             self.forget(lambda message: message.header.sender == name)
-        if route is not None:
+        # What the last connection left behind comes from a route that leads nowhere.
+        if route is not None and route.startswith(_ROUTE):
             link.route = route
             link.trouble = ""
 
@@ -485,11 +489,11 @@ class Endpoint:
         header = Header(run=self.run, sender=self.name, kind="refusal", scalars={"why": why})
         envelope = Envelope(Sort.REFUSAL, self._session, 0, 0, 0).pack()
         try:
-            self._router.send_multipart([route, envelope, header.to_json()], zmq.NOBLOCK)
+            self._router.send_multipart([route, envelope + encode(header)[0]], zmq.NOBLOCK)
         except zmq.ZMQError:
             return
 
-    def _keep(self, link: Link, header: Header, envelope: Envelope, body: list[zmq.Frame], size: int) -> None:
+    def _keep(self, link: Link, header: Header, envelope: Envelope, body: Frames, size: int) -> None:
         """Keeps a message until it is asked for.
 
         Raises:
@@ -514,7 +518,7 @@ class Endpoint:
             raise WireError("too large", f"{header.key} of {name} has {size} bytes")
         if not link.first_time(header.key):
             raise WireError("replay", f"{header.key} of {name} has come before")
-        message = decode(header, [frame.buffer for frame in body], link.other)
+        message = decode(header, body, link.other)
         self._kept[header.key] = message
         link.kept += 1
         if at_once:

@@ -1,4 +1,4 @@
-"""The first frame of everything that is sent: who speaks which version, and what has arrived.
+"""The first bytes of everything that is sent: who speaks which version, and what has arrived.
 
 Each process has a session, a random number. It numbers its messages to each contact from 0. What it sends to
 the contact also confirms all messages below a number, of a session of the contact.
@@ -15,6 +15,9 @@ PROTOCOL = 1
 
 _MAGIC = b"DML\x00"
 _LAYOUT = struct.Struct("<4sHHQQQQ")
+
+SIZE = _LAYOUT.size
+"""The number of these bytes."""
 
 
 class Sort(IntEnum):
@@ -34,7 +37,7 @@ class Sort(IntEnum):
 
 @dataclass(frozen=True)
 class Envelope:
-    """The first frame.
+    """The first bytes.
 
     Args:
         sort: what is sent.
@@ -51,13 +54,13 @@ class Envelope:
     confirmed: int
 
     def pack(self) -> bytes:
-        """The frame."""
+        """The bytes."""
         numbers = (self.session, self.number, self.other, self.confirmed)
         return _LAYOUT.pack(_MAGIC, PROTOCOL, self.sort, *numbers)
 
     @classmethod
     def unpack(cls, frame: bytes) -> "Envelope":
-        """Reads a frame.
+        """Reads the beginning of a frame.
 
         Raises:
             WireError: it is none, or is of another version.
@@ -71,7 +74,7 @@ class Envelope:
                 "other version", f"it speaks version {version} of the protocol, and we {PROTOCOL}"
             )
         try:
-            _, _, sort, *numbers = _LAYOUT.unpack(frame)
+            _, _, sort, *numbers = _LAYOUT.unpack_from(frame)
             return cls(Sort(sort), *numbers)
         except (struct.error, ValueError):
             raise WireError("damaged", "the first frame is damaged") from None

@@ -1,7 +1,8 @@
 """A message as frames and back: the header, and a body of tensors in the safetensors format.
 
-The body is cut into frames of at most 256 KiB, so that some are encrypted while others are under way. Joined,
-they are a file that any program can read which reads safetensors.
+The first frame holds the length of the header in 4 bytes, the header, and a small body. A large body is cut
+into frames of at most 256 KiB, so that some are encrypted while others are under way. Joined, they are a file
+that any program can read which reads safetensors.
 """
 
 import json
@@ -9,8 +10,6 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
-
-import numpy as np
 
 from dml.network.errors import WireError
 from dml.network.header import Header
@@ -98,6 +97,10 @@ class Message:
         return found
 
 
+_SMALL = 2**15
+"""The largest number of bytes in a body that is put into the first frame, which saves the cost of another."""
+
+
 def encode(header: Header, tensors: "Mapping[str, Tensor] | None" = None) -> list[bytes | memoryview]:
     """The frames of a message. The tensors are copied: they may change as soon as this returns.
 
@@ -108,11 +111,27 @@ def encode(header: Header, tensors: "Mapping[str, Tensor] | None" = None) -> lis
     Raises:
         WireError: the header is too large, or a tensor has a type that is not sent.
     """
-    frames: list[bytes | memoryview] = [header.to_json()]
-    if tensors:
-        body = _body(tensors)
-        frames += [body[start : start + CHUNK] for start in range(0, len(body), CHUNK)]
-    return frames
+    text = header.to_json()
+    first = len(text).to_bytes(4, "little") + text
+    body = _body(tensors) if tensors else memoryview(b"")
+    if len(body) <= _SMALL:
+        return [first + body]
+    return [first, *(body[start : start + CHUNK] for start in range(0, len(body), CHUNK))]
+
+
+def read_header(first: bytes) -> tuple[Header, bytes]:
+    """The header of a message, and what follows it in the first frame.
+
+    Args:
+        first: the first frame.
+
+    Raises:
+        WireError: it is damaged.
+    """
+    size = int.from_bytes(first[:4], "little")
+    if size > len(first) - 4:
+        raise WireError("damaged", "the first frame is shorter than its header")
+    return Header.from_json(first[4 : 4 + size]), first[4 + size :]
 
 
 def decode(header: Header, body: Sequence[bytes | memoryview], session: int = 0) -> Message:
@@ -120,13 +139,13 @@ def decode(header: Header, body: Sequence[bytes | memoryview], session: int = 0)
 
     Args:
         header: what the message is.
-        body: what follows the header; empty if there are no tensors.
+        body: the parts that follow the header; empty if there are no tensors.
         session: identifies the sender's process.
 
     Raises:
         WireError: the body is not in the safetensors format, or holds a type that is not sent.
     """
-    if not body:
+    if not any(map(len, body)):
         return Message(header, session=session)
     import safetensors
     import torch
@@ -157,10 +176,8 @@ def _body(tensors: "Mapping[str, Tensor]") -> memoryview:
             raise WireError("unexpected", f"tensor {name} of type {tensor.dtype} cannot be sent")
         flat = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
         table[name] = {"dtype": code, "shape": list(tensor.shape), "data_offsets": [end, end + flat.size]}
-        parts.append(flat)
+        parts.append(flat.data)
         end += flat.size
     head = json.dumps(table, separators=(",", ":")).encode()
     head += b" " * (-len(head) % 8)
-    body = np.empty(8 + len(head) + end, np.uint8)
-    np.concatenate([np.frombuffer(len(head).to_bytes(8, "little") + head, np.uint8), *parts], out=body)
-    return body.data
+    return memoryview(b"".join([len(head).to_bytes(8, "little"), head, *parts]))
