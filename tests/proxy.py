@@ -1,4 +1,4 @@
-"""A TCP proxy for tests: it counts bytes, and stalls, resets or forgets the connections that run over it."""
+"""A TCP proxy for tests: it counts bytes, stalls or resets connections, changes bytes, and cuts them up."""
 
 import asyncio
 import contextlib
@@ -8,17 +8,17 @@ import threading
 from collections.abc import Coroutine
 from typing import Any, Self
 
-_CHUNK = 2**16
-
 
 class Proxy:
     """Passes connections on to an address, until it is told otherwise.
 
     Args:
         target: where to, such as ``tcp://127.0.0.1:5555``.
+        piece: the largest number of bytes that are passed on at a time.
     """
 
-    def __init__(self, target: str) -> None:
+    def __init__(self, target: str, piece: int = 2**16) -> None:
+        self._piece = piece
         host, _, port = target.removeprefix("tcp://").rpartition(":")
         self._target = host, int(port)
         self._loop = asyncio.new_event_loop()
@@ -26,6 +26,7 @@ class Proxy:
         self._writers: list[asyncio.StreamWriter] = []
         self.up = self.down = 0  # Bytes to the target, and from it.
         self._break_after: int | None = None
+        self._change_after: dict[bool, int] = {}  # By whether it is on the way to the target.
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
         self._server = self._do(asyncio.start_server(self._pass_on, "127.0.0.1", 0))
@@ -57,6 +58,10 @@ class Proxy:
         """Resets all connections, once, when so many more bytes have gone to the target."""
         self._break_after = self.up + size
 
+    def change_after(self, size: int, up: bool) -> None:
+        """Changes one bit, once, after so many more bytes to the target (``up``) or from it."""
+        self._change_after[up] = (self.up if up else self.down) + size
+
     def _do(self, work: Coroutine[Any, Any, Any]) -> Any:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(10)
 
@@ -86,8 +91,12 @@ class Proxy:
 
     async def _flow(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, up: bool) -> None:
         with contextlib.suppress(OSError):
-            while data := await reader.read(_CHUNK):
+            while data := await reader.read(self._piece):
                 await self._flowing.wait()
+                place = self._change_after.get(up, 2**63) - (self.up if up else self.down)
+                if place < len(data):
+                    del self._change_after[up]
+                    data = data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :]
                 if up:
                     self.up += len(data)
                 else:

@@ -1,5 +1,6 @@
 """Endpoints: what is sent arrives once, from whom it says, and nobody waits for ever."""
 
+import socket
 import time
 
 import pytest
@@ -101,7 +102,7 @@ def test_a_wrong_key_is_refused_by_name_on_both_sides():
     with hub(OTHER) as h:
         stranger = h.node(1, keys.new(), meet=False)
         with pytest.raises(Late, match="it does not know our key"):
-            stranger.send("hub", "model", seconds=1)
+            stranger.send("hub", "model", seconds=0.3)
         assert h.end.refused["wrong key"] > 0
         assert "belongs to no contact" in h.lines[0]
         false = Contact("hub", h.end.address, keys.new().public)
@@ -129,7 +130,7 @@ def test_a_second_process_with_a_live_name_is_refused_until_the_first_ends():
         h.end.send("node 0", "model", 2, seconds=5)
         assert h.end.receive(seconds=5).header.number == 1
         assert node.receive(seconds=5).header.number == 2
-        node.close()
+        node.close(0)
         second.send("hub", "model", 1, seconds=5)
         until(lambda: h.end.restarted() == ["node 0"], h.end, second)
         assert h.end.receive(Key("node 0", "model", 1), seconds=5)
@@ -166,3 +167,48 @@ def test_a_port_in_use_and_a_host_that_does_not_resolve_are_named():
         Endpoint("a", "r", PAIR, [nowhere])
     with pytest.raises(InputError, match=r"^host 192.0.2.1: is not this machine's"):
         Endpoint("a", "r", PAIR, listen="tcp://192.0.2.1:*")
+
+
+def has_ipv6():
+    try:
+        with socket.socket(socket.AF_INET6) as one:
+            one.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
+
+
+@pytest.mark.skipif(not has_ipv6(), reason="this host has no IPv6")
+def test_it_works_over_ipv6():
+    with Endpoint("hub", "r", PAIR, [Contact("a", None, OTHER.public)], "tcp://[::1]:*") as end:
+        assert end.address.startswith("tcp://[::1]:")
+        with Endpoint("a", "r", OTHER, [Contact("hub", end.address, PAIR.public)], None) as node:
+            node.send("hub", "model", seconds=5)
+            assert end.receive(seconds=5).header.sender == "a"
+            end.serve(0.01)
+            node.close(0)
+
+
+def test_a_name_of_localhost_reaches_loopback():
+    with hub(OTHER) as h:
+        h.nodes[0].close()
+        port = h.end.address.rpartition(":")[2]
+        with Endpoint(
+            "node 0", "r", OTHER, [Contact("hub", f"tcp://localhost:{port}", PAIR.public)], None
+        ) as node:
+            node.send("hub", "model", seconds=5)
+            assert h.end.receive(seconds=5)
+            node.close(0)
+
+
+@pytest.mark.parametrize(
+    "address", ["127.0.0.1:5", "tcp://a", "tcp://a:0", "tcp://a:65536", "tcp://a:5/", "ipc://a"]
+)
+def test_what_is_no_address_is_refused(address):
+    with pytest.raises(InputError, match=r"^address .*: must be like tcp://127.0.0.1:5555"):
+        Contact("a", address, PAIR.public)
+
+
+def test_a_message_from_nobody_is_not_waited_for():
+    with hub(OTHER) as h, pytest.raises(ValueError, match="there is no contact node 7"):
+        h.end.receive(Key("node 7", "model"), seconds=100)

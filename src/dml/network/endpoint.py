@@ -37,10 +37,10 @@ _ROUTE = b"\x01"
 _SLICE = 0.02
 """Seconds between two attempts to hand a message to a socket that is full."""
 
-_GREET_AGAIN = 1.0
+_GREET_AGAIN = 0.5
 """Seconds after which a contact that refused a greeting is greeted again."""
 
-_CONNECT_AGAIN = 1.0
+_CONNECT_AGAIN = 0.5
 """Seconds after which a connection is made anew if ZeroMQ does not begin to, as after a refused key."""
 
 _MOST_AT_ONCE = 32
@@ -220,7 +220,10 @@ class Endpoint:
 
         Raises:
             Late: it did not come.
+            ValueError: there is no such contact.
         """
+        if isinstance(wanted, Key) and wanted.sender not in self._links:
+            raise ValueError(f"there is no contact {wanted.sender}")
         deadline = time.monotonic() + seconds
         last = False
         while (message := self._take(wanted)) is None:
@@ -350,8 +353,8 @@ class Endpoint:
     def _pop(self, key: Key) -> Message:
         """Takes a kept message. If messages were dropped for want of room, they are asked for again."""
         link = self._links[key.sender]
-        link.kept -= 1
-        if link.overflowed and link.kept <= self._limits.kept // 2:
+        del link.kept[key]
+        if link.overflowed and len(link.kept) <= self._limits.kept // 2:
             link.overflowed = not self._tell(link, Sort.GREETING)
         return self._kept.pop(key)
 
@@ -380,18 +383,24 @@ class Endpoint:
             kind, trouble = sockets.event(monitor)
             if kind is None:
                 return
-            link.connect_at = float("inf")
             if kind == sockets.CONNECTED:
                 link.connected, link.trouble = True, ""
+                link.connect_at = float("inf")
                 link.unheard = True
                 link.doubt()
                 self._greet(link)
-            elif kind == sockets.LOST:
-                link.trouble = trouble if link.connected else link.trouble
+            elif kind == sockets.RETRIED:
+                link.connect_at = float("inf")
+            elif kind == sockets.NOBODY:
+                link.trouble = trouble
+            else:
+                # A connection is also lost when what comes over it was changed on the way.
+                if link.connected:
+                    link.trouble = sockets.TROUBLES[sockets.LOST]
+                elif kind != sockets.LOST:
+                    link.trouble = trouble
                 link.connected = False
                 link.connect_at = time.monotonic() + _CONNECT_AGAIN
-            else:
-                link.trouble = trouble or link.trouble
 
     def _read(self, socket: sockets.Socket) -> None:
         for _ in range(_MOST_AT_ONCE):
@@ -507,12 +516,10 @@ class Endpoint:
             raise WireError("replay", f"{header.key} of {name} has come before")
         if not link.is_sound(number):
             raise WireError("damaged", f"{header.key} of {name} has the number {number}")
-        if link.kept >= self._limits.kept:
+        if not link.has_place(size):
             # It is not confirmed, and is asked for again when there is room.
             link.overflowed = True
-            raise WireError(
-                "too many", f"{name} sends more than {self._limits.kept} messages before they are needed"
-            )
+            raise WireError("too many", f"{name} sends more before it is needed than is kept")
         at_once = link.arrived(number, size)
         if size > self._limits.message:
             raise WireError("too large", f"{header.key} of {name} has {size} bytes")
@@ -520,7 +527,7 @@ class Endpoint:
             raise WireError("replay", f"{header.key} of {name} has come before")
         message = decode(header, body, link.other)
         self._kept[header.key] = message
-        link.kept += 1
+        link.kept[header.key] = size
         if at_once:
             self._tell(link, Sort.CONFIRMATION)
 
@@ -548,4 +555,6 @@ class Endpoint:
     def _why(self, link: Link) -> str:
         if link.trouble:
             return link.trouble
-        return "" if self.connected(link.contact.name) else "it has not connected"
+        if not self.connected(link.contact.name):
+            return "it has not connected"
+        return "" if link.has_room(0) else "it does not confirm what it was sent"

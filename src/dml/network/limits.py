@@ -16,6 +16,7 @@ class Limits:
     Args:
         message: the largest number of bytes in a message.
         kept: the largest number of messages that have come and that nobody has asked for yet.
+        kept_bytes: the largest number of bytes in these, of which one message may take more.
         unconfirmed: the largest number of messages that were sent and that the contact has not confirmed.
         unconfirmed_bytes: the largest number of bytes in these, of which one message may take more.
         silence: seconds without a sign of life after which a connection is given up and made anew.
@@ -24,6 +25,7 @@ class Limits:
 
     message: int = 2**30
     kept: int = 256
+    kept_bytes: int = 2**29
     unconfirmed: int = 64
     unconfirmed_bytes: int = 2**28
     silence: float = 10.0

@@ -43,7 +43,7 @@ class Link:
         self.unheard = False  # Whether nothing has come over our own connection since it was made.
         self.greet_at = float("inf")  # When to greet again.
         self.connect_at = float("inf")  # When to connect again, if ZeroMQ does not by itself.
-        self.kept = 0  # The number of messages that nobody has asked for yet.
+        self.kept: dict[Key, int] = {}  # The sizes of messages that nobody has asked for yet.
         self._doubtful: list[int] = []
         self._again: list[int] = []
         self._next = 0
@@ -157,6 +157,14 @@ class Link:
     def owes(self) -> bool:
         """Whether something has arrived that is not confirmed."""
         return self._owed > 0
+
+    def has_place(self, size: int) -> bool:
+        """Whether another message can be kept until it is asked for."""
+        if not self.kept:
+            return True
+        return (
+            len(self.kept) < self._limits.kept and sum(self.kept.values()) + size <= self._limits.kept_bytes
+        )
 
     def first_time(self, key: Key) -> bool:
         """Whether no message with this key has come before; it is remembered."""

@@ -29,14 +29,14 @@ CONNECTED = zmq.Event.HANDSHAKE_SUCCEEDED
 LOST = zmq.Event.DISCONNECTED
 RETRIED = zmq.Event.CONNECT_RETRIED
 REFUSED_KEY = zmq.Event.HANDSHAKE_FAILED_AUTH
-_NOBODY = zmq.Event.CLOSED
+NOBODY = zmq.Event.CLOSED
 _FAILED = zmq.Event.HANDSHAKE_FAILED_NO_DETAIL | zmq.Event.HANDSHAKE_FAILED_PROTOCOL
 
 
-_TROUBLES = {
+TROUBLES = {
     REFUSED_KEY: "it does not know our key",
     LOST: "the connection is lost",
-    _NOBODY: "nobody answers at its address",
+    NOBODY: "nobody answers at its address",
 }
 
 
@@ -97,7 +97,7 @@ def connecting(
     socket.ipv6 = "[" in address
     # Nothing is queued for a connection that does not stand.
     socket.immediate = True
-    monitor = socket.get_monitor_socket(CONNECTED | LOST | RETRIED | REFUSED_KEY | _NOBODY | _FAILED)
+    monitor = socket.get_monitor_socket(CONNECTED | LOST | RETRIED | REFUSED_KEY | NOBODY | _FAILED)
     monitor.linger = 0
     try:
         socket.connect(address)
@@ -134,7 +134,7 @@ def event(monitor: Socket) -> tuple[zmq.Event | None, str]:
     kind = zmq.Event(found["event"])
     if kind in _FAILED:
         return kind, "the hand-shake failed: its key is another one, or it speaks another protocol"
-    return kind, _TROUBLES.get(kind, "")
+    return kind, TROUBLES.get(kind, "")
 
 
 def _socket(context: Context, kind: zmq.SocketType, keys: KeyPair, limits: Limits) -> Socket:
