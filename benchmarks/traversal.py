@@ -21,7 +21,7 @@ from dml.models.registry import build_model
 from dml.topology import make
 from dml.training.config import TrainingConfig
 from dml.training.learning_rate import constant
-from dml.traversal.account import Account, phases_of
+from dml.traversal.account import Account, phases_of, three_phases_of
 from dml.traversal.engine import UnionEngine, Way
 from dml.traversal.plan import EpochPlan, epoch_plan
 from dml.traversal.routes import Route
@@ -31,8 +31,10 @@ WAYS = {
     "traversal cut=1": (Way(1), 1.6),
     "traversal grads apart": (Way(apart=True), 2.5),
     "traversal cut=1 apart": (Way(1, apart=True), 2.5),
+    "traversal legacy3 apart": (Way(apart=True, three_phases=True), 2.5),
 }
-"""By name: how gradients come about, and the most time over that of centralized training."""
+"""By name: how gradients come about, and the most time over that of centralized training. ``legacy3`` is
+measured on models of three linear layers or more."""
 
 LR = 0.05
 
@@ -42,7 +44,8 @@ def rows(quick: bool) -> Iterator[Row]:
     torch.set_num_threads(1)
     digits = load_digits()
     x = (digits.data[:1437] / 16).astype(np.float32).reshape(-1, 1, 8, 8)
-    yield from _model("digits MLP", "mlp", x, digits.target[:1437], 16, 3 if quick else 15, quick)
+    for title, name in (("digits MLP", "mlp"), ("digits deep_linear", "deep_linear")):
+        yield from _model(title, name, x, digits.target[:1437], 16, 3 if quick else 15, quick)
     if not quick:
         rng = np.random.default_rng(0)
         images, labels = rng.random((1280, 1, 28, 28), np.float32), rng.integers(0, 10, 1280)
@@ -61,6 +64,7 @@ def _model(
         return build_model(name, x.shape[1:], 10, {})
 
     training = sgd(LR, batch)
+    ways = {case: way for case, way in WAYS.items() if name != "mlp" or not way[0].three_phases}
     for n in (3,) if quick else (3, 33):
         data = _dealt_out(x, y, n)
         cases: dict[str, Callable[[], object]] = {}
@@ -68,7 +72,7 @@ def _model(
             for fused in (False, True):
                 cases["bare fused" if fused else "bare"] = _bare(build, data, batch, fused)
         cases["centralized"] = _epoch(build, data, training, None)
-        cases |= {case: _epoch(build, data, training, way) for case, (way, _) in WAYS.items()}
+        cases |= {case: _epoch(build, data, training, way) for case, (way, _) in ways.items()}
         seconds = interleaved(cases, repeats, time.process_time)
         steps = -(-len(y) // batch)
         if n == 3:
@@ -76,7 +80,7 @@ def _model(
             note = f"a step: {_each(seconds, 'centralized', steps)}; bare: {_each(seconds, best, steps)}"
             measured = ratio(seconds["centralized"], seconds[best])
             yield Row(f"centralized {title}, over bare PyTorch", measured, "x", 1.05, note)
-        for case, (_, goal) in WAYS.items():
+        for case, (_, goal) in ways.items():
             measured = ratio(seconds[case], seconds["centralized"])
             asked = None if n > 3 and "apart" in case else goal
             yield Row(f"{case}, {title}, n={n}", measured, "x", asked)
@@ -95,7 +99,10 @@ def _epoch(
     account = None
     if way is not None:
         sample = torch.from_numpy(data.x[0][:1])
-        phases = phases_of(population.modules[0], way.cut, False, sample, 1, training.model)
+        module = population.modules[0]
+        phases = phases_of(module, way.cut, False, sample, 1, training.model)
+        if way.three_phases:
+            phases = three_phases_of(module, training.model)
         account = Account(Route(topology, 0), phases, 0, ClockConfig(), 0)
     training = training.model_copy(update={"epochs": 1})
     plans = partial(epoch_plan, data.samples, training.batch_size, 0)

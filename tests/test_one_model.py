@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
+from edited import edited
 from stopping import StopAfter
 
 from dml import config, experiment, results
-from dml.errors import InputError
+from dml.errors import DamagedFileError, InputError
 from dml.plan import make_plan
 from dml.results import checkpoint
 from dml.results.run_text import run_text
@@ -41,8 +42,14 @@ def test_the_one_model_is_measured_once_and_stands_in_the_column_of_every_node(t
     assert attributes["auc_test"] == pytest.approx(a["metrics/test_acc"][:4, 0].astype(float).sum())
     assert attributes["plan_sha256"] == epoch_plan(a["data/samples"], 64, 0, 0).sha256
     text = run_text(loaded)
-    assert "worst" not in text.partition("own")[0]
     assert "hop" not in text
+    assert max(map(len, text.splitlines())) <= 80
+    of_model, _, of_nodes = text.partition("accuracy on the data of nodes")
+    assert "node 1)" not in of_model
+    assert of_nodes.split()[:5] == ["mean", "worst", "node", "best", "node"]
+    own = a["metrics/local_test_acc"][-1]
+    (share,) = [line for line in of_nodes.splitlines() if line.startswith("own test share")]
+    assert f"{own.min():.3f} (node {own.argmin()})" in share
 
 
 def test_its_start_and_its_row_are_those_of_one_node(tmp_path):
@@ -172,8 +179,35 @@ def test_another_clock_gives_visits_the_times_of_a_fresh_run(tmp_path, flags, mo
     assert again.config["latency"] == 0.2
 
 
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('{"orchestrator": 0, ', '{"nobody": 0, '),
+        ('"orchestrator": 0', '"orchestrator": 5'),
+        ('"phases": [', '"phases": [3, '),
+        ('"state": ', '"state": -'),
+        ('"down": ', '"down": 9999999999999999'),
+        ('"at_nodes": ', '"at_nodes": "x", "at_orchestrator": '),
+        ("{", ""),
+    ],
+)
+def test_costs_that_cannot_be_right_get_no_other_clock(tmp_path, old, new):
+    flags = {"algorithm": "traversal", "orchestrator": 0, "rounds": 1, "epochs": 1, "batch_size": 500}
+    path = experiment.run(made(tmp_path, **flags))
+    with edited(path) as file:
+        assert old in file.attrs["visit_costs"]
+        file.attrs["visit_costs"] = file.attrs["visit_costs"].replace(old, new, 1)
+    before = path.read_bytes()
+    with pytest.raises(DamagedFileError, match=r"cannot be read .*not changed"):
+        run(tmp_path, **flags, latency=0.2)
+    assert path.read_bytes() == before
+
+
 def test_a_run_that_diverges_says_so(tmp_path):
-    assert run(tmp_path, lr=1e20).attributes["status"] == "diverged"
+    loaded = run(tmp_path, lr=1e20)
+    assert loaded.attributes["status"] == "diverged"
+    table = run_text(loaded).split("\n\n")[1].splitlines()
+    assert [line.endswith(" not finite") for line in table[1:5]] == [True] * 4
 
 
 @pytest.mark.parametrize(
@@ -215,6 +249,15 @@ def test_wrong_calls_are_refused_before_anything_starts(tmp_path, flags, told):
     with pytest.raises(InputError, match=told):
         make_plan(made(tmp_path, **flags))
     assert not list(tmp_path.iterdir())
+
+
+def test_a_graph_whose_links_may_fail_is_refused_where_visits_go_over_it(tmp_path):
+    path = tmp_path / "ring.txt"
+    path.write_text("0 1 1\n1 0 0.5\n1 0.5 0\n", encoding="utf-8")
+    with pytest.raises(InputError, match=r"ring.* needs links that always work"):
+        make_plan(made(tmp_path, algorithm="traversal", topology_file=str(path)))
+    # Centralized training sends nothing.
+    assert make_plan(made(tmp_path, topology_file=str(path))).topology.n == 3
 
 
 @pytest.mark.parametrize(

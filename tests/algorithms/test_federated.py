@@ -147,6 +147,21 @@ def test_with_all_clients_the_estimate_of_hscaffold_is_that_of_scaffold() -> Non
     assert first[1][-1] < 1e-20
 
 
+@pytest.mark.parametrize("name", ["scaffold", "huscaffold", "hscaffold"])
+def test_a_round_without_learning_leaves_control_variates_as_they_are(name: str) -> None:
+    """Even if all clients take part, and their shifts stand in the place of their control variates."""
+    X, everybody = PROBLEM.start(), np.ones(N, bool)
+    rule = built(name)(X)
+    kept = torch.empty(0)
+    for number, lr in enumerate((LR, LR, 0.0)):
+        kept = rule.memory()["own_variates"].clone()
+        rule.before(X, number, everybody)
+        X -= lr * (PROBLEM.gradients(X, number) + rule.correction().shift)
+        rule.after(X, number, lr)
+    assert kept.abs().max() > 0.1
+    torch.testing.assert_close(rule.memory()["own_variates"], kept, rtol=1e-14, atol=1e-14)
+
+
 def seldom(number: int) -> np.ndarray:
     """Clients from 5 on take part in one round of ten, the others in every second one."""
     return np.random.default_rng([7, number]).random(N) < np.where(np.arange(N) < 5, 0.5, 0.1)

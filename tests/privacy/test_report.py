@@ -98,6 +98,7 @@ def test_masked_gradients_do_not_protect_what_rows_tell(tmp_path):
         (["--published_broadcast"], "published_broadcast: is for legacy3, and not for grads and cut=1"),
         (["--model", "cnn"], "model cnn: the attacks are on linear layers and ReLUs: give mlp, mnist_mlp or"),
         (["--model", "vgg11"], "model vgg11: "),
+        (["--lr", "1e30"], r"lr 1e\+30: the model is no longer finite after virtual batch 1: give a smaller"),
     ],
 )
 def test_what_cannot_be_reported_is_refused_in_one_line(tmp_path, words, told_so):

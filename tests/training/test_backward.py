@@ -24,8 +24,12 @@ def small():
     return build_model("mlp", (3, 2, 2), 5)
 
 
+def linear():
+    return build_model("deep_linear", (3, 2, 2), 5)
+
+
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-@pytest.mark.parametrize("make", [deep, small])
+@pytest.mark.parametrize("make", [deep, small, linear])
 @pytest.mark.parametrize(("b", "total"), [(16, None), (5, None), (1, None), (5, 16), (16, 16)])
 def test_the_formulas_give_the_bits_of_autograd(make, precision, b, total):
     population = population_of(make, 2, 0)
@@ -53,9 +57,12 @@ def test_the_formulas_give_the_bits_of_autograd(make, precision, b, total):
 def test_a_frozen_perceptron_and_any_other_model_are_left_to_autograd():
     frozen = small()
     frozen[1].bias.requires_grad_(False)
-    assert isinstance(backward.of(frozen, "fp32", CPU), backward.Backward)
     tanh = nn.Sequential(nn.Flatten(), nn.Linear(12, 5), nn.Tanh(), nn.Linear(5, 5))
-    assert isinstance(backward.of(tanh, "fp32", CPU), backward.Backward)
+    ends_in_relu = nn.Sequential(nn.Flatten(), nn.Linear(12, 5), nn.ReLU())
+    some = nn.Sequential(nn.Flatten(), nn.Linear(12, 5), nn.ReLU(), nn.Linear(5, 5), nn.Linear(5, 5))
+    without_bias = nn.Sequential(nn.Flatten(), nn.Linear(12, 5), nn.Linear(5, 5, bias=False))
+    for model in (frozen, tanh, ends_in_relu, some, without_bias, nn.Sequential(nn.Flatten())):
+        assert type(backward.of(model, "fp32", CPU)) is backward.Backward
 
 
 def test_autograd_holds_no_gradients_once_released():

@@ -32,6 +32,7 @@ from dml.training.augment import Augmentation
 from dml.training.config import TrainingConfig
 from dml.traversal.engine import Way
 from dml.traversal.parts import OrderedSum
+from dml.traversal.perceptron import Gradients
 from dml.traversal.plan import epoch_plan
 
 
@@ -203,6 +204,26 @@ def test_the_sum_over_nodes_does_not_depend_on_the_order_in_which_they_answer():
             found.put(node, [torch.ones(1)])
     with pytest.raises(ValueError, match="node 1 has not answered"):
         found.total()
+
+
+def test_sums_of_gradients_in_one_vector_are_those_of_single_tensors():
+    """And the next sum begins anew, in the memory of the one before."""
+    generator = torch.Generator().manual_seed(0)
+    like = [torch.empty(3, 5), torch.empty(3), torch.empty(2, 3)]
+    of_vectors, of_tensors, places = OrderedSum(), OrderedSum(), set()
+    for nodes in ([0, 1, 4], [2], [1, 3]):
+        of_vectors.begin(nodes)
+        of_tensors.begin(nodes)
+        # The last one answers first, and waits.
+        for node in nodes[-1:] + nodes[:-1]:
+            found = Gradients(like)
+            found.vector.normal_(generator=generator)
+            of_vectors.put(node, found)
+            of_tensors.put(node, [tensor.clone() for tensor in found])
+        places.add(of_vectors.total()[0].data_ptr())
+        assert [*map(torch.Tensor.size, of_vectors.total())] == [*map(torch.Tensor.size, like)]
+        assert all(map(torch.equal, of_vectors.total(), of_tensors.total()))
+    assert len(places) == 1
 
 
 def kind_of(way):

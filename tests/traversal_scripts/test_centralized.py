@@ -41,6 +41,23 @@ def test_it_ends_with_a_line_per_epoch_and_a_file_like_all_others(script: Script
     assert len(longer.stdout.splitlines()) == 7
 
 
+@pytest.mark.parametrize("lr", [1e3, 1e5])
+def test_columns_of_huge_losses_do_not_touch(lr: float, script: Script) -> None:
+    called = script("centralized.py", "--epochs", 1, "--lr", lr)
+    line = called.stdout.splitlines()[2]
+    assert len(line.split()) == 5
+    assert float(line.split()[2]) > 1e10
+    assert len(line) == 61
+
+
+def test_no_accuracy_of_a_model_that_diverged_is_shown(script: Script) -> None:
+    called = script("centralized.py", "--epochs", 2, "--lr", 1e30)
+    heading, _, first, *_ = called.stdout.splitlines()
+    assert heading.endswith("seed 1: diverged")
+    assert first.endswith(" nan      not finite")
+    assert "try a smaller --lr" in called.stderr
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [

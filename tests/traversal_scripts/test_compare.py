@@ -73,6 +73,10 @@ def test_what_is_beyond_the_tolerance_ends_it_with_1(words: tuple[object, ...], 
     assert called.returncode == 1
     assert called.stdout.splitlines()[-2].endswith(told)
     assert called.stdout.splitlines()[-1] == "bytes as by the formulas"
+    finite = "nan" not in told
+    assert ("try a smaller --lr" in called.stderr) != finite
+    shown = "test accuracy: centralized not finite, traversal not finite"
+    assert (shown in called.stdout.splitlines()) != finite
 
 
 def test_a_node_whose_gradient_is_wrong_is_noticed(script: Script, monkeypatch: pytest.MonkeyPatch):

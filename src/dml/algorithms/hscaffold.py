@@ -44,25 +44,46 @@ class HScaffold(Scaffold):
 
         super().__init__(setup)
         n, X = setup.topology.n, setup.X
-        self._seen = X[:, : self._trained].clone()
+        # Models that clients have seen. Those who took part together have seen the same one.
+        self._seen = X.new_zeros(n, self._trained)
+        self._seen[0] = X[0, : self._trained]
+        self._which = torch.zeros(n, dtype=torch.int64)
         # Of the learning rates up to the round in which each client took part last, and up to now.
         self._sums = torch.zeros(n + 1, 1, dtype=torch.float64, device=X.device)
-        self._per_rate = X.new_zeros(n, 1)
 
     def before(self, X: "Tensor", t: int, taking_part: NDArray[np.bool_]) -> None:
         """The clients see the server's model."""
         import torch
 
-        rows = np.flatnonzero(taking_part)
-        rates = self.server_lr * (self._sums[-1] - self._sums[:-1][rows])
+        rows, which = np.flatnonzero(taking_part), self._which.numpy()
+        seen, one, own = np.unique(which[rows], return_index=True, return_inverse=True)
+        rates = self.server_lr * (self._sums[-1] - self._sums[:-1][rows[one]])
         self._per_rate = torch.where(rates > 0, 1 / rates, 0.0).to(X)
         self._sums[:-1][rows] = self._sums[-1]
+        # A single one is not copied.
+        self._then = _rows(seen, X)
+        self._own = None if len(seen) == 1 else _rows(own, X)
         super().before(X, t, taking_part)
+        if len(rows):
+            # The others have seen fewer models than there are places.
+            free = np.setdiff1d(np.arange(len(which)), which[~taking_part])[0]
+            self._seen[free], which[rows] = self.w[: self._trained], free
+
+    def room(self) -> "Tensor":
+        """That of c_i itself if all clients take part, and know the same estimate.
+
+        c_i+ follows from the shift, so that a matrix less is read and written. After a round without a
+        learning rate, c_i is c^ - shift again, up to rounding.
+        """
+        self._in_place = isinstance(self.rows, slice) and self._own is None
+        return self.own if self._in_place else super().room()
 
     def known(self, part: slice) -> "Tensor":
-        """The estimates of c in some columns, [k, columns]; the clients have seen w then."""
-        estimate = (self._seen[self.rows, part] - self.w[part]).mul_(self._per_rate)
-        self._seen[self.rows, part] = self.w[part]
+        """The estimates of c in some columns, [k or 1, columns]."""
+        estimate = (self._seen[self._then, part] - self.w[part]).mul_(self._per_rate)
+        if self._own is not None:
+            return estimate[self._own]
+        self.c[part] = estimate[0]
         return estimate
 
     def _sent(self, width: int) -> int:
@@ -79,13 +100,31 @@ class HScaffold(Scaffold):
 
     def _next(self, h: "Tensor", part: slice, lr: float) -> "Tensor":
         """w + g mean (h - w)."""
+        import torch
+
+        shift = self.shift[:, part]
         if lr:
-            self.own[self.rows, part] = (self.w[part] - h).div_(self.rates).sub_(self.shift[:, part])
+            variates = (self.w[part] - h).div_(self.rates)
+            if self._in_place:
+                torch.sub(variates, shift, out=shift)
+            else:
+                self.own[self.rows, part] = variates.sub_(shift)
+        elif self._in_place:
+            torch.sub(self.c[part], shift, out=shift)
         return self._towards(self._server.carry(h).mean(0), part)
 
     def memory(self) -> dict[str, "Tensor"]:
-        """All c_i, and what clients have seen, [n, parameters]; the sums of learning rates, [n + 1, 1]."""
-        return {"own_variates": self.own, "seen": self._seen, "sums": self._sums}
+        """All c_i, [n, parameters]; the models that were seen, which of them each client saw, and when."""
+        return {"own_variates": self.own, "seen": self._seen, "which": self._which, "sums": self._sums}
+
+
+def _rows(numbers: NDArray[np.int64], like: "Tensor") -> "Tensor | slice":
+    """An index of rows; a single one as a slice, which costs no copy."""
+    import torch
+
+    if len(numbers) == 1:
+        return slice(int(numbers[0]), int(numbers[0]) + 1)
+    return torch.from_numpy(numbers).to(like.device)
 
 
 ALGORITHM = Algorithm(

@@ -62,9 +62,13 @@ class Scaffold(Federated):
         import torch
 
         super().before(X, t, taking_part)
-        self.shift = self._shifts[: int(taking_part.sum())]
+        self.shift = self.room()
         for part in self.parts:
             torch.sub(self.known(part), self.own[self.rows, part], out=self.shift[:, part])
+
+    def room(self) -> "Tensor":
+        """Where the shifts of the round are written, [k, parameters]."""
+        return self._shifts[: int(self.clients.sum())]
 
     def known(self, part: slice) -> "Tensor":
         """c in some columns, as each client of the round knows it, [k or 1, columns]."""

@@ -120,11 +120,16 @@ class TraversalOptions(BatchOptions):
 
 
 def admits(topology: Topology, options: TraversalOptions, seed: int) -> None:
-    """The graph is connected, and the orchestrator is one of its nodes."""
+    """The graph is connected, its links always work, and the orchestrator is one of its nodes."""
     fixed = options.orchestrator not in ("best", "rotating")
     if fixed and int(options.orchestrator) >= topology.n:
         right = f"the graph has the nodes 0 to {topology.n - 1}"
         raise InputError("orchestrator", options.orchestrator, right)
+    if (topology.weights < 1).any():
+        right = (
+            "needs links that always work: visits have to arrive, and some of its links have a weight below 1"
+        )
+        raise InputError("topology_file", topology.source, right)
     shortest_paths(topology, 0)
 
 

@@ -1,5 +1,7 @@
 """Trains on a few virtual batches of an experiment, and attacks their messages."""
 
+from collections.abc import Iterable, Iterator
+
 import numpy as np
 
 from dml.algorithms.traversal import TraversalOptions
@@ -9,7 +11,7 @@ from dml.files import folder_for
 from dml.plan import Plan
 from dml.privacy.findings import Finding
 from dml.privacy.leaks import Attacks
-from dml.privacy.overheard import overhear
+from dml.privacy.overheard import Heard, overhear
 from dml.traversal.engine import UnionEngine, Way
 from dml.traversal.plan import epoch_plan
 
@@ -24,7 +26,7 @@ def attack(plan: Plan, batches: int, *, published: bool = False, masked: bool = 
         masked: nodes mask the gradients that they send, and the orchestrator learns only their sums.
 
     Raises:
-        InputError: a pass has fewer batches, or the experiment cannot be.
+        InputError: a pass has fewer batches, the experiment cannot be, or it diverges.
     """
     chosen, training = plan.config, plan.config.training
     options = chosen.algorithm.options
@@ -45,5 +47,14 @@ def attack(plan: Plan, batches: int, *, published: bool = False, masked: bool = 
     masks = chosen.run.seed if masked else None
     rates = training.rate()(0, np.arange(batches))
     heard = overhear(parts.engine, parts.population.parameters(0), first, rates)
-    found = Attacks(parts.population.modules[0], way, plain, published, masks).on(heard)
+    found = Attacks(parts.population.modules[0], way, plain, published, masks).on(_finite(heard, training.lr))
     return Finding(options.mode, way, found, plain, published, masked)
+
+
+def _finite(batches: Iterable[Heard], lr: float) -> Iterator[Heard]:
+    """The batches, as long as there is a model: linear algebra ends in errors on what is not finite."""
+    for number, heard in enumerate(batches):
+        if not all(bool(part.isfinite().all()) for part in heard.after):
+            right = f"the model is no longer finite after virtual batch {number}: give a smaller one"
+            raise InputError("lr", lr, right)
+        yield heard

@@ -42,15 +42,15 @@ def recompute(result: Path, config: ExperimentConfig) -> None:
         content = sealed.read(file)
         content.verify()
         flat = json.loads(content.root["config"])
-    visits = visit_times.COSTS in content.root
-    if not visits and simulated_time.costs_in(content.arrays) is None:
+        visits = visit_times.account_in(content, config) if visit_times.COSTS in content.root else None
+    if visits is None and simulated_time.costs_in(content.arrays) is None:
         _log.info(
             f"{result.name} does not hold what a clock needs, as it is older: it gets no simulated time"
         )
         return
     clock = config.clock.flat()
-    if visits:
-        visit_times.put_times(content, config)
+    if visits is not None:
+        visit_times.put_times(content, config, visits)
     else:
         simulated_time.put_times(content, config.clock, flat)
     content.root["config"] = json.dumps(flat | clock)

@@ -67,27 +67,33 @@ def _accuracies(result: Loaded) -> Iterator[str]:
     a, one = result.arrays, result.attributes.get("row_kind") == "one"
     lost, ood_lost = _lost(result, "test")[-1], _lost(result, "ood")[-1]
     # One model is that of all nodes: its values stand in the first column, once.
-    width = _NAME + 8 if one else None
-    heading = f"{'accuracy after the last round':<{_NAME}}{'mean':>8}{'worst node':>19}{'best node':>19}"
-    yield f"{'accuracy after the last round':<{_NAME}}{'model':>8}" if one else heading
-    yield nodes_line("IID test set", a["metrics/test_acc"][-1], lost)[:width]
-    yield nodes_line("OOD test set", a["metrics/ood_acc"][-1], ood_lost)[:width]
-    yield nodes_line("OOD, target class left out (asr)", a["metrics/ood_asr"][-1], ood_lost)[:width]
+    line = _model_line if one else nodes_line
+    columns = f"{'mean':>8}{'worst node':>19}{'best node':>19}"
+    yield f"{'accuracy after the last round':<{_NAME}}" + (f"{'model':>8}" if one else columns)
+    yield line("IID test set", a["metrics/test_acc"][-1], lost)
+    yield line("OOD test set", a["metrics/ood_acc"][-1], ood_lost)
+    yield line("OOD, target class left out (asr)", a["metrics/ood_asr"][-1], ood_lost)
     yield from [] if one else _singles(result)
-    for name, key in (("own test share", "local_test_acc"), ("own validation share", "local_val_acc")):
-        if f"metrics/{key}" in a:
-            yield nodes_line(name, a[f"metrics/{key}"][-1], lost)
+    shares = [*_shares(result, lost)]
+    yield from [] if one else shares
     for name, words, own in (("test", "IID", lost), ("ood", "OOD", ood_lost)):
         if name in result.perplexities:
-            yield nodes_line(
-                f"perplexity, {words} test set", result.perplexity(name)[-1], own, best=np.argmin
-            )
+            yield line(f"perplexity, {words} test set", result.perplexity(name)[-1], own, best=np.argmin)
     f1 = "not finite" if lost.any() else f"{result.attributes.get('final_f1', math.nan):.3f}"
     yield f"{'F1 over the classes, IID test set':<{_NAME}}{f1:>8}"
     if one:
+        # Nodes have shares of their own also where they have no model of their own.
+        yield from ["", f"{'accuracy on the data of nodes':<{_NAME}}{columns}", *shares] if shares else []
         return
     distance = a.get("metrics/consensus_distance", np.full_like(a["metrics/test_acc"], np.nan))
     yield nodes_line("distance to the mean model", distance[-1], lost, best=np.argmin)
+
+
+def _shares(result: Loaded, lost: NDArray[np.bool_]) -> Iterator[str]:
+    """One line per share of their own data on which nodes are measured."""
+    for name, key in (("own test share", "local_test_acc"), ("own validation share", "local_val_acc")):
+        if f"metrics/{key}" in result.arrays:
+            yield nodes_line(name, result.arrays[f"metrics/{key}"][-1], lost)
 
 
 def _has_nodes(result: Loaded) -> bool:
@@ -143,15 +149,30 @@ def nodes_line(
         best: returns the index of the best value, like ``numpy.argmax``.
         what: whose values they are, in one word.
     """
-    if lost.any():
-        return f"{name:<{_NAME}}{'not finite':>8}"
-    if np.isnan(values).all():
-        return f"{name:<{_NAME}}{'not measured':>8}"
-    if not np.isfinite(values).all():
-        return f"{name:<{_NAME}}{'not finite':>8}"
+    if reason := _meaningless(values, lost):
+        return f"{name:<{_NAME}}{reason:>8}"
     worst, first = int(best(-values)), int(best(values))
     low, high = f"{_short(values[worst])} ({what} {worst})", f"{_short(values[first])} ({what} {first})"
     return f"{name:<{_NAME}}{_short(values.mean(dtype=np.float64)):>8}{low:>19}{high:>19}"
+
+
+def _model_line(
+    name: str,
+    values: NDArray[Any],
+    lost: NDArray[np.bool_],
+    best: Callable[[NDArray[Any]], np.intp] = np.argmax,
+) -> str:
+    """The same line where all nodes have one model, with its value alone."""
+    return f"{name:<{_NAME}}{_meaningless(values, lost) or _short(values[best(values)]):>8}"
+
+
+def _meaningless(values: NDArray[Any], lost: NDArray[np.bool_]) -> str:
+    """Why the nodes' values are no numbers to show; empty if they are."""
+    if lost.any():
+        return "not finite"
+    if np.isnan(values).all():
+        return "not measured"
+    return "" if np.isfinite(values).all() else "not finite"
 
 
 def _short(value: float) -> str:

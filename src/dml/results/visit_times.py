@@ -16,36 +16,52 @@ from dml.results.sealed import Content
 if TYPE_CHECKING:
     from dml.execution.execution import LocalTraining
     from dml.training.request import Trained
+    from dml.traversal.account import Account
     from dml.traversal.request import BatchesRequest
 
 COSTS = "visit_costs"
 """The attribute that says what a virtual batch costs."""
 
 
-def put_times(file: Content, config: ExperimentConfig) -> None:
-    """Computes the times of all rounds and rows, and puts them there.
+def account_in(file: Content, config: ExperimentConfig) -> "Account":
+    """What visits cost on another clock.
 
     Args:
         file: the content; it has the attribute.
         config: the experiment, with the clock.
+
+    Raises:
+        ValueError, KeyError, TypeError: the attribute is not what was written.
     """
-    # The execution loads torch, which whoever only compares clocks does not need.
+    # It loads torch, which whoever only compares clocks does not need.
+    from dml.topology import Topology
+    from dml.traversal.account import Account
+
+    edges, weights = (file.arrays[f"topology/{name}"] for name in ("edges", "weights"))
+    topology = Topology(len(file.arrays["data/samples"]), edges, weights, "the graph of the file")
+    return Account.of_text(str(file.root[COSTS]), topology, config.clock, config.run.seed)
+
+
+def put_times(file: Content, config: ExperimentConfig, account: "Account") -> None:
+    """Computes the times of all rounds and rows, and puts them there.
+
+    Args:
+        file: the content.
+        config: the experiment, with the clock.
+        account: what its visits cost on this clock.
+    """
     from dml.algorithms.one_model import BatchOptions
     from dml.execution.batches import Batches
     from dml.execution.execution import drive
-    from dml.topology import Topology
-    from dml.traversal.account import Account
     from dml.traversal.plan import epoch_plan
 
     arrays, training, seed = file.arrays, config.training, config.run.seed
     samples, options = arrays["data/samples"], config.algorithm.options
     assert isinstance(options, BatchOptions)
     n = len(samples)
-    topology = Topology(n, arrays["topology/edges"], arrays["topology/weights"], "the graph of the file")
-    account = Account.of_text(str(file.root[COSTS]), topology, config.clock, seed)
     order = partial(epoch_plan, order=options.batch_order, shuffle=config.data.shuffle)
     plans = partial(order, samples, training.batch_size, seed)
-    batches = Batches(plans, n, topology.m, training, training.rate(), account)
+    batches = Batches(plans, n, len(arrays["topology/edges"]), training, training.rate(), account)
     rounds: list[float] = []
     rows: dict[tuple[int, int], float] = {}
 

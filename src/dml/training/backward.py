@@ -23,9 +23,19 @@ from dml.training.tensors import arranging, computing
 def of(module: nn.Module, precision: str, device: torch.device, answers: Answers = ALL) -> "Backward":
     """The faster way for models like this one; all answers of a perceptron, which sees images, count."""
     context, arrange = computing(precision, device), arranging(module, precision, device)
-    if gradients.is_perceptron(module) and all(p.requires_grad for p in module.parameters()):
-        return _Perceptron(context, arrange, precision)
+    if _is_perceptron(module) and all(p.requires_grad for p in module.parameters()):
+        return _Perceptron(context, arrange, precision, gradients.is_perceptron(module))
     return Backward(context, arrange, answers)
+
+
+def _is_perceptron(module: nn.Module) -> bool:
+    """Whether it is flatten, linear .. linear, all with biases, with ReLUs between all of them or none."""
+    if gradients.is_perceptron(module):
+        return True
+    # A class of its own may have more in it than its layers.
+    if type(module) is not nn.Sequential or len(module) < 2 or type(module[0]) is not nn.Flatten:
+        return False
+    return all(type(layer) is nn.Linear and layer.bias is not None for layer in list(module)[1:])
 
 
 def part_of_mean(logits: Tensor, targets: Tensor, total: int) -> Tensor:
@@ -143,19 +153,25 @@ class Backward:
 
 
 class _Perceptron(Backward):
-    """Flatten, linear, ReLU, linear, ..., linear, with the gradients of one model in memory of their own.
+    """Flatten, linear, linear, ..., linear, with the gradients of one model in memory of their own.
 
     Args:
         context: of its forward pass.
         arrange: a batch, for it.
         precision: fp32, or bf16: as under autocast, parameters and features are rounded for the products, and
             so is each gradient before the optimiser takes it in the parameters' type.
+        masked: whether there are ReLUs between the linear layers.
     """
 
     def __init__(
-        self, context: AbstractContextManager[Any], arrange: Callable[[Tensor], Tensor], precision: str
+        self,
+        context: AbstractContextManager[Any],
+        arrange: Callable[[Tensor], Tensor],
+        precision: str,
+        masked: bool,
     ) -> None:
         super().__init__(context, arrange)
+        self._masked = masked
         self._rounded = precision == "bf16"
         self._own: list[Tensor] = []
         self._parameters: list[Tensor] = []
@@ -194,7 +210,7 @@ class _Perceptron(Backward):
         weights, h = own[0::2], x.flatten(1)
         seen: list[Tensor] = []
         for weight, bias in zip(weights, own[1::2], strict=True):
-            h = h.relu_() if seen else h
+            h = h.relu_() if seen and self._masked else h
             seen.append(h)
             h = functional.linear(h, weight, bias)
         return seen, own, h.to(parameters[0].dtype)
@@ -207,7 +223,8 @@ class _Perceptron(Backward):
             torch.mm(d.t(), seen[k], out=self._products[2 * k])
             torch.sum(d, 0, out=self._products[2 * k + 1])
             if k:
-                d = kernels.relu_backward(d.mm(weights[k]), seen[k])
+                d = d.mm(weights[k])
+                d = kernels.relu_backward(d, seen[k]) if self._masked else d
         if self._rounded:
             for gradient, product in zip(self._own, self._products, strict=True):
                 gradient.copy_(product)

@@ -109,13 +109,13 @@ def add_one(tensors: list[Tensor]) -> None:
 
 def log_softmax(logits: Tensor) -> Tensor:
     """The logarithm of the softmax of each row."""
-    result: Tensor = aten._log_softmax(logits, 1, False)
+    result: Tensor = torch._log_softmax(logits, 1, False)
     return result
 
 
 def log_softmax_backward(gradient: Tensor, output: Tensor) -> Tensor:
     """The gradient of the input of :func:`log_softmax`, given that of its output."""
-    result: Tensor = aten._log_softmax_backward_data(gradient, output, 1, output.dtype)
+    result: Tensor = torch._log_softmax_backward_data(gradient, output, 1, output.dtype)
     return result
 
 

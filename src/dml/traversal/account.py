@@ -17,6 +17,9 @@ from dml.traversal.messages import Phase, Phases
 from dml.traversal.request import BatchesRequest
 from dml.traversal.routes import Route, sent
 
+_LARGEST = 2**53
+"""More bytes than any message has."""
+
 
 @dataclass(frozen=True)
 class Account:
@@ -57,8 +60,13 @@ class Account:
             ValueError, KeyError, TypeError: the text is another one.
         """
         told = json.loads(text)
-        route = Route(topology, told["orchestrator"], told["collected"])
-        return cls(route, tuple(Phase(**phase) for phase in told["phases"]), told["state"], clock, seed)
+        at, phases = told["orchestrator"], tuple(Phase(**phase) for phase in told["phases"])
+        sizes = [value for phase in phases for name, value in asdict(phase).items() if name != "name"]
+        if at is not None and not (type(at) is int and 0 <= at < topology.n):
+            raise ValueError(f"{at!r} is no orchestrator")
+        if not all(type(size) in (int, float) and 0 <= size <= _LARGEST for size in [told["state"], *sizes]):
+            raise ValueError("a size or a share is none")
+        return cls(Route(topology, at, bool(told["collected"])), phases, told["state"], clock, seed)
 
     def of(self, request: BatchesRequest) -> tuple[Traffic, float]:
         """The bytes and the simulated seconds of some batches."""

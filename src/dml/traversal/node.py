@@ -66,7 +66,7 @@ class Node:
             total: how many answers of the whole batch count.
         """
         learner, (x, y) = self._learner, self._next()
-        if self._part.layers:
+        if self._part.perceptron:
             passed = parts.forward(self._part, x)
             self._tally.add(passed.output, y)
             return passed.back(parts.loss_gradient(passed.output, y, total, self._answers))

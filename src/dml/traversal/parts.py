@@ -22,10 +22,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from dml.training import kernels
 from dml.training.answers import Answers
+from dml.traversal.cut import is_perceptron
+from dml.traversal.perceptron import Gradients, PassedPerceptron, Perceptron
 
 
 @dataclass(frozen=True)
@@ -43,24 +44,13 @@ class Part:
     context: AbstractContextManager[Any] | None
 
     @cached_property
-    def layers(self) -> "list[Layer] | None":
-        """Its layers, if they are those whose gradients are written out here; otherwise None."""
-        # A class of its own may have more in it than its layers.
-        if type(self.module) is not nn.Sequential or self.context is not None:
+    def perceptron(self) -> Perceptron | None:
+        """The part with its gradients written out; None if it is no perceptron, or computes in bf16."""
+        if self.context is not None or not is_perceptron(self.module):
             return None
-        known = all(type(layer) in (nn.Flatten, nn.Linear, nn.ReLU) for layer in self.module)
-        linear = [layer for layer in self.module if isinstance(layer, nn.Linear)]
-        if not known or len(self.parameters) != 2 * len(linear):
-            return None
-        # Detached, they have no part in a graph of autograd.
-        return [
-            (layer.weight.detach(), layer.bias.detach()) if isinstance(layer, nn.Linear) else type(layer)
-            for layer in self.module
-        ]
-
-
-Layer = tuple[Tensor, Tensor] | type[nn.Module]
-"""The weight and the bias of a linear layer, or the kind of a layer without parameters."""
+        layers = list(self.module.children())
+        linear = sum(isinstance(layer, nn.Linear) for layer in layers)
+        return Perceptron(layers) if len(self.parameters) == 2 * linear else None
 
 
 class Passed:
@@ -95,41 +85,9 @@ class Passed:
         return list(torch.autograd.grad(self._graph, inputs, gradient.to(self._graph.dtype)))
 
 
-class PassedLayers(Passed):
-    """The same by the formulas of linear layers and ReLUs, without autograd's own work."""
-
-    def __init__(self, part: Part, x: Tensor) -> None:
-        self._part, self._seen = part, [x]
-        assert part.layers is not None
-        self._layers = part.layers
-        for layer in self._layers:
-            if isinstance(layer, tuple):
-                x = functional.linear(x, *layer)
-            else:
-                x = x.relu() if layer is nn.ReLU else x.flatten(1)
-            self._seen.append(x)
-        self.output = x
-
-    def back(self, gradient: Tensor, *, to_input: bool = False) -> list[Tensor]:
-        """As by autograd."""
-        found: list[Tensor] = []
-        d, left = gradient, len(self._part.parameters)
-        for k in range(len(self._layers) - 1, -1, -1):
-            layer, x = self._layers[k], self._seen[k]
-            if isinstance(layer, tuple):
-                found[:0] = [d.t().mm(x), d.sum(0)]
-                left -= 2
-                d = d.mm(layer[0]) if left or to_input else d
-            elif layer is nn.ReLU:
-                d = kernels.relu_backward(d, self._seen[k + 1])
-            elif to_input:
-                d = d.view_as(x)
-        return [*found, d] if to_input else found
-
-
-def forward(part: Part, x: Tensor) -> Passed:
+def forward(part: Part, x: Tensor) -> Passed | PassedPerceptron:
     """What a part makes of its input, and the way back."""
-    return PassedLayers(part, x) if part.layers else Passed(part, x)
+    return PassedPerceptron(part.perceptron, x) if part.perceptron else Passed(part, x)
 
 
 def loss_gradient(logits: Tensor, y: Tensor, total: int, answers: Answers) -> Tensor:
@@ -141,24 +99,36 @@ def loss_gradient(logits: Tensor, y: Tensor, total: int, answers: Answers) -> Te
         total: how many answers of the whole batch count.
         answers: which of them count.
     """
-    logs = kernels.log_softmax(logits.flatten(0, -2))
+    rows = logits.flatten(0, -2)
+    logs = kernels.log_softmax(rows)
     d = kernels.nll_part_backward(logs, answers.targets(y.flatten()), total)
-    return kernels.log_softmax_backward(d, logs).view_as(logits)
+    d = kernels.log_softmax_backward(d, logs)
+    return d if rows is logits else d.view_as(logits)
 
 
 class OrderedSum:
     """A sum over nodes in their order, whatever the order in which their answers arrive.
 
-    Sums of floating point numbers depend on their order, so an answer that is early waits for its turn.
+    Sums of floating point numbers depend on their order, so an answer that is early waits for its turn. All
+    sums of one object are in the same memory, as answers to one question have the same shapes.
 
     Args:
         nodes: who will answer, ascending.
     """
 
-    def __init__(self, nodes: Sequence[int]) -> None:
-        self._nodes, self._next = list(nodes), 0
+    def __init__(self, nodes: Sequence[int] = ()) -> None:
         self._early: dict[int, list[Tensor]] = {}
         self._sum: list[Tensor] = []
+        self.begin(nodes)
+
+    def begin(self, nodes: Sequence[int]) -> None:
+        """The next sum.
+
+        Args:
+            nodes: who will answer, ascending.
+        """
+        self._nodes, self._next = nodes, 0
+        self._early.clear()
 
     def put(self, node: int, tensors: list[Tensor]) -> None:
         """The answer of a node. It is copied, so its memory may be used again.
@@ -176,14 +146,17 @@ class OrderedSum:
             self._add(self._early.pop(self._nodes[self._next]))
 
     def _add(self, tensors: list[Tensor]) -> None:
+        first, found = not self._next, self._sum
         self._next += 1
-        if self._sum:
-            torch._foreach_add_(self._sum, tensors)
+        if first and not found:
+            found = self._sum = _room_for(tensors)
+        if isinstance(found, Gradients) and isinstance(tensors, Gradients):
+            (found.vector.copy_ if first else found.vector.add_)(tensors.vector)
         else:
-            self._sum = [tensor.clone() for tensor in tensors]
+            (torch._foreach_copy_ if first else torch._foreach_add_)(found, tensors)
 
     def total(self) -> list[Tensor]:
-        """The sum.
+        """The sum; it is there until an answer of the next one comes.
 
         Raises:
             ValueError: a node has not answered.
@@ -191,3 +164,9 @@ class OrderedSum:
         if self._next < len(self._nodes):
             raise ValueError(f"node {self._nodes[self._next]} has not answered")
         return self._sum
+
+
+def _room_for(tensors: list[Tensor]) -> list[Tensor]:
+    if isinstance(tensors, Gradients):
+        return Gradients(tensors)
+    return [torch.empty_like(tensor) for tensor in tensors]

@@ -67,8 +67,8 @@ class Samples:
             augmentation, draw = self._augmentation
             x = augmentation.apply(x, accelerators.send(draw(number, samples).numpy(), x.device))
         start = 0
-        for xb, yb in zip(torch.split(x, sizes), torch.split(y, sizes), strict=True):
-            stop = start + len(yb)
+        for xb, yb, size in zip(torch.split(x, sizes), torch.split(y, sizes), sizes, strict=True):
+            stop = start + size
             if self._lengths is not None:
                 longest = int(self._lengths[samples[start:stop]].max())
                 xb, yb = xb[:, :longest], yb[:, :longest]

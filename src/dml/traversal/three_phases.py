@@ -17,6 +17,7 @@ the sum of their rows of e_1 as well. All of it is exact.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -46,12 +47,12 @@ class Blocks:
     second: Part
     upper: Part
 
-    @property
+    @cached_property
     def first_masked(self) -> bool:
         """Whether a ReLU ends the first block."""
         return _ends_in_relu(self.first.module)
 
-    @property
+    @cached_property
     def second_masked(self) -> bool:
         """Whether a ReLU ends the second block."""
         return _ends_in_relu(self.second.module)
@@ -125,22 +126,25 @@ class ApartInThreePhases(Apart):
     def __init__(self, learner: Learner, nodes: Sequence[BlockNode], totals: Totals, blocks: Blocks) -> None:
         super().__init__(learner, nodes, totals)
         self._blocks = blocks
+        self._second_sum = OrderedSum()
 
     def _of_batch(self, number: int, visits: Sequence[Visit], total: int) -> list[Tensor]:
         """By three visits of each node."""
         blocks, nodes = self._blocks, [self.nodes[visit.node] for visit in visits]
         sent = [node.outputs(total) for node in nodes]
-        outputs, at_logits = (torch.cat(rows) for rows in zip(*sent, strict=True))
+        outputs, at_logits = (torch.cat(each) for each in zip(*sent, strict=True))
+        rows = [len(part) for part, _ in sent]
         *upper, gradient = parts.forward(blocks.upper, outputs).back(at_logits, to_input=True)
         if blocks.second_masked:
             gradient = kernels.relu_backward(gradient, outputs)
-        second = OrderedSum([visit.node for visit in visits])
-        for node, visit in zip(nodes, visits, strict=True):
-            second.put(visit.node, node.second_block(gradient[visit.rows]))
+        second, first = self._second_sum, self._sum
+        second.begin([visit.node for visit in visits])
+        for node, visit, own in zip(nodes, visits, torch.split(gradient, rows), strict=True):
+            second.put(visit.node, node.second_block(own))
         second_bias = gradient.sum(0)
         gradient = gradient.mm(blocks.second.parameters[0].detach())
-        first = OrderedSum([visit.node for visit in visits])
-        for node, visit in zip(nodes, visits, strict=True):
-            first.put(visit.node, node.first_block(gradient[visit.rows]))
+        first.begin([visit.node for visit in visits])
+        for node, visit, own in zip(nodes, visits, torch.split(gradient, rows), strict=True):
+            first.put(visit.node, node.first_block(own))
         first_bias = [] if blocks.first_masked else [gradient.sum(0)]
         return [*first.total(), *first_bias, *second.total(), second_bias, *upper]

@@ -83,6 +83,7 @@ class Apart(Visits):
 
     def __init__(self, learner: Learner, nodes: Sequence[Node], totals: Totals) -> None:
         self._learner, self.nodes, self._totals = learner, nodes, totals
+        self._sum = OrderedSum()
 
     def gradients(self, request: BatchesRequest) -> Iterator[list[Tensor]]:
         """By one visit of each node that holds samples of the batch."""
@@ -104,7 +105,8 @@ class Apart(Visits):
 
     def _of_batch(self, number: int, visits: Sequence[Visit], total: int) -> list[Tensor]:
         """The gradient of one batch."""
-        found = OrderedSum([visit.node for visit in visits])
+        found = self._sum
+        found.begin([visit.node for visit in visits])
         for visit in visits:
             found.put(visit.node, self.nodes[visit.node].gradients(total))
         return found.total()
@@ -138,35 +140,36 @@ class ApartAtCut(Apart):
         super().__init__(learner, nodes, totals)
         self._upper, self._answers, self._tally = upper, answers, tally
 
+    def _begin(self, request: BatchesRequest) -> None:
+        super()._begin(request)
+        owners = request.plan.owners[request.places]
+        sent = accelerators.send(owners, self._learner.parameters[0].device)
+        self._owners = iter(torch.split(sent, request.sizes))
+
     def _of_batch(self, number: int, visits: Sequence[Visit], total: int) -> list[Tensor]:
         """By two visits of each node: forwards, and with the gradients of its activations backwards.
 
         If labels stay at the nodes, there is a visit between the two, for the gradients of the logits.
         """
         nodes = [self.nodes[visit.node] for visit in visits]
-        activations = torch.cat([node.activations() for node in nodes])
+        sent = [node.activations() for node in nodes]
+        rows, activations = [len(part) for part in sent], torch.cat(sent)
         self._learner.keyed.tell(number, np.concatenate([node.keys() for node in nodes]))
         passed = parts.forward(self._upper, activations)
         logits = passed.output.to(self._learner.parameters[0].dtype)
         if self._tally is None:
-            back = [
-                node.loss_gradient(logits[visit.rows], total)
-                for node, visit in zip(nodes, visits, strict=True)
-            ]
-            gradient = torch.cat(back)
+            own = zip(nodes, torch.split(logits, rows), strict=True)
+            gradient = torch.cat([node.loss_gradient(part, total) for node, part in own])
         else:
             y = torch.cat([node.labels() for node in nodes])
             gradient = parts.loss_gradient(logits, y, total, self._answers)
-            self._tally.add(logits.flatten(0, -2), y, self._owners(visits))
+            self._tally.add(logits.flatten(0, -2), y, next(self._owners))
         *upper, back_at_cut = passed.back(gradient, to_input=True)
-        found = OrderedSum([visit.node for visit in visits])
-        for node, visit in zip(nodes, visits, strict=True):
-            found.put(visit.node, node.lower_gradients(back_at_cut[visit.rows]))
+        found = self._sum
+        found.begin([visit.node for visit in visits])
+        for node, visit, part in zip(nodes, visits, torch.split(back_at_cut, rows), strict=True):
+            found.put(visit.node, node.lower_gradients(part))
         return [*found.total(), *upper]
-
-    def _owners(self, visits: Sequence[Visit]) -> Tensor:
-        owners = np.repeat([visit.node for visit in visits], [len(visit.local) for visit in visits])
-        return accelerators.send(owners, self._learner.parameters[0].device)
 
     def sums(self) -> Tensor:
         """Those of the server, or of each node."""

@@ -7,7 +7,7 @@ import numpy as np
 
 from dml.main import CallConfig, run
 from dml.training import learning_rate
-from dml.traversal_scripts.config import PublishedConfig, config_of, parse, plan_of
+from dml.traversal_scripts.config import PublishedConfig, config_of, loss_text, parse, plan_of
 
 if TYPE_CHECKING:
     from dml.results import Loaded
@@ -43,12 +43,13 @@ def main(argv: Sequence[str]) -> int:
 def by_epoch(result: "Loaded") -> str:
     """A table with one line per epoch: learning rate, training loss, test loss and test accuracy."""
     from dml.results.record import FINAL
+    from dml.results.status import Status
 
     settings, a = result.config, result.arrays
     schedule = learning_rate.parse(settings["lr_schedule"])
     lines = [
         f"{settings['dataset']}, {settings['model']}, batches of {settings['batch_size']}, "
-        f"seed {settings['seed']}",
+        f"seed {settings['seed']}" + (": diverged" if result.attributes["status"] == Status.DIVERGED else ""),
         f"{'epoch':>5}{'lr':>12}{'train loss':>14}{'test loss':>14}{'test accuracy':>16}",
     ]
     samples = a["data/samples"]
@@ -57,5 +58,8 @@ def by_epoch(result: "Loaded") -> str:
         loss = float(a["metrics/train_loss"][row].astype(np.float64) @ samples / samples.sum())
         test_loss, test_acc = (float(a[f"metrics/test_{name}"][row, 0]) for name in ("loss", "acc"))
         rate = settings["lr"] * schedule.factor(epoch)
-        lines.append(f"{epoch + 1:>5}{rate:>12.6g}{loss:>14.6f}{test_loss:>14.6f}{test_acc:>16.4f}")
+        # The answers of a model whose loss is not finite mean nothing.
+        shown = f"{test_acc:.4f}" if np.isfinite(test_loss) else "not finite"
+        losses = f"{loss_text(loss):>14}{loss_text(test_loss):>14}"
+        lines.append(f"{epoch + 1:>5}{rate:>12.6g}{losses}{shown:>16}")
     return "\n".join(lines)

@@ -1,5 +1,7 @@
 """The command line that compares Traversal Learning with centralized training on the same batches."""
 
+import math
+import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -60,6 +62,8 @@ def main(argv: Sequence[str]) -> int:
     from dml.traversal_scripts.side_by_side import compare
 
     found = compare(*both, chosen.epochs, chosen.float64)
+    if math.isnan(found.largest):
+        print("warning: training is no longer finite; try a smaller --lr", file=sys.stderr)
     print(text(both[1], found, tolerance))
     return 0 if found.bytes_agree and found.largest <= tolerance else EXIT_FAILED
 

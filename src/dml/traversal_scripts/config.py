@@ -110,6 +110,11 @@ def config_of(chosen: PublishedConfig, given: Mapping[str, Any], **fixed: Any) -
     return config.make(flags)
 
 
+def loss_text(loss: float) -> str:
+    """A loss as at most eleven characters, so that columns do not touch, however fast training diverges."""
+    return f"{loss:.4e}" if abs(loss) >= 1000 else f"{loss:.6f}"
+
+
 def plan_of(described: ExperimentConfig) -> Plan:
     """The plan of an experiment.
 

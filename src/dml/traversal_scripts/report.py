@@ -1,10 +1,12 @@
 """The text about a comparison, in at most 80 columns."""
 
+import math
 from collections.abc import Iterator
 
 from dml.algorithms.traversal import TraversalOptions
 from dml.plan import Plan
 from dml.training import learning_rate
+from dml.traversal_scripts.config import loss_text
 from dml.traversal_scripts.side_by_side import Found
 
 NAMES = ("loss", "gradient", "parameters")
@@ -41,9 +43,11 @@ def _epochs(plan: Plan, found: Found) -> Iterator[str]:
     yield f"{'epoch':>5}{'lr':>12}{'loss':>12}" + "".join(f"{name:>14}" for name in NAMES)
     for epoch, (loss, own) in enumerate(zip(found.losses, found.differences, strict=True)):
         rate = training.lr * schedule.factor(epoch)
-        yield f"{epoch + 1:>5}{rate:>12.6g}{loss:>12.6f}" + "".join(f"{value:>14.2e}" for value in own)
-    one, other = found.accuracies
-    yield f"test accuracy: centralized {one:.4f}, traversal {other:.4f}"
+        yield f"{epoch + 1:>5}{rate:>12.6g}{loss_text(loss):>12}" + "".join(
+            f"{value:>14.2e}" for value in own
+        )
+    one, other = ("not finite" if math.isnan(value) else f"{value:.4f}" for value in found.accuracies)
+    yield f"test accuracy: centralized {one}, traversal {other}"
 
 
 def _bytes(plan: Plan, found: Found) -> Iterator[str]:

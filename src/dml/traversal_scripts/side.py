@@ -89,8 +89,9 @@ class Side:
         return trained
 
     def test_accuracy(self) -> float:
-        """The accuracy on the test set."""
-        return float(self._evaluate(range(1), mean=False).test_acc[0])
+        """The accuracy on the test set; NaN if the loss is not finite, as answers then mean nothing."""
+        found = self._evaluate(range(1), mean=False)
+        return float(found.test_acc[0]) if np.isfinite(found.test_loss[0]) else float("nan")
 
 
 class _Watched(Visits):

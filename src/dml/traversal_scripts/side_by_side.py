@@ -22,7 +22,8 @@ class Found:
     Args:
         losses: of centralized training, the mean over the samples in each epoch, [epochs].
         differences: in each epoch, over all its batches, [epochs, 3].
-        accuracies: on the test set after the last epoch: centralized, and traversal.
+        accuracies: on the test set after the last epoch: centralized, and traversal; NaN if the loss is not
+            finite.
         plan_sha256: the hash of the first epoch's batches.
         batches: how many there were in all.
         counted: bytes to each node and from it, as counted from the tensors of all messages, [2, n].
