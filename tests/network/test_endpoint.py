@@ -45,6 +45,21 @@ def test_two_that_listen_talk_and_large_messages_come_whole():
         assert not second.refused
 
 
+def test_a_contact_that_cannot_be_reached_is_answered_over_its_own_connection():
+    unreachable = Contact("node 0", "tcp://127.0.0.1:1", OTHER.public)
+    with Endpoint("hub", "r", PAIR, [unreachable]) as end:
+        with Endpoint("node 0", "r", OTHER, [Contact("hub", end.address, PAIR.public)], None) as node:
+            node.send("hub", "task", seconds=5)
+            assert end.receive(seconds=5)
+            end.send("node 0", "answer", seconds=5)
+            assert node.receive(seconds=5).header.kind == "answer"
+            second = Endpoint("node 0", "r", OTHER, [Contact("hub", end.address, PAIR.public)], None)
+            until(lambda: end.refused["taken name"] > 0, end, second)
+            second.close(0)
+            node.close(0)
+        end.close(0)
+
+
 def test_one_message_goes_to_several_and_each_gets_it_once():
     pairs = [keys.new() for _ in range(3)]
     with hub(*pairs) as h:

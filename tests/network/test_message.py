@@ -1,6 +1,7 @@
 """Messages as bytes: they are safetensors files, come back as they were, and anything else is refused."""
 
 import contextlib
+import json
 import pickle
 
 import pytest
@@ -15,6 +16,12 @@ from dml.network.limits import CHUNK
 from dml.network.message import _CODES, decode, encode, read_header
 
 HEADER = Header(run="r", sender="node 1", kind="model", number=3)
+
+
+def table(**values):
+    """A body with one tensor without numbers."""
+    text = json.dumps({"x": {"dtype": "F32", **values}}).encode()
+    return len(text).to_bytes(8, "little") + text
 
 
 def there_and_back(tensors):
@@ -69,6 +76,8 @@ def test_a_tensor_that_differs_is_refused_and_the_difference_named():
         (2**32).to_bytes(8, "little") + b"{}",
         (2**63).to_bytes(8, "little") + b"{}",
         b"\2\0\0\0\0\0\0\0{}surplus",
+        table(shape=[0, 2**64 - 1], data_offsets=[0, 0]),
+        table(shape=[2**62, 2**62], data_offsets=[0, 0]),
         b'\x3a\0\0\0\0\0\0\0{"x":{"dtype":"F32","shape":[1000],"data_offsets":[0,4]}} 1234',
     ],
 )

@@ -1,5 +1,6 @@
 """Endpoints in processes that are killed or stopped, as hosts and jobs are."""
 
+import contextlib
 import signal
 import subprocess
 import sys
@@ -81,7 +82,7 @@ def test_a_node_that_is_killed_and_started_again_goes_on(hub_and_nodes):
     ask(hub, "node 0", 0)
     first.kill()
     first.wait()
-    with pytest.raises(Late, match="^node 0: "):
+    with pytest.raises(Late, match=r"^node 0: "):
         ask_late(hub, "node 0", 1)
     nodes.start("node 0", OTHER)
     hub.receive(Key("node 0", "hello"), seconds=20)
@@ -97,14 +98,14 @@ def test_a_node_that_stands_still_delays_nobody_beyond_the_deadline(hub_and_node
         hub.receive(Key(f"node {i}", "hello"), seconds=20)
     nodes.all[0].send_signal(signal.SIGSTOP)
     x = {"x": torch.zeros(10**6)}
-    sent = 0
-    with pytest.raises(Late, match="^node 0: did not take model"):
-        while True:
-            started = time.monotonic()
-            hub.send("node 0", "model", sent, seconds=0.3, tensors=x)
-            sent += 1
-    assert time.monotonic() - started < 1
+    waits: list[float] = []
+    with contextlib.suppress(Late):
+        for number in range(100):
+            waits.append(time.monotonic())
+            hub.send("node 0", "model", number, seconds=0.3, tensors=x)
+    assert len(waits) < 22
+    assert 0.3 <= time.monotonic() - waits.pop() < 1
     ask(hub, "node 1", 1)
     nodes.all[0].send_signal(signal.SIGCONT)
-    numbers = set(range(sent))
+    numbers = set(range(len(waits)))
     until(lambda: {key.number for key in hub._kept} >= numbers, hub, seconds=20)

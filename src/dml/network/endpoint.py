@@ -303,6 +303,9 @@ class Endpoint:
         """Gives frames to the contact's socket; False if it does not take them now."""
         name = link.contact.name
         socket = self._dealers.get(name)
+        if link.route is not None and not link.connected:
+            # A contact that we cannot reach, such as one behind a firewall, may have reached us.
+            socket = None
         parts: list[bytes | memoryview] = [envelope + frames[0], *frames[1:]]
         try:
             if socket is not None:
@@ -417,6 +420,9 @@ class Endpoint:
             except WireError as error:
                 who = owner.contact.name if owner else self._known_by(str(frames[-1].get("User-Id")))
                 self._refusals.add(who, error.reason, error.detail)
+                if error.reason == "other version":
+                    # It cannot read this, but it sees the version.
+                    self._refuse(route, error.detail)
 
     def _known_by(self, key: str) -> str:
         """The contacts with a key, in words."""
@@ -485,8 +491,8 @@ class Endpoint:
 
     def _stands(self, link: Link) -> bool:
         """Whether a connection to the process that speaks for a contact stands."""
-        if link.contact.address is not None:
-            return link.connected and not link.unheard
+        if link.connected:
+            return not link.unheard
         # The socket that listens says so only when it is given something to send.
         self._tell(link, Sort.CONFIRMATION)
         return link.route is not None

@@ -161,7 +161,10 @@ def decode(header: Header, body: Sequence[bytes | memoryview], session: int = 0)
         dtype = getattr(torch, _TYPES[part["dtype"]])
         empty = math.prod(part["shape"]) == 0
         flat = torch.empty(0, dtype=dtype) if empty else torch.frombuffer(part["data"], dtype=dtype)
-        tensors[name] = flat.reshape(part["shape"])
+        try:
+            tensors[name] = flat.reshape(part["shape"])
+        except (RuntimeError, TypeError):  # As for [0, 2**64 - 1], which safetensors takes.
+            raise WireError("damaged", f"{name} in {header.key} has a shape that cannot be") from None
     return Message(header, tensors, session)
 
 
