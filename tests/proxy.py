@@ -41,6 +41,7 @@ class Proxy:
         self._do(self._end())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
+        self._loop.close()
 
     def stall(self) -> None:
         """Passes nothing on, and keeps the connections."""

@@ -163,7 +163,7 @@ def test_another_run_is_refused_and_told_so():
 def test_what_is_too_large_is_not_sent_and_not_taken():
     with hub(OTHER) as h:
         (node,) = h.nodes
-        h.end._limits = Limits(message=1000)
+        h.end._all.limits = Limits(message=1000)
         with pytest.raises(WireError, match="too large: model 0, phase 0 of"):
             h.end.send("node 0", "model", seconds=1, tensors={"x": torch.zeros(1000)})
         node.send("hub", "model", seconds=1, tensors={"x": torch.zeros(1000)})

@@ -115,7 +115,7 @@ def test_a_process_that_begins_anew_is_known_as_such():
         with pytest.raises(Late):
             h.end.receive(seconds=0)
         second.send("hub", "model", 5, seconds=5)
-        assert h.end.receive(Key("node 0", "model", 5), seconds=5).session == second._session
+        assert h.end.receive(Key("node 0", "model", 5), seconds=5).session == second._all.session
         # What was sent to the first one does not come to the second.
         with pytest.raises(Late):
             second.receive(seconds=0.05)

@@ -58,6 +58,11 @@ class Link:
         self._seen: OrderedDict[Key, None] = OrderedDict()
         self._owed = self._owed_bytes = 0
 
+    @property
+    def is_connected(self) -> bool:
+        """Whether a connection stands, as far as is known."""
+        return self.connected or self.route is not None
+
     def meet(self, session: int) -> bool:
         """Learns the contact's session; True if the contact has begun anew.
 

@@ -121,7 +121,7 @@ def connect_again(socket: Socket) -> None:
     socket.connect(address)
 
 
-def event(monitor: Socket) -> tuple[zmq.Event | None, str]:
+def event(monitor: Socket) -> tuple[zmq.Event, str] | None:
     """The next event of a connection, and what is wrong in words; empty if nothing is.
 
     Returns:
@@ -130,7 +130,7 @@ def event(monitor: Socket) -> tuple[zmq.Event | None, str]:
     try:
         found = zmq.utils.monitor.recv_monitor_message(monitor, zmq.NOBLOCK)
     except zmq.Again:
-        return None, ""
+        return None
     kind = zmq.Event(found["event"])
     if kind in _FAILED:
         return kind, "the hand-shake failed: its key is another one, or it speaks another protocol"
