@@ -24,9 +24,9 @@ def test_the_data_set_and_the_optimiser_decide_defaults():
     assert config.make({"optimizer": "adadelta", "lr": 0.3}).training.lr == 0.3
     assert shown_defaults()["lr"].startswith("adadelta 1.0, digits 0.05, ")
     walks_and_gossip = "multi_walk or random_walk or async_gossip or pairwise 5"
-    passes = " or ".join(name for name, entry in ALGORITHMS.items() if "local_steps" not in entry.defaults)
-    assert passes.startswith("decentralized or fedavg or ")
-    assert shown_defaults()["local_steps"] == f"{walks_and_gossip}, {passes} none, else 1"
+    steps = " or ".join(name for name, entry in ALGORITHMS.items() if entry.defaults.get("local_steps") == 1)
+    assert steps.startswith("allreduce or dpsgd or ")
+    assert shown_defaults()["local_steps"] == f"{walks_and_gossip}, {steps} 1, else none"
 
 
 @pytest.mark.parametrize(

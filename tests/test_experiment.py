@@ -3,9 +3,6 @@
 import json
 import os
 import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -14,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from edited import edited
-from scripts import SCRIPTS, Script
-from stopping import StopAfter
+from scripts import Script
+from stopping import StopAfter, has_done, start_experiment, wait_until
 from torch import nn
 
 from dml import experiment, results
@@ -157,22 +154,6 @@ def test_killed_at_any_moment_it_goes_on_with_the_same_numbers(small: Small, tmp
     again = experiment.run(small(**flags, out_dir=tmp_path / "pieces"))
     assert results.differences(whole, again) == []
     assert len(results.load(again).segments) == 3
-
-
-def start_experiment(folder: Path, *words: str) -> "subprocess.Popen[str]":
-    command = [sys.executable, str(SCRIPTS / "decentralized_main.py"), *words]
-    return subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-
-def has_done(path: Path, rounds: int) -> bool:
-    return path.exists() and results.load(path).attributes["rounds_done"] >= rounds
-
-
-def wait_until(fact: Callable[[], bool]) -> bool:
-    until = time.monotonic() + 60
-    while not fact() and time.monotonic() < until:
-        time.sleep(0.02)
-    return fact()
 
 
 def test_ctrl_c_ends_after_the_round_and_says_how_to_go_on(tmp_path: Path):

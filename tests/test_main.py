@@ -33,6 +33,46 @@ def test_the_summary_tells_ood_accuracy_by_hops(script: Script):
     assert "2 hops" in called.stdout
 
 
+@pytest.mark.parametrize("algorithm", ["decentralized", "async_gossip", "traversal"])
+def test_progress_tells_the_ood_accuracy_of_experiments_with_ood_data_alone(script: Script, algorithm: str):
+    for words, told in (((), False), (("--backdoor",), True)):
+        called = script("decentralized_main.py", *FAST[:4], "--algorithm", algorithm, *words)
+        (line,) = [line for line in called.stderr.splitlines() if line.startswith("round 2/2")]
+        assert "IID 0." in line
+        assert ("OOD" in line) == told
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("--algorithm", "traversal", "--mode", "cut=9"), "--mode cut=9: mlp has the cuts cut=1"),
+        (("--algorithm", "traversal", "--mode", "legacy3"), "--mode legacy3: mlp is no perceptron of three"),
+        (
+            ("--algorithm", "traversal", "--orchestrator", 4),
+            "--orchestrator 4: the graph has the nodes 0 to 3",
+        ),
+        (("--algorithm", "fedavg", "--server", 4), "--server 4: is not a node; nodes are 0 to 3"),
+        (
+            ("--algorithm", "mifa", "--participation_pattern", "staircase", "--participation", 1e-300),
+            "--participation_pattern staircase: selects nobody for ever",
+        ),
+        (
+            ("--algorithm", "centralized", "--topology_file", "cycle:n=2000"),
+            "--topology_file cycle:n=2000: has 2000 nodes for 1437 training samples",
+        ),
+    ],
+)
+def test_what_one_model_and_servers_cannot_do_is_one_line_before_anything_starts(
+    script: Script, tmp_path: Path, words: tuple[object, ...], told: str
+):
+    called = script("decentralized_main.py", *FAST[:2], *words)
+    assert called.returncode == 2
+    (line,) = called.stderr.splitlines()
+    assert line.startswith(f"error: {told}")
+    assert called.stdout == ""
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_second_call_runs_nothing_and_fewer_rounds_cut_nothing(script: Script, tmp_path: Path):
     first = script("decentralized_main.py", *FAST)
     path = tmp_path / first.stdout.splitlines()[-1]

@@ -1,5 +1,6 @@
-"""The user's manual (docs/*.md, parsl_configs/README.md, results/README.md) holds against the program."""
+"""The user's manual (docs/*.md, and the README.md of three folders) holds against the program."""
 
+import contextlib
 import re
 import shlex
 from pathlib import Path
@@ -29,7 +30,7 @@ ROOT = Path(__file__).parents[1]
 FOR_DEVELOPERS = {"architecture.md", "extending.md"}
 """Pages whose examples have flags and files of their own."""
 PAGES = [page for page in sorted((ROOT / "docs").glob("*.md")) if page.name not in FOR_DEVELOPERS]
-PAGES += [ROOT / "parsl_configs/README.md", ROOT / "results/README.md"]
+PAGES += [ROOT / "README.md", ROOT / "parsl_configs/README.md", ROOT / "results/README.md"]
 BY_NAME = [path.relative_to(ROOT).as_posix() for path in PAGES]
 
 SECTIONS = {
@@ -79,6 +80,12 @@ def commands():
 
 @pytest.mark.parametrize(("script", "words"), [*commands()])
 def test_a_command_of_the_manual_is_understood(script, words, tmp_path):
+    # Help ends the program.
+    with pytest.raises(SystemExit, match="0") if "--help" in words else contextlib.nullcontext():
+        understand(script, words, tmp_path)
+
+
+def understand(script, words, tmp_path):
     told = {"prog": script, "description": ""}
     match script:
         case "decentralized_main.py":

@@ -1,9 +1,16 @@
 """Experiments with one model on virtual batches: their files, stop and resume, and what is refused."""
 
+import json
+import random
+import signal
+import time
+from functools import partial
+
 import numpy as np
 import pytest
 from edited import edited
-from stopping import StopAfter
+from image_files import parquet_folder
+from stopping import StopAfter, has_done, start_experiment, wait_until
 
 from dml import config, experiment, results
 from dml.errors import DamagedFileError, InputError
@@ -152,6 +159,54 @@ def test_stopped_and_called_again_it_ends_with_the_same_bits(tmp_path, flags):
     assert np.array_equal(saved[0].X, saved[1].X)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "flags",
+    [
+        {"algorithm": "traversal", "visits": "apart", "momentum": 0.9},
+        {"algorithm": "traversal", "mode": "cut=1", "optimizer": "adam"},
+        {"algorithm": "centralized", "optimizer": "adadelta"},
+    ],
+    ids=str,
+)
+def test_killed_at_a_random_moment_and_called_again_it_ends_with_the_same_bits(tmp_path, flags):
+    """Twice, by kill -9, within some round; what is lost is the rounds since the last checkpoint."""
+    flags = {**SMALL, "rounds": 12, "epochs": 10, "checkpoint_every": 1, **flags}
+    whole, pieces = (config.make({**flags, "out_dir": tmp_path / name}) for name in ("whole", "pieces"))
+    path = experiment.run(whole)
+    words = [word for flag, value in flags.items() for word in (f"--{flag}", str(value))]
+    killed, kills = tmp_path / "pieces" / path.name, 0
+    for rounds in (1, 4):
+        running = start_experiment(tmp_path, *words, "--out_dir", "pieces")
+        assert wait_until(partial(has_done, killed, rounds))
+        time.sleep(random.uniform(0, 0.2))
+        running.kill()
+        kills += running.wait() == -signal.SIGKILL
+    assert kills >= 1
+    again = experiment.run(pieces)
+    assert len(results.load(again).segments) >= 2
+    assert results.differences(path, again) == []
+    saved = [checkpoint.read(checkpoint.path_of(p), make_plan(whole).identity.id) for p in (path, again)]
+    assert np.array_equal(saved[0].X, saved[1].X)
+
+
+@pytest.mark.slow
+def test_sigterm_within_a_long_round_ends_after_the_round_and_loses_nothing(tmp_path):
+    """As with any algorithm that has rounds."""
+    flags = {**SMALL, "algorithm": "traversal", "rounds": 3, "epochs": 60, "checkpoint_every": 1}
+    words = [word for flag, value in flags.items() for word in (f"--{flag}", str(value))]
+    whole, pieces = (config.make({**flags, "out_dir": tmp_path / name}) for name in ("whole", "pieces"))
+    path = make_plan(pieces).result
+    running = start_experiment(tmp_path, *words, "--out_dir", "pieces")
+    assert wait_until(partial(has_done, path, 1))
+    running.terminate()
+    _, err = running.communicate(timeout=60)
+    assert running.returncode == 75
+    assert "stopped after round 2 of 3: asked to by SIGTERM" in err
+    assert has_done(path, 2)
+    assert results.differences(experiment.run(whole), experiment.run(pieces)) == []
+
+
 CLOCK = {"compute": "exponential:0.1", "latency": 0.2, "bandwidth": 1e6, "slow_nodes": ("2@3",)}
 
 
@@ -266,17 +321,36 @@ def test_a_graph_whose_links_may_fail_is_refused_where_visits_go_over_it(tmp_pat
         ({"mode": "cut=2"}, "mode cut=2: mlp has the cuts cut=1$"),
         ({"mode": "cut=2", "visits": "apart"}, "mode cut=2: mlp has the cuts cut=1$"),
         ({"mode": "legacy3"}, "mode legacy3: mlp is no perceptron of three linear layers or more"),
+        ({"mode": "legacy3", "model": "cnn"}, "mode legacy3: cnn is no perceptron of three linear layers"),
     ],
 )
-def test_a_mode_that_the_model_does_not_have_is_refused_before_the_first_round(tmp_path, flags, told):
+def test_a_mode_that_the_model_does_not_have_is_refused_before_anything_starts(tmp_path, flags, told):
     with pytest.raises(InputError, match=told):
-        experiment.run(made(tmp_path, algorithm="traversal", **flags))
-    assert not list(tmp_path.glob("*.h5"))
+        make_plan(made(tmp_path, algorithm="traversal", **flags))
+    assert not list(tmp_path.iterdir())
+    assert make_plan(made(tmp_path, algorithm="traversal", mode="legacy3", model="deep_linear"))
 
 
-def test_batch_norm_apart_is_refused_while_the_call_is_read():
-    with pytest.raises(InputError, match="visits apart: vgg16 has batch norm"):
-        config.make({"algorithm": "traversal", "visits": "apart", "dataset": "cifar10", "model": "vgg16"})
+@pytest.mark.slow
+def test_batch_norm_at_the_nodes_ends_at_the_same_model_for_the_same_bytes_and_time(tmp_path):
+    images = str(parquet_folder(tmp_path / "images", 24, 8, side=16, channels=3, classes=3))
+    flags = {
+        "dataset": images,
+        "model": "mobilenetv2",
+        "topology_file": "chain:n=3",
+        "rounds": 1,
+        "epochs": 1,
+    }
+    flags |= {"algorithm": "traversal", "batch_size": 8, "bandwidth": 1e6, "latency": 0.01}
+    together, apart = (run(tmp_path, **flags, visits=visits) for visits in ("together", "apart"))
+    assert apart.attributes["lossless"]
+    for name in ("communication/bytes_sent", "time/simulated_s"):
+        assert np.array_equal(apart.arrays[name], together.arrays[name]), name
+    np.testing.assert_allclose(
+        apart.arrays["metrics/test_loss"], together.arrays["metrics/test_loss"], rtol=1e-2
+    )
+    # A stop at each of 52 batch norms on both ways, and the last answer.
+    assert len(json.loads(apart.attributes["visit_costs"])["phases"]) == 2 * 52 + 1
 
 
 def test_without_training_there_is_nothing_to_run(tmp_path):
@@ -286,4 +360,4 @@ def test_without_training_there_is_nothing_to_run(tmp_path):
 
 def test_more_nodes_than_samples_are_refused(tmp_path):
     with pytest.raises(InputError, match="has 2000 nodes for 1437 training samples"):
-        experiment.run(made(tmp_path, topology_file="cycle:n=2000"))
+        make_plan(made(tmp_path, topology_file="cycle:n=2000"))

@@ -1,10 +1,11 @@
 """One model of an experiment on virtual batches: what moves it, and what trains it."""
 
 import math
-from functools import partial
 from typing import TYPE_CHECKING
 
 from dml.algorithms.one_model import BatchOptions
+from dml.algorithms.server_at_node import ServerAtNode
+from dml.algorithms.split import CutOptions
 from dml.algorithms.traversal import TraversalOptions
 from dml.data.ood import NodeData
 from dml.exchange.traffic import BYTES_PER_NUMBER
@@ -13,12 +14,18 @@ from dml.plan import Plan
 from dml.population import Population
 from dml.training.tensors import inputs
 from dml.traversal.account import Account, phases_of, three_phases_of
+from dml.traversal.cut import half, separate
+from dml.traversal.cut_sizes import cut_sizes
 from dml.traversal.engine import UnionEngine, Way
-from dml.traversal.plan import epoch_plan
+from dml.traversal.lower_part import LowerPart
 from dml.traversal.routes import Route
+from dml.traversal.side_by_side import SideBySideEngine
+from dml.traversal.split_messages import split
 
 if TYPE_CHECKING:
     from dml.training.augment import Augmentation
+
+Facts = dict[str, str | int]
 
 
 def batches_of(
@@ -36,7 +43,43 @@ def batches_of(
     training, seed = config.training, config.run.seed
     options = config.algorithm.options
     assert isinstance(options, BatchOptions)
-    engine = UnionEngine(
+    plans = options.plans(data.samples, training.batch_size, seed, shuffle=config.data.shuffle)
+    facts: Facts = {"plan_sha256": plans(0).sha256, **_losses(plan, options)}
+    account = None
+    if isinstance(options, CutOptions):
+        k = options.cut or half(population.modules[0])
+        account = _account_of_cut(plan, options, k, population, data)
+        facts["cut"] = k
+    elif isinstance(options, TraversalOptions):
+        account = _account(plan, options, population, data)
+    if account:
+        at = account.route.orchestrator
+        facts |= {"orchestrator": "rotating" if at is None else at, "visit_costs": account.text}
+    engine = _engine(plan, options, population, data, augmentation)
+    execution = Batches(plans, topology.n, topology.m, training, training.rate(), account, facts)
+    return execution, engine
+
+
+def _engine(
+    plan: Plan,
+    options: BatchOptions,
+    population: Population,
+    data: NodeData,
+    augmentation: "Augmentation | None",
+) -> UnionEngine:
+    training, seed = plan.config.training, plan.config.run.seed
+    if isinstance(options, CutOptions) and options.side_by_side:
+        k = options.cut or half(population.modules[0])
+        return SideBySideEngine(
+            population,
+            data,
+            training,
+            k,
+            seed=seed,
+            keep_optimizers=training.keep_optimizer,
+            augmentation=augmentation,
+        )
+    return UnionEngine(
         population,
         data,
         training,
@@ -45,21 +88,11 @@ def batches_of(
         augmentation=augmentation,
         way=_way(options),
     )
-    order = partial(epoch_plan, order=options.batch_order, shuffle=config.data.shuffle)
-    plans = partial(order, data.samples, training.batch_size, seed)
-    facts: dict[str, str | int] = {"plan_sha256": plans(0).sha256, **_losses(plan, options)}
-    account = None
-    if isinstance(options, TraversalOptions):
-        account = _account(plan, options, population, data)
-        at = account.route.orchestrator
-        facts |= {"orchestrator": "rotating" if at is None else at, "visit_costs": account.text}
-    execution = Batches(plans, topology.n, topology.m, training, training.rate(), account, facts)
-    return execution, engine
 
 
 def _account(plan: Plan, options: TraversalOptions, population: Population, data: NodeData) -> Account:
     """What the visits cost on the graph and the clock of an experiment."""
-    config, topology, module = plan.config, plan.topology, population.modules[0]
+    config, module = plan.config, population.modules[0]
     if options.three_phases:
         phases = three_phases_of(module, config.training.model)
     else:
@@ -67,10 +100,29 @@ def _account(plan: Plan, options: TraversalOptions, population: Population, data
         labels = math.prod(data.y[0].shape[1:])
         stay = options.labels == "at_node"
         phases = phases_of(module, options.cut, stay, sample, labels, config.training.model)
-    collected = options.visits_go == "collected"
-    route = Route(topology, options.place(topology, data.samples), collected)
+    route = _route(plan, options, data, collected=options.visits_go == "collected")
     state = BYTES_PER_NUMBER * population.trained * (1 + config.training.remembered)
     return Account(route, phases, state, config.clock, config.run.seed)
+
+
+def _account_of_cut(
+    plan: Plan, options: CutOptions, k: int, population: Population, data: NodeData
+) -> Account:
+    """What batches cost whose nodes keep the first k layers of the model."""
+    config, module = plan.config, population.modules[0]
+    parts = separate(module, k, config.training.model)
+    found = cut_sizes(module, parts, inputs(data.x[0][:1], population.X))
+    labels = math.prod(data.y[0].shape[1:])
+    phases = split(found.activations, found.lower_work, found.outputs, options.labels_stay, labels)
+    # The memory of an optimiser goes along with the one lower part; each of several ones has its own.
+    remembered = 0 if options.side_by_side else config.training.remembered
+    size = BYTES_PER_NUMBER * (found.lower * (1 + remembered) + found.buffers)
+    lower = LowerPart(size, options.side_by_side)
+    return Account(_route(plan, options, data), phases, 0, config.clock, config.run.seed, lower)
+
+
+def _route(plan: Plan, options: ServerAtNode, data: NodeData, *, collected: bool = False) -> Route:
+    return Route(plan.topology, options.place(plan.topology, data.samples), collected)
 
 
 def _way(options: BatchOptions) -> Way:
@@ -80,10 +132,12 @@ def _way(options: BatchOptions) -> Way:
     return Way(options.cut, options.visits == "apart", stay, options.three_phases)
 
 
-def _losses(plan: Plan, options: BatchOptions) -> dict[str, str | int]:
-    """Whether training equals centralized training, and how parts were computed; for traversal alone."""
+def _losses(plan: Plan, options: BatchOptions) -> Facts:
+    """Whether training equals centralized training, and how parts were computed; not for that itself."""
+    if isinstance(options, CutOptions):
+        return {"lossless": False, "lossy_because": options.lossy_because}
     if not isinstance(options, TraversalOptions):
         return {}
     why = options.lossy(plan.config.training)
-    told: dict[str, str | int] = {"visits": options.visits, "lossless": why is None}
+    told: Facts = {"visits": options.visits, "lossless": why is None}
     return told | ({"lossy_because": why} if why else {})

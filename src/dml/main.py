@@ -129,8 +129,9 @@ def _run(planned: Plan, stop: StopRequest, text: Callable[["Loaded"], str] | Non
 
         def show(record: Record) -> None:
             iid, ood = record.means("test_acc"), record.means("ood_acc")
-            note = f"IID {iid[-1]:.3f}  OOD {ood[-1]:.3f}{when}" if len(iid) else ""
-            bar.update(record.rounds, note)
+            # Without OOD data, the OOD accuracy is that of chance.
+            learned = f"  OOD {ood[-1]:.3f}" if planned.config.data.backdoor and len(ood) else ""
+            bar.update(record.rounds, f"IID {iid[-1]:.3f}{learned}{when}" if len(iid) else "")
 
         path = experiment.run(planned.config, stop=stop, progress=show)
     result = load(path)

@@ -2,13 +2,16 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from dml.algorithms.asynchronous import EventOptions, Rows
 from dml.algorithms.node_failures import FailureSchedule
 from dml.algorithms.outages import Outages
+from dml.algorithms.traversal import TraversalOptions
 from dml.clock.slow_nodes import factors_of
 from dml.config import ExperimentConfig
 from dml.data.dataset import DatasetSpec
@@ -77,8 +80,8 @@ def make_plan(
     Raises:
         InputError: the graph cannot be read or made; an OOD node or a slow node is not in the graph; the
             strategy or algorithm does not run on the graph, or on the remaining nodes after a failure; the
-            data set cannot be used; the model or the OOD data do not fit it; or the folder of the results
-            cannot be written.
+            data set cannot be used, or has fewer samples than there are nodes; the model or the OOD data do
+            not fit it; the model has no such cut; or the folder of the results cannot be written.
     """
     topology = topology or read(config.topology.topology_file, seed=config.run.seed)
     if config.data.backdoor:
@@ -97,9 +100,39 @@ def make_plan(
         _check_failures(config, topology)
     dataset = describe_dataset(config.data)
     check_fit(config.data, config.training.model, dataset)
+    if topology.n > dataset.sizes[0]:
+        right = f"has {topology.n} nodes for {dataset.sizes[0]} training samples"
+        raise InputError("topology_file", topology.source, right)
+    _check_mode(config, dataset)
     check_writable(config.run.out_dir)
     identity = identify(config, topology, dataset)
     return Plan(config, topology, dataset, identity, identity.result(config.run.out_dir, there))
+
+
+def _check_mode(config: ExperimentConfig, dataset: DatasetSpec) -> None:
+    """Refuses to part a model where it has no such parts; only this needs the model, and so torch."""
+    options, training = config.algorithm.options, config.training
+    if isinstance(options, TraversalOptions) and options.mode != "grads":
+        settings = tuple(training.model_options.model_dump().items())
+        _check_parts(options.cut, training.model, dataset.shape, dataset.classes, settings)
+
+
+@cache
+def _check_parts(
+    k: int | None, name: str, shape: tuple[int, ...], classes: int, settings: tuple[tuple[str, Any], ...]
+) -> None:
+    """The same for one model, which the experiments of a sweep share; k is None for ``legacy3``."""
+    import torch
+
+    from dml.models.registry import build_model
+    from dml.traversal import cut
+
+    with torch.device("meta"):
+        module = build_model(name, shape, classes, dict(settings))
+    if k is None:
+        cut.blocks(module, name)
+    else:
+        cut.cut(module, k, name)
 
 
 def _check_failures(config: ExperimentConfig, topology: Topology) -> None:

@@ -57,7 +57,9 @@ def test_a_folder_is_described_and_loaded_as_it_is(tmp_path):
 def test_a_configuration_writes_and_says_nothing(tmp_path, caplog):
     two_classes(tmp_path / "s")
     caplog.set_level(logging.INFO, "dml")
-    made = config.make({"dataset": str(tmp_path / "s"), "data_dir": tmp_path / "data"})
+    made = config.make(
+        {"dataset": str(tmp_path / "s"), "data_dir": tmp_path / "data", "topology_file": "chain:n=3"}
+    )
     assert config.from_flat(json.loads(json.dumps(made.flat()))) == made
     assert not (tmp_path / "data").exists()
     assert not caplog.records

@@ -125,6 +125,10 @@ def _one_model() -> dict[str, dict[str, Any]]:
         "traversal, decoder": {
             "algorithm": "traversal", **TOKENS, "topology_file": "chain:n=3", "visits": "apart",
         },
+        "traversal, decoder at a cut": {
+            "algorithm": "traversal", **TOKENS, "topology_file": "chain:n=3", "visits": "apart",
+            "mode": "cut=2",
+        },
         "centralized, steps in a fixed order": {
             "algorithm": "centralized", "batch_order": "fixed", **steps,
         },
@@ -134,7 +138,23 @@ def _one_model() -> dict[str, dict[str, Any]]:
         "centralized, batch norm": {
             "algorithm": "centralized", **image, "model": "mobilenetv2", "rounds": 1,
         },
+        "traversal, batch norm at the nodes": {
+            "algorithm": "traversal", **image, "model": "mobilenetv2", "rounds": 1, "visits": "apart",
+            "mode": "cut=3",
+        },
         "centralized, decoder": {"algorithm": "centralized", **TOKENS, "topology_file": "chain:n=3"},
+        "split": {"algorithm": "split"},
+        "split, steps, labels at the nodes": {"algorithm": "split", "labels": "at_node", **steps},
+        "split, batch norm": {"algorithm": "split", **image, "model": "mobilenetv2", "rounds": 1},
+        "splitfed": {"algorithm": "splitfed"},
+        "splitfed, steps with optimisers that go on": {
+            "algorithm": "splitfed", "keep_optimizer": True, **steps, "local_steps": 3,
+        },
+        "splitfed, batch norm": {"algorithm": "splitfed", **image, "model": "mobilenetv2", "rounds": 1},
+        "splitfed, dropout, augmented images": {
+            "algorithm": "splitfed", **image, "model": "cnn_dropout", "augment": True, "mode": "cut=2",
+            "rounds": 1,
+        },
     }  # fmt: skip
 
 

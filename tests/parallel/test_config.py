@@ -27,6 +27,7 @@ def test_a_sweep_is_named_for_its_preset_or_file(flags: dict[str, str], name: st
     ("flags", "message"),
     [
         ({"tune_lr": "worst_test", "control": True}, "control: excludes --tune_lr"),
+        ({"tune_lr": "worst_test", "ceiling": True}, "ceiling: excludes --tune_lr"),
         ({"tune_lr": "worst_test", "limit": "3"}, "limit 3: excludes --tune_lr"),
         ({"tune_lr": "loss"}, "tune_lr loss: must be 'worst', 'final'"),
         ({"sweep": "a.yaml", "preset": "digits"}, "preset digits: excludes --sweep"),

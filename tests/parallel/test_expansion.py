@@ -90,3 +90,69 @@ def test_the_same_graph_twice_is_run_once():
     assert (
         len(_plans(preset="quickstart", topologies=(graph, f"{graph},seed=0"), strategies=("degCent",))) == 1
     )
+
+
+def _algorithms(plans) -> list[str]:
+    return sorted(plan.config.algorithm.algorithm for plan in plans)
+
+
+def test_the_ceiling_is_three_references_on_the_data_of_each_combination_from_one_start():
+    plans = _plans(preset="quickstart", ceiling=True, ood_ranks=("1", "2"))
+    places = {(plan.topology.label, plan.config.data.backdoor_node_idx) for plan in plans}
+    assert len(places) == 6
+    references = [plan for plan in plans if plan.config.algorithm.algorithm != "decentralized"]
+    assert {
+        (plan.config.algorithm.algorithm, plan.topology.label, plan.config.data.backdoor_node_idx)
+        for plan in references
+    } == {(name, *place) for name in ("centralized", "traversal", "fedavg") for place in places}
+    assert len(references) == 3 * len(places)
+    assert {plan.config.training.init for plan in plans} == {"same"}
+    without = _plans(preset="quickstart", ood_ranks=("1", "2"))
+    assert len(plans) == len(without) + len(references)
+    assert {plan.config.training.init for plan in without} == {"different"}
+
+
+def test_a_ceiling_does_not_cross_what_only_strategies_read():
+    flags = {"softmax_coeff": "20", "aggregation_order": "in_place"}
+    plans = _plans(
+        preset="quickstart", ceiling=True, topologies=("cycle:n=4",), strategies=("degCent",), flags=flags
+    )
+    assert _algorithms(plans) == ["centralized", "decentralized", "fedavg", "traversal"]
+
+
+def test_the_options_of_references_are_flags_of_a_sweep_with_them():
+    own = {"preset": "quickstart", "topologies": ("cycle:n=4",), "strategies": ("unweighted",)}
+    plans = _plans(**own, ceiling=True, flags={"mode": "cut=1"})
+    assert [
+        p.config.algorithm.options.mode for p in plans if p.config.algorithm.algorithm == "traversal"
+    ] == ["cut=1"]
+    with pytest.raises(InputError, match="has no effect in any experiment of this sweep"):
+        _plans(**own, flags={"mode": "cut=1"})
+
+
+def test_a_reference_that_a_graph_does_not_admit_is_left_out_there():
+    graphs = ("cycle:n=4", "nx.empty_graph:n=5")
+    plans = _plans(preset="quickstart", ceiling=True, topologies=graphs, strategies=("unweighted",))
+    assert _algorithms(p for p in plans if p.topology.n == 5) == ["centralized", "decentralized", "fedavg"]
+    with pytest.raises(InputError, match="connected"):
+        _plans(preset="quickstart", ceiling=True, topologies=graphs, algorithms=("traversal",))
+    with pytest.raises(InputError, match="orchestrator 7: the graph has the nodes 0 to 3"):
+        _plans(preset="quickstart", ceiling=True, topologies=graphs, flags={"orchestrator": "7"})
+
+
+def test_the_ceiling_has_the_controls_and_the_rounds_of_synchronous_algorithms():
+    plans = _plans(preset="ood_asynchronous", ceiling=True, control=True, seeds=("0",), ood_ranks=("1",))
+    references = [p for p in plans if p.config.algorithm.algorithm in ("centralized", "traversal", "fedavg")]
+    assert len(references) == 3 * 2 * 2
+    assert {plan.config.run.rounds for plan in references} == {80}
+    assert sum(plan.config.data.backdoor for plan in references) == 6
+
+
+def test_a_ceiling_that_could_not_be_compared_is_refused(tmp_path):
+    with pytest.raises(InputError, match="init different: excludes --ceiling"):
+        _plans(preset="quickstart", ceiling=True, flags={"init": "different"})
+    with pytest.raises(InputError, match=r"ceiling.*no experiment of this sweep has rounds"):
+        _plans(preset="quickstart", ceiling=True, algorithms=("async_gossip",))
+    (tmp_path / "mine.yaml").write_text("topology_file: cycle:n=4\ninit: [same, different]\n")
+    with pytest.raises(InputError, match=r"mine.yaml: init same different: excludes --ceiling"):
+        _plans(sweep=str(tmp_path / "mine.yaml"), ceiling=True)

@@ -112,6 +112,45 @@ def test_a_damaged_file_fails_one_experiment_and_the_others_go_on(process: Scrip
 
 
 @pytest.mark.slow
+def test_one_of_eight_experiments_fails_and_the_next_call_runs_it_alone(process: Script, tmp_path: Path):
+    """Of a strategy and the references, in two workers; the seven others are not touched again."""
+    words = (*QUICK, "--ceiling", "--topologies", "cycle:n=5", "--seeds", "0", "1")
+    words += ("--strategies", "unweighted")
+    sweep = (*words, "--workers", "2", "--out_dir", "out")
+    calm = run_sweep_here(tmp_path / "calm", *words)
+    assert len(calm) == 8
+    (name,) = [name for name in calm if "traversal" in name and "-s1-" in name]
+    broken = tmp_path / "out" / name
+    broken.parent.mkdir()
+    broken.write_bytes(b"damaged")
+    first = process("bd_scheduler.py", *sweep)
+    assert first.returncode == 1
+    assert "7 of 8 experiments done" in first.stderr
+    assert "1 of 8 experiments failed" in first.stderr
+    assert _runs(first.stdout) == {"unweighted": 2, "centralized": 2, "traversal": 1, "fedavg": 2}
+    (failed,) = json.loads((tmp_path / "out" / "sweep.json").read_text())["failed"].values()
+    assert broken.stem.startswith(failed["name"])
+    broken.unlink()
+    before = {
+        path: (path.read_bytes(), path.stat().st_mtime_ns) for path in _files(tmp_path / "out").values()
+    }
+    assert len(before) == 7
+    again = process("bd_scheduler.py", *sweep)
+    assert again.returncode == 0, again.stderr
+    assert "retrying 1 experiment that failed in an earlier call" in again.stderr
+    assert {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in before} == before
+    assert _runs(again.stdout) == dict.fromkeys(("unweighted", "centralized", "traversal", "fedavg"), 2)
+    for name, path in _files(tmp_path / "out").items():
+        assert results.differences(calm[name], path) == [], name
+
+
+def _runs(table: str) -> dict[str, int]:
+    """The number of runs of each row of a table."""
+    _, *rows = table.partition("\nstrategy")[2].partition("\n\n")[0].splitlines()
+    return {name: int(runs) for name, runs, *_ in map(str.split, rows)}
+
+
+@pytest.mark.slow
 def test_ctrl_c_ends_the_sweep_and_all_that_it_started(tmp_path: Path):
     command = [
         sys.executable,

@@ -84,6 +84,12 @@ def test_masked_gradients_do_not_protect_what_rows_tell(tmp_path):
     assert [found[mode][:2] for mode in ("cut=1", "cut=3", "legacy3")] == [["100", "100"]] * 3
 
 
+def test_sums_give_away_what_a_relu_passes_alone(tmp_path):
+    """The figure of docs/traversal.md."""
+    words = ["--threads", "1", "--mode", "grads", "--secure_aggregation"]
+    assert "single units of the first layer 5 of 48" in report(tmp_path, *words).replace("\n  ", " ")
+
+
 @pytest.mark.parametrize(
     ("words", "told_so"),
     [

@@ -172,3 +172,63 @@ def test_a_strategy_without_an_auc_has_no_bar_and_is_not_marked_as_lost():
     figure = _figure(runs)
     assert [bar.get_height() > 0 for bar in figure.axes[0].patches] == [True, False]
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["unweighted", "dpsgd"]
+
+
+def _across(axis):
+    """The left end, the right end and the height of each line across a topology, by its style."""
+    lines = [line for line in axis.lines if line.get_marker() != "x" and len(line.get_xdata()) == 2]
+    return [(line.get_linestyle(), *line.get_xdata(), *{*line.get_ydata()}) for line in lines]
+
+
+def test_references_are_lines_across_the_bars_of_their_topology():
+    names = ["unweighted", "degCent", "centralized", "traversal", "fedavg"]
+    figure = _figure(_runs(["chain:n=3", "chain:n=4"], names))
+    (axis,) = figure.axes
+    assert [bar.get_height() for bar in axis.patches] == [50, 51, 50, 51]
+    first, second = axis.patches[:2], axis.patches[2:]
+    across = _across(axis)
+    assert [height for *_, height in across] == [52, 53, 54] * 2
+    for style, left, right, _ in across[:3]:
+        assert left < first[0].get_x() < first[1].get_x() + first[1].get_width() < right < second[0].get_x()
+        assert style in ("-", "--", ":")
+    assert len({style for style, *_ in across[:3]}) == 3
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == names
+    assert [line.get_linestyle() for line in legend.get_lines()] == ["-", "--", ":"]
+    assert axis.get_ylim()[1] > 54
+
+
+def test_centralized_training_is_seen_behind_traversal_learning_at_the_same_height():
+    figure = _figure(_runs(["chain:n=3"], ["unweighted", "centralized", "traversal"]))
+    below, above = (line for line in figure.axes[0].lines if len(line.get_xdata()) == 2)
+    assert below.get_linewidth() > 2 * above.get_linewidth()
+    assert below.get_zorder() < above.get_zorder()
+    assert below.get_color() != above.get_color()
+
+
+def test_references_alone_and_variants_of_one_are_bars():
+    alone = ["centralized", "traversal", "fedavg"]
+    (axis,) = _figure(_runs(["chain:n=3"], alone)).axes
+    assert [bar.get_height() for bar in axis.patches] == [50, 51, 52]
+    assert not _across(axis)
+    (axis,) = _figure(
+        _runs(["chain:n=3"], ["unweighted", "traversal mode=cut=1", "traversal mode=cut=2"])
+    ).axes
+    assert len(axis.patches) == 3
+    assert not _across(axis)
+
+
+def test_a_reference_none_of_whose_runs_is_complete_is_marked():
+    lost = {(json.dumps(SETTINGS, sort_keys=True), "chain:n=3", "centralized"): 1}
+    figure = _figure(_runs(["chain:n=3"], ["unweighted"]), diverged=lost)
+    assert not _across(figure.axes[0])
+    assert [len(line.get_xdata()) for line in figure.axes[0].lines if line.get_marker() == "x"] == [1]
+
+
+def test_a_line_has_its_deviation_over_runs_at_its_end():
+    runs = _runs(["chain:n=3"], ["unweighted", "centralized"])
+    (axis,) = _figure(runs, runs.assign(auc_ood=runs["auc_ood"] + 4)).axes
+    ((_, _, right, height),) = _across(axis)
+    (segment,) = axis.containers[-1].lines[2][0].get_segments()
+    assert segment[:, 0].tolist() == [right, right]
+    assert segment[:, 1] == pytest.approx([height - 8**0.5, height + 8**0.5])

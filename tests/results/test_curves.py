@@ -95,6 +95,16 @@ def test_a_line_is_named_by_its_topology_if_there_are_several():
     assert figure.axes[0].get_ylabel() == "IID accuracy, worst node"
 
 
+def test_references_look_as_in_the_picture_of_aucs():
+    course = _course([1, 2, 2], [0.1, 0.5, 0.5])
+    runs = _runs(["a", "centralized", "traversal", "b"])
+    figure, _ = curves_figure(runs, dict.fromkeys(runs["file"], course), "nodes")
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["a", "b", "centralized", "traversal"]
+    assert [line.get_linestyle() for line in legend.get_lines()] == ["-", "-", "-", "--"]
+    assert [line.get_color() for line in legend.get_lines()[2:]] == ["0.7", "black"]
+
+
 def test_ood_data_have_a_row_of_their_own():
     course = _course([1, 2, 2], [0.1, 0.5, 0.5], ood=[0.3, 0.4, 0.4])
     figure, _ = curves_figure(_runs(["a"], ood=0.1), {"a cycle:n=4": course}, "nodes")

@@ -42,6 +42,21 @@ def test_the_summary_names_the_sums_and_the_means_of_the_aucs(tiny):
     assert asr == ["asr", f"{a['auc_asr']:.1f}", f"{a['auc_asr'] / 4:.3f}"]
 
 
+def test_one_round_is_no_rounds(tiny, tmp_path):
+    path = tmp_path / "one.h5"
+    shutil.copyfile(tiny, path)
+    with edited(path) as file:
+        file.attrs["rounds_done"] = file.attrs["auc_points"] = 1
+        for name in ("communication/bytes_sent", *(f"time/{name}" for name in file["time"])):
+            values = file[name][:1]
+            del file[name]
+            file[name] = values
+    text = run_text(load(path))
+    assert "3 nodes, 1 round, seed 0\n" in text
+    assert "AUC over 1 measurement  " in text
+    assert " s in 1 round, engine" in text
+
+
 def test_long_graphs_and_many_ood_nodes_fit_80_columns(tiny, tmp_path):
     path = tmp_path / "long.h5"
     shutil.copyfile(tiny, path)

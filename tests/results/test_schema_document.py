@@ -14,6 +14,7 @@ from dml.walks.figures import FIGURES
 DOCUMENT = Path(__file__).parents[2] / "results/README.md"
 
 RESERVED = {
+    "cut",
     "deliverable/",
     "node0/",
     "walks/",

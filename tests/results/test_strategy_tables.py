@@ -108,6 +108,17 @@ def test_the_legend_explains_the_columns_that_are_there(made_up, with_controls):
     assert "the one model that is delivered" in legend(_tables([iid]), ["multi_walk"])["multi_walk"]
 
 
+def test_references_stand_last_in_the_table_of_strategies_with_the_same_start(made_up):
+    files = [made_up(name, init="same") for name in ("unweighted", "unweighted_fl", "weighted", "degCent")]
+    files += [made_up(None, algorithm=name) for name in ("fedavg", "traversal", "centralized")]
+    (table,) = _tables(files)
+    strategies = ["unweighted_fl", "unweighted", "weighted", "degCent"]
+    assert _names(table.rows) == [*strategies, "centralized", "traversal", "fedavg"]
+    assert legend((table,))["centralized, traversal"] == "one model, trained on the data of all nodes"
+    assert "traversal" in legend(_tables([made_up(None, algorithm="traversal")]))
+    assert len(_tables([made_up("unweighted"), files[0], files[-1]])) == 2
+
+
 def test_an_empty_folder_has_no_tables():
     assert _tables([]) == ()
 

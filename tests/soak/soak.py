@@ -45,6 +45,9 @@ RUNS: tuple[dict[str, object], ...] = (
     {"algorithm": "gradient_tracking", "local_steps": 2, **HEAVY},
     {"algorithm": "push_sum", "failing_nodes": ("3@7", "5@21"), **HEAVY},
     {"algorithm": "quasi_global_momentum", "precision": "bf16", **HEAVY},
+    {"algorithm": "traversal", "visits": "apart", "mode": "cut=1", "momentum": 0.9},
+    {"algorithm": "centralized", "optimizer": "adadelta"},
+    {"algorithm": "scaffold", "participation": 0.5},
 )
 SWEEP = ("--preset", "quickstart", "--rounds", 8, "--epochs", 1, "--checkpoint_every", 1, "--limit", 6)
 

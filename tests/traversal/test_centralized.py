@@ -13,6 +13,7 @@ TRAININGS = {
     "sgd": ({"lr": 0.1}, partial(torch.optim.SGD, lr=0.1)),
     "momentum": ({"lr": 0.1, "momentum": 0.9}, partial(torch.optim.SGD, lr=0.1, momentum=0.9)),
     "adam": ({"lr": 0.01, "optimizer": "adam"}, partial(torch.optim.Adam, lr=0.01)),
+    "adadelta": ({"lr": 1.0, "optimizer": "adadelta"}, torch.optim.Adadelta),
 }
 
 

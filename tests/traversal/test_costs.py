@@ -16,6 +16,7 @@ from dml.traversal.account import Account
 from dml.traversal.costs import VisitCosts
 from dml.traversal.messages import cut, grads, legacy3
 from dml.traversal.routes import Route, sent
+from dml.traversal.split_messages import handed_in, handed_out, split
 
 GRAPHS = ["cycle:n=6", "star:n=6", "barabasi_albert:n=9,m=2,seed=4", "chain:n=4"]
 MODES = {
@@ -70,10 +71,13 @@ class Simulation:
             way = self.route.paths(self.root).path(node)
             there = [(a, b, down[node]) for a, b in zip(way[:0:-1], way[-2::-1], strict=True)]
             back = [(a, b, up[node]) for a, b in itertools.pairwise(way)]
-            self.go(0.0, node, there + back, len(there), work[node])
+            hops = there * (not self.phase.unasked) + back * (not self.phase.unanswered)
+            begins = work[node] if self.phase.unasked else 0.0
+            self.go(begins, node, hops, len(there) * (not self.phase.unasked), work[node])
 
     def go(self, at, node, hops, turn, work):
         if not hops:
+            self.ends.append(at)
             return
         sender, receiver, size = hops[0]
         wait = work if turn == 1 else 0.0
@@ -118,9 +122,11 @@ def plain(costs, clock, seed):
         hop = clock.latency + (costs.state / clock.bandwidth if clock.bandwidth else 0)
         seconds = route.paths(root).hops[before] * hop
         for phase in costs.phases:
-            work = [compute(i, number, 1) * phase.at_nodes * rows[i] / rows.sum() for i in range(n)]
+            share = rows > 0 if costs.own_batches else rows / rows.sum()
+            work = [compute(i, number, 1) * phase.at_nodes * share[i] for i in range(n)]
             ends = Simulation(route, root, phase, rows, clock).run(work)
-            seconds += max(ends, work[root]) + phase.at_orchestrator * compute(root, number, 1)
+            steps = (rows > 0).sum() if costs.own_batches else 1
+            seconds += max(ends, work[root]) + phase.at_orchestrator * steps * compute(root, number, 1)
         found.append(seconds)
     return found
 
@@ -139,6 +145,19 @@ def test_the_time_is_that_of_a_plain_simulation(text, orchestrator, collected):
             costs = VisitCosts(rows, phases, route, first=5, state=4000)
             expected = plain(costs, clock, 3)
             assert costs.seconds(clock, 3) == pytest.approx(expected, rel=1e-12), (flags, name)
+
+
+@pytest.mark.parametrize("text", GRAPHS)
+def test_the_time_of_batches_of_single_nodes_is_that_of_a_plain_simulation(text):
+    """Nodes begin by themselves, and the gradients at the cut are not answered."""
+    topology = make(text)
+    one_way = {"out": handed_out(4000), "in": handed_in(4000)}
+    whole = {"at the server": split(30, 0.6), "at the node": split(30, 0.6, outputs=10, labels_at_node=True)}
+    for flags in CLOCKS:
+        clock = ClockConfig(**flags)
+        for name, phases in (one_way | whole).items():
+            costs = VisitCosts(rows_of(topology.n), phases, Route(topology, 2), first=5, own_batches=True)
+            assert costs.seconds(clock, 3) == pytest.approx(plain(costs, clock, 3), rel=1e-12), (flags, name)
 
 
 def test_messages_are_forwarded_one_by_one_and_not_all_at_once():

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from dml.traversal.messages import cut, grads, legacy3
+from dml.traversal.split_messages import handed_in, handed_out, split
 
 ROWS = np.array([[22, 21, 21], [0, 30, 34], [64, 0, 0]])
 WIDTHS, PUBLISHED = (784, 256, 128), 242_762
@@ -15,6 +16,8 @@ MODES = {
     "cut, labels at the node": cut(200_960, 256, 0.8, outputs=10, labels_at_node=True),
     "legacy3": legacy3(PUBLISHED, WIDTHS, 10),
     "legacy3 as published": legacy3(PUBLISHED, WIDTHS, 10, published=True),
+    "split": split(256, 0.8),
+    "split, labels at the node": split(256, 0.8, outputs=10, labels_at_node=True),
 }
 
 
@@ -38,6 +41,21 @@ def test_labels_that_stay_cost_one_exchange_more():
     assert forward == ([0, 803_840, 803_840], [0, 30 * 1024, 34 * 1024])
     assert loss == ([0, 30 * 40, 34 * 40], [0, 30 * 40 + 8, 34 * 40 + 8])
     assert backward == bytes_of(MODES["cut"], ROWS[1])[1]
+
+
+def test_split_learning_sends_rows_and_nothing_else():
+    forward, backward = bytes_of(MODES["split"], ROWS[1])
+    assert forward == ([0, 0, 0], [0, 30 * (1024 + 8), 34 * (1024 + 8)])
+    assert backward == ([0, 30 * 1024, 34 * 1024], [0, 0, 0])
+    assert [phase.messages for phase in MODES["split"]] == [1, 1]
+    forward, loss, backward = bytes_of(MODES["split, labels at the node"], ROWS[1])
+    assert forward == ([0, 0, 0], [0, 30 * 1024, 34 * 1024])
+    assert loss == bytes_of(MODES["cut, labels at the node"], ROWS[1])[1]
+    assert [phase.messages for phase in MODES["split, labels at the node"]] == [1, 2, 1]
+    assert bytes_of(handed_out(40) + handed_in(40), ROWS[1]) == [
+        ([0, 40, 40], [0] * 3),
+        ([0] * 3, [0, 40, 40]),
+    ]
 
 
 def test_the_published_phases_move_two_megabytes_per_node_and_batch():
@@ -75,9 +93,12 @@ def test_a_cut_with_a_large_upper_part_sends_less_than_gradients():
 @pytest.mark.parametrize("phases", MODES.values(), ids=MODES)
 def test_a_node_without_rows_is_sent_nothing_and_sends_nothing(phases):
     for phase in phases:
-        for array in (phase.to_nodes(ROWS), phase.from_nodes(ROWS)):
+        for array, sent in (
+            (phase.to_nodes(ROWS), not phase.unasked),
+            (phase.from_nodes(ROWS), not phase.unanswered),
+        ):
             assert array.shape == ROWS.shape
-            assert np.array_equal(array > 0, ROWS > 0)
+            assert np.array_equal(array > 0, (ROWS > 0) & sent)
 
 
 @pytest.mark.parametrize("name", MODES)

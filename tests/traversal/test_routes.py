@@ -8,6 +8,7 @@ from dml.topology import make
 from dml.topology.paths import best_placed
 from dml.traversal.messages import HEADER, cut, grads, legacy3
 from dml.traversal.routes import Route, sent
+from dml.traversal.split_messages import handed_out, split
 
 GRAPHS = ["cycle:n=7", "star:n=6", "barabasi_albert:n=12,m=2,seed=4"]
 MODES = {
@@ -16,6 +17,7 @@ MODES = {
     "legacy3": legacy3(2000, (30, 20, 15), 10),
     "legacy3 as published": legacy3(2000, (30, 20, 15), 10, published=True),
 }
+OWN = {"split": split(30, 0.6), "handed out": handed_out(40)}
 
 
 def rows_of(n, batches=9, size=12):
@@ -24,9 +26,9 @@ def rows_of(n, batches=9, size=12):
 
 @pytest.mark.parametrize("text", GRAPHS)
 @pytest.mark.parametrize("orchestrator", [0, 3, None])
-@pytest.mark.parametrize("name", MODES)
+@pytest.mark.parametrize("name", [*MODES, *OWN])
 def test_relayed_visits_cost_hops_times_bytes(text, orchestrator, name):
-    topology, phases = make(text), MODES[name]
+    topology, phases = make(text), (MODES | OWN)[name]
     rows, lengths = rows_of(topology.n), nx.floyd_warshall_numpy(topology.graph(), weight=None).astype(int)
     found = sent(Route(topology, orchestrator), phases, rows, first=4)
     total = messages = visits = control = 0
@@ -34,7 +36,7 @@ def test_relayed_visits_cost_hops_times_bytes(text, orchestrator, name):
         hops = lengths[number % topology.n if orchestrator is None else orchestrator]
         for phase in phases:
             total += int(hops @ (phase.to_nodes(batch) + phase.from_nodes(batch)))
-            messages += 2 * int(hops @ (batch > 0))
+            messages += phase.messages * int(hops @ (batch > 0))
             visits += int(((batch > 0) & (hops > 0)).sum())
             control += int(hops @ (phase.index_row * batch))
     handed = 0

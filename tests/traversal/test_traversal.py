@@ -101,6 +101,7 @@ def test_together_is_centralized_training_to_the_last_bit():
 OPTIMIZERS = {
     "momentum": ({"lr": 0.1, "momentum": 0.9}, partial(torch.optim.SGD, lr=0.1, momentum=0.9)),
     "adam": ({"lr": 0.01, "optimizer": "adam"}, partial(torch.optim.Adam, lr=0.01)),
+    "adadelta": ({"lr": 1.0, "optimizer": "adadelta"}, torch.optim.Adadelta),
 }
 
 
@@ -297,19 +298,13 @@ def test_augmentation_is_drawn_by_sample_and_so_does_not_depend_on_the_nodes(way
 
 
 def test_batch_norm_takes_its_statistics_over_the_whole_batch():
-    """Together in every mode; apart, if it is the server that computes it."""
+    """Together in every mode; apart, whoever computes it."""
     expected = plain(partial(torch.optim.SGD, lr=0.1), plain_batches(97, 16, 2), build=normed)
     buffers = [b for b in expected.module.buffers() if b.is_floating_point()]
-    for way in (Way(), Way(1), Way(1, True), Way(1, True, True)):
+    for way in (Way(), Way(1), Way(1, True), Way(1, True, True), Way(apart=True), Way(2, True)):
         run = Run(build=normed, more={"way": way}).rounds(2)
         own = torch.cat([expected.parameters, *[b.flatten() for b in buffers]])
         assert (run.parameters - own).abs().max() <= 1e-9, way
-
-
-@pytest.mark.parametrize("way", [Way(apart=True), Way(2, True)])
-def test_batch_norm_that_nodes_would_compute_by_themselves_is_refused(way):
-    with pytest.raises(InputError, match="visits apart: nodes compute batch norm of mlp"):
-        Run(build=normed, more={"way": way})
 
 
 @pytest.mark.parametrize(

@@ -68,7 +68,7 @@ def test_no_accuracy_of_a_model_that_diverged_is_shown(script: Script) -> None:
         ("--gamma 1.5", "--gamma 1.5: must be at most 1"),
         ("--lr -1", "--lr -1: must be at least 0"),
         ("--num_nodes 1", "--num_nodes 1: must be at least 2"),
-        ("--num_nodes 1438", "--num_nodes 1438: must be at most 1437, the number of samples"),
+        ("--num_nodes 1438", "--num_nodes 1438: has 1438 nodes for 1437 training samples"),
         ("--model decoder", "--model decoder: takes sequences of tokens"),
         ("--sample_alpha 1", "--sample_alpha 1: has no effect in this experiment: take --partition budgets"),
     ],

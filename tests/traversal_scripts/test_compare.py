@@ -109,8 +109,6 @@ def test_bytes_that_are_not_those_of_the_formulas_end_it_with_1(
         ("--mode cut=4", "--mode cut=4: deep_linear has the cuts cut=1 to cut=3"),
         ("--mode legacy", "--mode legacy: legacy is not grads, legacy3, or cut=K"),
         ("--tolerance -1", "--tolerance -1: must be at least 0"),
-        ("--dataset cifar10 --model vgg16", "--model vgg16: has batch norm over whole batches"),
-        ("--dataset cifar10_resnet18", "--model resnet18: has batch norm over whole batches"),
     ],
 )
 def test_wrong_calls_get_one_line(words: str, told: str, script: Script, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """What algorithms share that train one model on virtual batches of all nodes' samples."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
@@ -8,9 +9,12 @@ from pydantic import Field
 from dml.algorithms.asynchronous import Rows
 from dml.algorithms.options import Options
 from dml.errors import InputError
-from dml.traversal.plan import Order
+from dml.traversal.plan import Order, Plans, epoch_plan
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from dml.training.config import TrainingConfig
 
 DEFAULTS: Mapping[str, Any] = {"init": "same", "keep_optimizer": True}
@@ -25,9 +29,20 @@ class BatchOptions(Options):
 
     batch_order: Order = Field(
         "new",
-        description="virtual batches: other ones in each pass (new), or those of the first pass in each pass "
-        "(fixed)",
+        description="batches of one model: other ones in each pass (new), or those of the first pass in each "
+        "pass (fixed)",
     )
+
+    def plans(self, samples: "NDArray[np.int64]", batch_size: int, seed: int, *, shuffle: bool) -> Plans:
+        """The batches of each pass.
+
+        Args:
+            samples: of each node, [n].
+            batch_size: samples of a batch.
+            seed: the experiment's seed.
+            shuffle: otherwise the samples come in their own order.
+        """
+        return partial(epoch_plan, samples, batch_size, seed, order=self.batch_order, shuffle=shuffle)
 
 
 def one_row(n: int, options: BatchOptions) -> Rows:

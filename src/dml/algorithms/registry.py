@@ -43,6 +43,8 @@ ALGORITHMS = Registry[Algorithm](
         "pairwise": "pairwise:ALGORITHM",
         "centralized": "centralized:ALGORITHM",
         "traversal": "traversal:ALGORITHM",
+        "split": "split:ALGORITHM",
+        "splitfed": "splitfed:ALGORITHM",
     },
 )
 

@@ -19,31 +19,25 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field, field_validator
 
 from dml.algorithms.algorithm import Algorithm
-from dml.algorithms.one_model import DEFAULTS, UNREAD, BatchOptions, one_row, requires
+from dml.algorithms.one_model import DEFAULTS, UNREAD, one_row, requires
+from dml.algorithms.server_at_node import ServerAtNode, admits
 from dml.errors import InputError, one_line
-from dml.models.registry import MODELS
-from dml.models.spec import BATCH_NORM
-from dml.topology import Topology
-from dml.topology.paths import best_placed, shortest_paths
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from dml.training.config import TrainingConfig
 
 _CUT = re.compile(r"cut=([1-9]\d{0,5})")
-_NODE = re.compile(r"0|[1-9]\d{0,8}")
 
 
-class TraversalOptions(BatchOptions):
+class TraversalOptions(ServerAtNode):
     """What nodes are asked for, and how this is computed in one process."""
 
     mode: str = Field(
         "grads",
         description="what nodes send: gradients of the whole model (grads); activations behind its first "
         "K layers with parameters, and the gradients of these layers (cut=K); or what they send in the three "
-        "phases of the published implementation, for perceptrons (legacy3)",
+        "phases of the published implementation, for perceptrons (legacy3); split and splitfed have the cuts "
+        "alone, by default that after half of these layers (cut=half)",
     )
     visits: Literal["together", "apart"] = Field(
         "together",
@@ -52,34 +46,14 @@ class TraversalOptions(BatchOptions):
     )
     labels: Literal["at_server", "at_node"] = Field(
         "at_server",
-        description="who computes the loss with --mode cut=K: the server, to which nodes send their labels, "
-        "or the nodes",
-    )
-
-    orchestrator: str = Field(
-        "best",
-        description="the node that visits the others: best (the smallest sum of samples x hops), rotating "
-        "(another one for each virtual batch), or a node",
+        description="who computes the loss of traversal --mode cut=K, or of split: the server, to which "
+        "nodes send their labels, or the nodes",
     )
     visits_go: Literal["relayed", "collected"] = Field(
         "relayed",
         description="how visits go: each by itself over a shortest path (relayed), or together "
         "along the tree of these paths, where sums are collected (collected)",
     )
-
-    @field_validator("orchestrator", mode="before")
-    @classmethod
-    def _place(cls, given: object) -> str:
-        text = str(given)
-        if text not in ("best", "rotating") and not _NODE.fullmatch(text):
-            raise ValueError(f"{one_line(text)} is not best, rotating, or a node")
-        return text
-
-    def place(self, topology: Topology, samples: "NDArray[np.int64]") -> int | None:
-        """The orchestrator's node; None if it rotates."""
-        if self.orchestrator == "rotating":
-            return None
-        return best_placed(topology, samples) if self.orchestrator == "best" else int(self.orchestrator)
 
     @field_validator("mode")
     @classmethod
@@ -104,10 +78,7 @@ class TraversalOptions(BatchOptions):
         return super().reads() - (set() if self.cut else {"labels"})
 
     def check(self, training: "TrainingConfig") -> None:
-        """Refuses statistics over batches of which no one sees more than a part, and what has no formula."""
-        if self.visits == "apart" and not self.cut and MODELS[training.model].single == BATCH_NORM:
-            right = f"{training.model} has batch norm, whose statistics are over whole batches: give together"
-            raise InputError("visits", "apart", right)
+        """Refuses what has no formula."""
         if self.visits == "apart" and self.three_phases and training.precision == "bf16":
             right = "legacy3 is computed in fp32 if visits are apart: give fp32, or --visits together"
             raise InputError("precision", "bf16", right)
@@ -117,20 +88,6 @@ class TraversalOptions(BatchOptions):
         if self.visits == "apart" and training.precision == "bf16":
             return "the part of each node is rounded to bfloat16 by itself"
         return None
-
-
-def admits(topology: Topology, options: TraversalOptions, seed: int) -> None:
-    """The graph is connected, its links always work, and the orchestrator is one of its nodes."""
-    fixed = options.orchestrator not in ("best", "rotating")
-    if fixed and int(options.orchestrator) >= topology.n:
-        right = f"the graph has the nodes 0 to {topology.n - 1}"
-        raise InputError("orchestrator", options.orchestrator, right)
-    if (topology.weights < 1).any():
-        right = (
-            "needs links that always work: visits have to arrive, and some of its links have a weight below 1"
-        )
-        raise InputError("topology_file", topology.source, right)
-    shortest_paths(topology, 0)
 
 
 ALGORITHM = Algorithm(

@@ -62,7 +62,7 @@ class Batches(Execution):
             steps += left
             sums = np.zeros((4, self._n))
             while left:
-                request = self._request(left, begins)
+                request = self._request(left, begins, last=epoch == times - 1)
                 sums += _sums((yield request))
                 left -= request.stop - request.first
                 begins = False
@@ -84,13 +84,13 @@ class Batches(Execution):
             self._plan = self._plans(self._passes)
         return self._plan
 
-    def _request(self, most: int, begins: bool) -> BatchesRequest:
-        """The next batches of the pass, no more than ``most`` of them."""
+    def _request(self, most: int, begins: bool, last: bool) -> BatchesRequest:
+        """The next batches of the pass, no more than ``most`` of them, after which a round may end."""
         plan, first = self._current(), self._taken
         stop = min(first + most, plan.batches)
         rates = self._rate(self._passes, np.arange(first, stop))
         self._passes, self._taken = (self._passes + 1, 0) if stop == plan.batches else (self._passes, stop)
-        return BatchesRequest(plan, first, stop, rates, begins)
+        return BatchesRequest(plan, first, stop, rates, begins, ends=last and stop - first == most)
 
     @property
     def measures_last(self) -> bool:

@@ -17,7 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from dml.errors import InputError
-from dml.models import pretrained
+from dml.models import opt_layers, pretrained
+from dml.models.layers import InLayers
 
 TINY_WIDTH, TINY_LAYERS, TINY_HEADS = 16, 2, 2
 
@@ -25,7 +26,7 @@ NOT_DROPPED = ("dropout", "pdrop", "layerdrop")
 """How the names of probabilities of dropout end in the configurations of ``transformers``."""
 
 
-class LanguageModel(nn.Module):
+class LanguageModel(InLayers):
     """Tokens in, logits of the next token at every place out.
 
     Args:
@@ -57,6 +58,10 @@ class LanguageModel(nn.Module):
         places = torch.arange(tokens.shape[1], device=tokens.device)[None]
         logits: Tensor = self.model(input_ids=tokens.long(), position_ids=places, use_cache=False).logits
         return logits[..., : self._tokens]
+
+    def in_layers(self) -> nn.Sequential | None:
+        """The layers of OPT; None for other models, whose parts are put together in ways of their own."""
+        return opt_layers.layers_of(self.model, self._tokens)
 
     def with_adapters(self, rank: int, alpha: float, targets: Sequence[str]) -> "LanguageModel":
         """Freezes the model, and gives the layers whose names end like this adapters, which are trained.

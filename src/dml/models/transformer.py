@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from dml.models.layers import InLayers, Layer
+
 
 class Attention(nn.Module):
     """Multi-head self-attention.
@@ -82,7 +84,7 @@ class Block(nn.Module):
         return y
 
 
-class Decoder(nn.Module):
+class Decoder(InLayers):
     """A GPT-2: embeddings of tokens and positions, causal blocks with ReLU, a norm, and logits.
 
     The token embedding E is tied to the output: logits = norm(x) E^T, [T, width] x [width, V]. There is no
@@ -118,13 +120,24 @@ class Decoder(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Integer tokens [b, T] -> logits of the token after each position, [b, T, V]."""
+        return self._logits(self.norm(self.blocks(self._embedded(tokens))))
+
+    def in_layers(self) -> nn.Sequential:
+        """The embeddings, each block, the norm, and the output layer, which shares E with the embeddings."""
+        embedded = Layer(self._embedded, [self.tokens, self.places])
+        return nn.Sequential(embedded, *self.blocks, self.norm, Layer(self._logits, [self.tokens]))
+
+    def _embedded(self, tokens: Tensor) -> Tensor:
         tokens = tokens.long()
         places = torch.arange(tokens.shape[1], device=tokens.device)
-        x = self.norm(self.blocks(self.tokens(tokens) + self.places(places)))
+        x: Tensor = self.tokens(tokens) + self.places(places)
+        return x
+
+    def _logits(self, x: Tensor) -> Tensor:
         return functional.linear(x, self.tokens.weight)
 
 
-class VisionTransformer(nn.Module):
+class VisionTransformer(InLayers):
     """Embedded patches after a learned class token, and blocks with GELU; there is no dropout.
 
     Args:
@@ -153,7 +166,18 @@ class VisionTransformer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[b, channels, h, w] -> logits [b, L]."""
-        words = self.patches(x).flatten(2).transpose(1, 2)
-        words = torch.cat([self.token.expand(len(x), -1, -1), words], 1) + self.places
-        y: Tensor = self.head(self.norm(self.blocks(words)[:, 0]))
+        y: Tensor = self.head(self.norm(_first(self.blocks(self._embedded(x)))))
         return y
+
+    def in_layers(self) -> nn.Sequential:
+        """The embeddings, each block, the norm of what the last one makes of the token, and the head."""
+        embedded = Layer(self._embedded, [self.patches], [self.token, self.places])
+        return nn.Sequential(embedded, *self.blocks, Layer(_first), self.norm, self.head)
+
+    def _embedded(self, x: Tensor) -> Tensor:
+        words = self.patches(x).flatten(2).transpose(1, 2)
+        return torch.cat([self.token.expand(len(x), -1, -1), words], 1) + self.places
+
+
+def _first(x: Tensor) -> Tensor:
+    return x[:, 0]

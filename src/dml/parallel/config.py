@@ -45,6 +45,11 @@ class SweepConfig(Section):
         "one experiment each, instead of the preset's",
     )
     control: bool = Field(False, description="also run every combination without OOD data")
+    ceiling: bool = Field(
+        False,
+        description="also train on the data of every combination in one place (centralized, and traversal) "
+        "and by fedavg; all experiments then start from one model (--init same)",
+    )
     tune_lr: Criterion | None = Field(
         None,
         description="instead of running the sweep, search for the learning rate of each combination that is "
@@ -129,7 +134,7 @@ class SweepConfig(Section):
 
     @model_validator(mode="after")
     def _no_flag_excludes_another(self) -> Self:
-        for flag in ("control", "limit") if self.tune_lr else ():
+        for flag in ("control", "ceiling", "limit") if self.tune_lr else ():
             if getattr(self, flag):
                 raise InputError(flag, getattr(self, flag), "excludes --tune_lr; give one")
         if self.sweep and "preset" in self.model_fields_set:

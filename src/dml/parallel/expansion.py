@@ -8,6 +8,7 @@ from typing import Any
 
 from dml.config import NOT_NUMBERS, ExperimentConfig, fields, make
 from dml.errors import InputError
+from dml.parallel.ceiling import with_ceiling
 from dml.parallel.config import SweepConfig
 from dml.parallel.presets.choose import choose_cases
 from dml.parallel.presets.sweeps import SWEEPS
@@ -51,10 +52,12 @@ def experiments(sweep: SweepConfig, flags: Mapping[str, Any]) -> list[Plan]:
         flag = next((flag for flag, key in _REPLACING.items() if key == error.field), error.field)
         raise InputError(flag, error.value, error.right) from None
     tables = [_with_flags(table, sweep, flags) for table in given]
-    count = sum(table.size for table in tables)
-    if count > SOON and sweep.limit is None:
-        _log.info(f"checking {count:,} combinations")
     try:
+        if sweep.ceiling:
+            tables = with_ceiling(tables)
+        count = sum(table.size for table in tables)
+        if count > SOON and sweep.limit is None:
+            _log.info(f"checking {count:,} combinations")
         reads = _reads(tables)
         _check_read(reads, {**flags, **({OOD_RANK: sweep.ood_ranks} if sweep.ood_ranks else {})})
         if sweep.control and OOD_RANK not in reads:
@@ -143,8 +146,15 @@ def _planned(tables: Sequence[Table], there: Mapping[str, Path]) -> Iterator[tup
     for table in tables:
         for values in table.combinations():
             found = _resolved(values, table.factors.get(OOD_RANK, ()), graph)
-            if found:
-                yield values, make_plan(*found, there)
+            if found is None:
+                continue
+            try:
+                planned = make_plan(*found, there)
+            except InputError as error:
+                if not (table.only_where_admitted and error.field == "topology_file"):
+                    raise
+            else:
+                yield values, planned
 
 
 def _resolved(

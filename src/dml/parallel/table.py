@@ -31,10 +31,13 @@ class Table:
     Args:
         factors: the values of each flag, or of ``OOD_RANK``; the first factor changes slowest.
         fixed: the one value of each other flag.
+        only_where_admitted: leave out combinations of an algorithm with a graph on which it does not run,
+            instead of refusing them.
     """
 
     factors: Mapping[str, tuple[Any, ...]]
     fixed: Mapping[str, Any]
+    only_where_admitted: bool = False
 
     @classmethod
     def of(cls, values: Mapping[str, Any], elsewhere: Collection[str] = ()) -> "Table":

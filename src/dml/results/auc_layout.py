@@ -6,7 +6,7 @@ in inches.
 
 import math
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -56,6 +56,7 @@ class Panel:
         top: the upper end of the scale, which is the same in all panels of a table.
         over: over what AUCs are formed.
         topologies: the rows of each topology.
+        lines: the strategies that are drawn as lines.
         names: the name of each topology, in lines.
         slots: the width of each topology.
     """
@@ -65,8 +66,17 @@ class Panel:
     top: float
     over: Over
     topologies: list[TopologyRows]
+    lines: Collection[str]
     names: list[list[str]]
     slots: list[float]
+
+    def bars_of(self, part: TopologyRows) -> list[Row]:
+        """The rows of a topology that are bars, or a cross if no run is complete."""
+        return [row for row in part.rows if not _is_line(row, self.lines)]
+
+    def lines_of(self, part: TopologyRows) -> list[Row]:
+        """The rows of a topology that are lines."""
+        return [row for row in part.rows if _is_line(row, self.lines)]
 
     @property
     def bars(self) -> float:
@@ -128,20 +138,26 @@ class Sheet:
     above: float
 
 
-def panels_of(table: StrategyTable) -> Iterator[Panel]:
-    """Divides a table into panels that fit into the width of the picture."""
+def panels_of(table: StrategyTable, lines: Collection[str] = ()) -> Iterator[Panel]:
+    """Divides a table into panels that fit into the width of the picture.
+
+    Args:
+        table: the table.
+        lines: the strategies that are lines across their topology, and take no room.
+    """
     most = WIDTH - AXIS - 2 * GAP
     highest = np.nanmax([0, *(_reach(row, table.auc) for row in table.rows)])
     top = float(1.05 * highest) if highest > 0 else 1.0
-    slots = [min(most - GAP, max(_SLOT, BAR * len(part.rows))) for part in table.topologies]
+    bars = [sum(not _is_line(row, lines) for row in part.rows) for part in table.topologies]
+    slots = [min(most - GAP, max(_SLOT, BAR * count)) for count in bars]
     room = sum(slots) + GAP * len(slots)
     # Make panels of about the same width, instead of full ones and a small last one.
     enough = min(most, room / math.ceil(room / most) + max(slots) / 2)
-    panel = Panel(table.heading, table.auc, top, table.over, [], [], [])
+    panel = Panel(table.heading, table.auc, top, table.over, [], lines, [], [])
     for part, slot in zip(table.topologies, slots, strict=True):
         if panel.slots and panel.bars + slot + GAP > enough:
             yield panel
-            panel = Panel(f"{table.heading}, continued", table.auc, top, table.over, [], [], [])
+            panel = Panel(f"{table.heading}, continued", table.auc, top, table.over, [], lines, [], [])
         name = without_rank(part.topology)
         kind, _, arguments = name.partition(":")
         rank = part.topology[len(name) :].lstrip(", ")
@@ -152,6 +168,11 @@ def panels_of(table: StrategyTable) -> Iterator[Panel]:
         panel.topologies.append(part)
         panel.slots.append(slot)
     yield panel
+
+
+def _is_line(row: Row, lines: Collection[str]) -> bool:
+    """Whether a row is a line. Without a complete run it has no height, and is marked as other rows are."""
+    return row["strategy"] in lines and bool(row["runs"])
 
 
 def _reach(row: Row, auc: str) -> float:

@@ -1,6 +1,7 @@
 """The picture of a report: the OOD AUC per topology and strategy, and the floor that the controls give.
 
-Experiments without OOD data that are not the controls of others show their IID AUC.
+Experiments without OOD data that are not the controls of others show their IID AUC. Strategies are bars, and
+the references (:data:`dml.results.config.REFERENCES`) are lines across the bars of their topology.
 """
 
 import math
@@ -41,6 +42,13 @@ _MANY = 10
 """Up to this number, strategies get the colours of matplotlib's usual list, and otherwise of a longer one."""
 _HATCHES = ("", "////", "....", "xxxx", "\\\\\\\\")
 
+REFERENCE_LINES: dict[str, dict[str, Any]] = {
+    "centralized": {"color": "0.7", "linestyle": "-", "linewidth": 3.5, "zorder": 3.1},
+    "traversal": {"color": "black", "linestyle": "--", "linewidth": 1.2, "zorder": 3.2},
+    "fedavg": {"color": "0.3", "linestyle": ":", "linewidth": 1.6, "zorder": 3.3},
+}
+"""The look of each reference. The first two are usually at the same height, and both are seen."""
+
 _Styles = dict[str, dict[str, Any]]
 """The facecolor and the hatch of each strategy's bars."""
 
@@ -63,12 +71,17 @@ def write_auc_picture(tables: Sequence[StrategyTable], path: Path) -> list[str]:
 def auc_figure(tables: Sequence[StrategyTable]) -> tuple[Figure, list[str]]:
     """Draws mean AUCs as bars with their standard deviation over runs, and floors as black lines across.
 
+    References are lines if there are other strategies, and otherwise bars as well.
+
     Returns:
         The figure, and the tables, or parts of them, for which it has no room, one line each.
     """
-    styles = _styles(sorted({row["strategy"] for table in tables for row in table.rows}, key=sort_key))
-    handles = _handles(tables, styles)
-    panels = [panel for table in tables for panel in panels_of(table)]
+    strategies = sorted({row["strategy"] for table in tables for row in table.rows}, key=sort_key)
+    drawn = [name for name in strategies if name in REFERENCE_LINES]
+    lines = drawn if len(drawn) < len(strategies) else []
+    styles = _styles([name for name in strategies if name not in lines])
+    handles = _handles(tables, styles, lines)
+    panels = [panel for table in tables for panel in panels_of(table, lines)]
     sheet = arrange(panels, [str(handle.get_label()) for handle in handles])
     # pyplot would keep the figure in memory, and set the backend of the caller's own figures.
     figure = Figure(figsize=(sheet.width, sheet.height))
@@ -100,12 +113,13 @@ def _styles(strategies: list[str]) -> _Styles:
     }
 
 
-def _handles(tables: Sequence[StrategyTable], styles: _Styles) -> list[Artist]:
+def _handles(tables: Sequence[StrategyTable], styles: _Styles, lines: Sequence[str]) -> list[Artist]:
     """The entries of the legend, which is the same for all panels."""
     rows = [row for table in tables for row in table.rows]
     handles: list[Artist] = [
         Patch(label=strategy, edgecolor="white", linewidth=0, **style) for strategy, style in styles.items()
     ]
+    handles += [Line2D([], [], label=name, **REFERENCE_LINES[name]) for name in lines]
     if any(row[f"{table.auc}_std"] > 0 for table in tables for row in table.rows):
         line = Line2D([], [], color="0.25", linestyle="", marker="|", markersize=9)
         line.set_label("deviation over runs")
@@ -138,6 +152,7 @@ def _draw_panels(figure: Figure, sheet: Sheet, styles: _Styles) -> None:
 def _draw_panel(axis: Axes, panel: Panel, styles: _Styles) -> None:
     """Draws one panel; its x axis is in inches, so that bars have the same width in all panels."""
     _draw_bars(axis, panel, styles)
+    _draw_lines(axis, panel)
     axis.set_xticks(panel.ticks, ["\n".join(name) for name in panel.names], fontsize=NAME.points)
     axis.tick_params(axis="y", labelsize=NAME.points)
     axis.set_xlim(0, panel.width)
@@ -151,7 +166,7 @@ def _draw_panel(axis: Axes, panel: Panel, styles: _Styles) -> None:
 
 def _draw_bars(axis: Axes, panel: Panel, styles: _Styles) -> None:
     """Draws bars with their deviations and floors, and a cross for each strategy without a complete run."""
-    rows = [row for part in panel.topologies for row in part.rows]
+    rows = [row for part in panel.topologies for row in panel.bars_of(part)]
     left, middle, right = _places(panel)
     lost = np.array([not row["runs"] for row in rows])
     axis.plot(middle[lost], np.full(lost.sum(), panel.top / 40), "x", color="black", markersize=4)
@@ -168,12 +183,22 @@ def _draw_bars(axis: Axes, panel: Panel, styles: _Styles) -> None:
     axis.hlines(floor, left, right, color="black", linewidth=1.4, zorder=4)
 
 
+def _draw_lines(axis: Axes, panel: Panel) -> None:
+    """Draws references across their topologies, with their deviations at the right end."""
+    for tick, part, slot in zip(panel.ticks, panel.topologies, panel.slots, strict=True):
+        for row in panel.lines_of(part):
+            ends, mean = (tick - slot / 2, tick + slot / 2), row[panel.auc]
+            axis.plot(ends, (mean, mean), **REFERENCE_LINES[row["strategy"]])
+            axis.errorbar(ends[1], mean, row[f"{panel.auc}_std"], fmt="none", ecolor="0.25", elinewidth=1)
+
+
 def _places(panel: Panel) -> tuple[NDArray[np.float64], ...]:
     """The left side, the middle and the right side of each bar."""
     left, width = [], []
     for tick, part, slot in zip(panel.ticks, panel.topologies, panel.slots, strict=True):
-        count = len(part.rows)
-        width += [min(BAR, slot / count)] * count
-        left += [tick + (place - count / 2) * width[-1] for place in range(count)]
+        count = len(panel.bars_of(part))
+        one = min(BAR, slot / max(count, 1))
+        width += [one] * count
+        left += [tick + (place - count / 2) * one for place in range(count)]
     lefts, widths = np.array(left), np.array(width)
     return lefts, lefts + widths / 2, lefts + widths

@@ -27,7 +27,8 @@ _MORE_TEXTS: tuple[str, ...] = (
     "row_kind", "judged_by", "tree", "code_sha256", "plan_sha256", "visits", "visit_costs", "lossy_because",
 )  # fmt: skip
 _MORE_NUMBERS = (
-    "forecast_ood", "lr_factor", "max_delay", "simulated_s", "refused_models", "refused_headers", *FIGURES,
+    "forecast_ood", "lr_factor", "max_delay", "simulated_s", "refused_models", "refused_headers", "cut",
+    *FIGURES,
 )  # fmt: skip
 _FIELDS = ("dataset", "aggregation_strategy", "algorithm", "seed", "backdoor", "backdoor_node_idx", "rounds")
 """The fields of the configuration that summaries and pictures need."""

@@ -26,6 +26,10 @@ SUMMARIES: dict[Over, str] = {
 AUC_PICTURES: dict[Over, str] = {over: name.replace("summary", "ood_auc") for over, name in SUMMARIES.items()}
 """The names of the pictures of the AUCs, without their endings."""
 
+REFERENCES = ("centralized", "traversal", "fedavg")
+"""The algorithms that others are compared with: the ceiling, which is one model trained on the data of all
+nodes, and federated averaging. They come last in tables, and are lines in pictures."""
+
 
 class CompileConfig(Section):
     """The options of ``compile_results.py``."""

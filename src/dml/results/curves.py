@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from dml.files import beside
 from dml.results.auc_layout import LEGEND, NAME, TITLE
+from dml.results.auc_picture import REFERENCE_LINES
 from dml.results.judged import COSTS, Course
 from dml.results.judges import JUDGES, Judge
 from dml.results.strategy_tables import heading
@@ -131,16 +132,21 @@ def _rows(runs: pd.DataFrame) -> list[tuple[str, str, pd.DataFrame]]:
 
 
 def _styles(labels: Sequence[str]) -> _Styles:
-    """A colour for each label, and another kind of dashes if there are more labels than colours."""
+    """A colour for each label, and another kind of dashes if there are more labels than colours.
+
+    A reference on a single topology looks as in the picture of AUCs.
+    """
     colours = colormaps["tab10"].colors  # type: ignore[attr-defined]
-    return {
+    others = [label for label in labels if label not in REFERENCE_LINES]
+    own = {
         label: {
             "color": colours[k % len(colours)],
             "linestyle": _DASHES[k // len(colours) % len(_DASHES)],
             "linewidth": 1.4,
         }
-        for k, label in enumerate(labels)
+        for k, label in enumerate(others)
     }
+    return {label: own.get(label) or REFERENCE_LINES[label] for label in labels}
 
 
 def _draw(

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dml.config import label_of
+from dml.messages import count
 from dml.results.reader import Loaded
 from dml.results.record import FINAL
 from dml.results.status import Status
@@ -40,7 +41,10 @@ def _heading(result: Loaded) -> list[str]:
     name = f"{config['dataset']}, {attributes['topology_source']}, {label_of(config)}"
     status = "" if attributes["status"] == Status.COMPLETE else f": {attributes['status']}"
     n, rounds = len(result.arrays["data/samples"]), attributes["rounds_done"]
-    lines = [*textwrap.wrap(name, 80), f"{n} nodes, {rounds} rounds, seed {config['seed']}{status}"]
+    lines = [
+        *textwrap.wrap(name, 80),
+        f"{count(n, 'node')}, {count(rounds, 'round')}, seed {config['seed']}{status}",
+    ]
     if "tree" in attributes:
         factor = float(attributes.get("lr_factor", 1))
         times = "" if factor == 1 else f"; learning rate {config['lr']:g} x {factor:.3f}"
@@ -226,15 +230,15 @@ def _by_hops(result: Loaded) -> list[str]:
         groups.append(("cut off", distance < 0))
     for name, there in groups:
         mean = "not finite" if lost[there].any() else f"{final[there].mean(dtype=np.float64):.3f}"
-        count = int(there.sum())
-        lines.append(f"    {name} {mean:>{12 - len(name)}}   ({count} node{'' if count == 1 else 's'})")
+        lines.append(f"    {name} {mean:>{12 - len(name)}}   ({count(int(there.sum()), 'node')})")
     return lines
 
 
 def _aucs(result: Loaded) -> Iterator[str]:
     """One line per AUC: its sum, and its mean over the measurements."""
     points = result.attributes["auc_points"]
-    yield f"{f'AUC over {points} measurements':<{_NAME}}{'sum':>8}{'per point':>19}"
+    over = f"AUC over {count(points, 'measurement')}"
+    yield f"{over:<{_NAME}}{'sum':>8}{'per point':>19}"
     counted = result.arrays["metrics/epoch"] != FINAL
     for name, key, kind in (
         ("IID test set", "auc_test", "test"),
@@ -257,14 +261,15 @@ def _cost(result: Loaded) -> Iterator[str]:
     rounds = result.attributes["rounds_done"]
     server = result.arrays.get("communication/server_bytes")
     through = "" if server is None else f", {size(int(server.sum()))} to and from the server"
-    yield f"{seconds:.1f} s in {rounds} rounds, engine {engine}; {size(sent)} sent between nodes{through}"
+    ran = f"{seconds:.1f} s in {count(rounds, 'round')}, engine {engine}"
+    yield f"{ran}; {size(sent)} sent between nodes{through}"
     if "simulated_s" in result.attributes:
         yield f"{result.attributes['simulated_s']:.5g} simulated seconds"
 
 
-def size(count: int) -> str:
+def size(number: int) -> str:
     """A number of bytes as text, in powers of 1000."""
     for power, unit in ((4, "TB"), (3, "GB"), (2, "MB"), (1, "kB")):
-        if count >= 1000**power:
-            return f"{count / 1000**power:.1f} {unit}"
-    return f"{count} B"
+        if number >= 1000**power:
+            return f"{number / 1000**power:.1f} {unit}"
+    return f"{number} B"

@@ -175,6 +175,9 @@ def legend(tables: Sequence[StrategyTable], single: Sequence[str] = ()) -> dict[
         }
     else:
         terms |= {"IID": f"accuracy {when}", "worst": "accuracy of the worst node"}
+    shown_names = {str(row["strategy"]).split()[0] for table in tables for row in table.rows}
+    if ceiling := [name for name in ("centralized", "traversal") if name in shown_names]:
+        terms[", ".join(ceiling)] = "one model, trained on the data of all nodes"
     if single:
         terms[", ".join(single)] = (
             "judged by the one model that is delivered, also as worst, where other rows have the nodes "

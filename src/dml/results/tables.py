@@ -11,6 +11,7 @@ import pandas as pd
 
 from dml.files import beside
 from dml.results import files
+from dml.results.config import REFERENCES
 from dml.results.grouping import control_of
 from dml.results.runs import KEYS, VALUES, Runs, by_rank
 
@@ -102,9 +103,11 @@ def _sort_key(column: "pd.Series[str]") -> "pd.Series[Any]":
 
 
 def sort_key(strategy: str) -> str:
-    """The sort key of a strategy: those of ``_FIRST`` come first, then the others by name."""
-    name = strategy.split()[0]
-    return f"{_FIRST.index(name) if name in _FIRST else 9}{strategy}"
+    """The sort key of a strategy: ``_FIRST``, then the others by name, and ``REFERENCES`` at the end."""
+    name = strategy.split()[0].rstrip(",")
+    if name in REFERENCES:
+        return f"9{REFERENCES.index(name)}{strategy}"
+    return f"{_FIRST.index(name) if name in _FIRST else 8}{strategy}"
 
 
 def forecast_agreement(runs: Runs) -> tuple[float, int] | None:

@@ -53,14 +53,12 @@ def put_times(file: Content, config: ExperimentConfig, account: "Account") -> No
     from dml.algorithms.one_model import BatchOptions
     from dml.execution.batches import Batches
     from dml.execution.execution import drive
-    from dml.traversal.plan import epoch_plan
 
     arrays, training, seed = file.arrays, config.training, config.run.seed
     samples, options = arrays["data/samples"], config.algorithm.options
     assert isinstance(options, BatchOptions)
     n = len(samples)
-    order = partial(epoch_plan, order=options.batch_order, shuffle=config.data.shuffle)
-    plans = partial(order, samples, training.batch_size, seed)
+    plans = options.plans(samples, training.batch_size, seed, shuffle=config.data.shuffle)
     batches = Batches(plans, n, len(arrays["topology/edges"]), training, training.rate(), account)
     rounds: list[float] = []
     rows: dict[tuple[int, int], float] = {}

@@ -3,9 +3,7 @@
 import json
 from dataclasses import asdict, dataclass
 
-import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from dml.clock.config import ClockConfig
 from dml.exchange.traffic import Traffic
@@ -13,12 +11,18 @@ from dml.topology import Topology
 from dml.traversal import messages
 from dml.traversal.costs import VisitCosts
 from dml.traversal.cut import blocks, cut
+from dml.traversal.cut_sizes import cut_sizes
+from dml.traversal.lower_part import LowerPart
 from dml.traversal.messages import Phase, Phases
+from dml.traversal.norm_phases import norms_of, with_stops
 from dml.traversal.request import BatchesRequest
 from dml.traversal.routes import Route, sent
 
 _LARGEST = 2**53
 """More bytes than any message has."""
+
+_FLAGS = ("unasked", "unanswered", "side_by_side")
+"""The fields of phases and of the lower part that are true or false."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,8 @@ class Account:
         state: bytes that a rotating orchestrator hands over.
         clock: the clock.
         seed: the experiment's seed.
+        lower: the lower part of the model, if nodes keep it; each batch is then of one node. None if it
+            comes with the visits.
     """
 
     route: Route
@@ -38,13 +44,16 @@ class Account:
     state: int
     clock: ClockConfig
     seed: int
+    lower: LowerPart | None = None
 
     @property
     def text(self) -> str:
         """All but the graph, the clock and the seed, as JSON, of which :meth:`of_text` makes it again."""
-        phases = [asdict(phase) for phase in self.phases]
-        route = {"orchestrator": self.route.orchestrator, "collected": self.route.collected}
-        return json.dumps({**route, "state": self.state, "phases": phases})
+        # What is 0 is left out: a model with many batch norms has many phases, and the text is an attribute.
+        phases = [{name: v for name, v in asdict(phase).items() if v} for phase in self.phases]
+        told = {"orchestrator": self.route.orchestrator, "collected": self.route.collected}
+        lower = {"lower": asdict(self.lower)} if self.lower else {}
+        return json.dumps({**told, "state": self.state, "phases": phases, **lower})
 
     @classmethod
     def of_text(cls, text: str, topology: Topology, clock: ClockConfig, seed: int) -> "Account":
@@ -61,12 +70,15 @@ class Account:
         """
         told = json.loads(text)
         at, phases = told["orchestrator"], tuple(Phase(**phase) for phase in told["phases"])
-        sizes = [value for phase in phases for name, value in asdict(phase).items() if name != "name"]
+        lower = LowerPart(**told["lower"]) if "lower" in told else None
+        if at is None and lower:
+            raise ValueError("a lower part at the nodes has no orchestrator")
         if at is not None and not (type(at) is int and 0 <= at < topology.n):
             raise ValueError(f"{at!r} is no orchestrator")
-        if not all(type(size) in (int, float) and 0 <= size <= _LARGEST for size in [told["state"], *sizes]):
+        parts = [{"state": told["state"]}, *(asdict(part) for part in (*phases, lower) if part)]
+        if not all(_can_be(name, value) for part in parts for name, value in part.items()):
             raise ValueError("a size or a share is none")
-        return cls(Route(topology, at, bool(told["collected"])), phases, told["state"], clock, seed)
+        return cls(Route(topology, at, bool(told["collected"])), phases, told["state"], clock, seed, lower)
 
     def of(self, request: BatchesRequest) -> tuple[Traffic, float]:
         """The bytes and the simulated seconds of some batches."""
@@ -74,9 +86,20 @@ class Account:
         rows = plan.rows[request.first : request.stop]
         # Batches are counted over the whole run, all of whose passes have as many.
         first = plan.number * plan.batches + request.first
-        costs = VisitCosts(rows, self.phases, self.route, first, self.state)
+        costs = VisitCosts(rows, self.phases, self.route, first, self.state, self.lower is not None)
         traffic = sent(self.route, self.phases, rows, first, self.state).traffic
-        return traffic, float(costs.seconds(self.clock, self.seed).sum())
+        seconds = float(costs.seconds(self.clock, self.seed).sum())
+        if self.lower is None:
+            return traffic, seconds
+        more, longer = self.lower.sent(request, self.route, self.clock, self.seed)
+        return traffic + more, seconds + longer
+
+
+def _can_be(name: str, value: object) -> bool:
+    """Whether a field of a phase or a lower part may have a value, which a damaged file may hold."""
+    if name in _FLAGS or isinstance(value, bool):
+        return name in _FLAGS and isinstance(value, bool)
+    return name == "name" or (isinstance(value, int | float) and 0 <= value <= _LARGEST)
 
 
 def phases_of(
@@ -97,18 +120,13 @@ def phases_of(
     """
     size = sum(p.numel() for p in module.parameters() if p.requires_grad)
     if k is None:
-        return messages.grads(size)
-    lower, upper = cut(module, k, name)
-    was = module.training
-    module.eval()
-    with torch.no_grad(), FlopCounterMode(display=False) as below:
-        activations = lower(sample)
-    with torch.no_grad(), FlopCounterMode(display=False) as above:
-        outputs = upper(activations)
-    module.train(was)
-    work = below.get_total_flops() / (below.get_total_flops() + above.get_total_flops())
-    lower_size = sum(p.numel() for p in lower.parameters() if p.requires_grad)
-    return messages.cut(lower_size, activations.numel(), work, outputs.numel(), labels_stay, labels)
+        return with_stops(messages.grads(size), norms_of(module, sample))
+    halves = cut(module, k, name)
+    found = cut_sizes(module, halves, sample)
+    phases = messages.cut(
+        found.lower, found.activations, found.lower_work, found.outputs, labels_stay, labels
+    )
+    return with_stops(phases, norms_of(halves[0], sample))
 
 
 def three_phases_of(module: nn.Module, name: str) -> Phases:

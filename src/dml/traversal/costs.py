@@ -40,6 +40,8 @@ class VisitCosts:
         route: the way of the visits.
         first: the number of the first batch, counted over the whole run.
         state: bytes that a rotating orchestrator hands over.
+        own_batches: the rows of each node are a batch of its own, with a step of its own; the orchestrator
+            takes these batches one after another. Otherwise all rows are one batch.
     """
 
     rows: Array
@@ -47,6 +49,7 @@ class VisitCosts:
     route: Route
     first: int = 0
     state: int = 0
+    own_batches: bool = False
 
     def seconds(self, clock: ClockConfig, seed: int) -> NDArray[np.float64]:
         """The simulated seconds of each virtual batch, [b].
@@ -61,14 +64,17 @@ class VisitCosts:
         compute = ComputeTimes(clock.law, factors_of(n, clock.slow_nodes), seed)
         numbers = np.arange(self.first, self.first + b)
         step = compute.many(np.arange(n), numbers[:, None], np.ones((b, n), np.int64))
-        part = step * self.rows / np.maximum(self.rows.sum(1, keepdims=True), 1)
-        at = self.route.orchestrators(b, self.first)
+        at, steps = self.route.orchestrators(b, self.first), 1
+        if self.own_batches:
+            part, steps = step * (self.rows > 0), (self.rows > 0).sum(1)
+        else:
+            part = step * self.rows / np.maximum(self.rows.sum(1, keepdims=True), 1)
         hop = clock.latency + (0.0 if clock.bandwidth is None else self.state / clock.bandwidth)
         seconds: Seconds = self.route.hand_overs(b, self.first) * np.float64(hop)
         for phase in self.phases:
             work = phase.at_nodes * part
             answers = np.maximum(self._last_answers(clock, phase, work, at), work[np.arange(b), at])
-            seconds = seconds + answers + phase.at_orchestrator * step[np.arange(b), at]
+            seconds = seconds + answers + phase.at_orchestrator * steps * step[np.arange(b), at]
         return seconds
 
     def _last_answers(self, clock: ClockConfig, phase: Phase, work: Seconds, at: Array) -> Seconds:
@@ -87,13 +93,14 @@ class VisitCosts:
         for own, some in zip(owns, paths, strict=True):
             used[own] = self.route.used(some.root, self.rows[own])
         if clock.bandwidth is None:
-            travel = 2 * clock.latency * np.array([some.hops for some in paths])[group]
+            travel = phase.messages * clock.latency * np.array([some.hops for some in paths])[group]
             last: Seconds = (used * (travel + work)).max(1)
             return last
         down, up = np.zeros(work.shape), np.zeros(work.shape)
         for own, some in zip(owns, paths, strict=True):
             down[own], up[own] = self.route.carried(some.root, phase, self.rows[own])
-        crossings = Crossings(used, down / clock.bandwidth, up / clock.bandwidth, work, clock.latency)
+        across = down / clock.bandwidth, up / clock.bandwidth
+        crossings = Crossings(used, *across, work, clock.latency, phase.unasked, phase.unanswered)
         if clock.duplex == "half":
             arrive = half_duplex.collected if self.route.collected else half_duplex.relayed
             return arrive(paths, group, crossings)

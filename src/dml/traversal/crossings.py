@@ -1,6 +1,6 @@
 """The messages of one phase on a clock: how long each of them takes to cross a link."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,9 @@ class Crossings:
         up: the same for the message back, [b, n].
         work: the seconds that each node computes in between, [b, n].
         latency: the seconds that every message travels besides.
+        unasked: nodes begin by themselves, and there are no messages to them. Visits that are collected have
+            messages both ways.
+        unanswered: there are no messages back.
     """
 
     used: NDArray[np.bool_]
@@ -27,9 +30,15 @@ class Crossings:
     up: NDArray[np.float64]
     work: NDArray[np.float64]
     latency: float
+    unasked: bool = False
+    unanswered: bool = False
 
     def of(self, batches: NDArray[np.int64]) -> "Crossings":
         """Those of some of the batches, in that order."""
-        return Crossings(
-            self.used[batches], self.down[batches], self.up[batches], self.work[batches], self.latency
+        return replace(
+            self,
+            used=self.used[batches],
+            down=self.down[batches],
+            up=self.up[batches],
+            work=self.work[batches],
         )

@@ -9,20 +9,22 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from dml.data.ood import NodeData
-from dml.errors import InputError
 from dml.population import Population
 from dml.training import backward
+from dml.training.answers import Answers
 from dml.training.augment import Augmentation
 from dml.training.config import TrainingConfig
 from dml.training.request import Trained
 from dml.training.tensors import computing
 from dml.training.trainer import Trainer
 from dml.traversal import cut
+from dml.traversal.in_steps import ApartAtCutInSteps, ApartInSteps, SteppingNode
 from dml.traversal.learner import Keyed, Learner
 from dml.traversal.node import Node
 from dml.traversal.parts import Part
 from dml.traversal.request import BatchesRequest
 from dml.traversal.samples import Draw, Samples
+from dml.traversal.steps import Steps
 from dml.traversal.tally import Tally
 from dml.traversal.three_phases import ApartInThreePhases, BlockNode, Blocks
 from dml.traversal.visits import Apart, ApartAtCut, Together, Visits
@@ -56,10 +58,11 @@ class UnionEngine(Trainer):
         keep_optimizers: the optimiser continues from round to round, and is part of a checkpoint.
         augmentation: changes training images in each pass; None without one.
         way: how gradients come about.
+        slots: how many optimisers have a memory of their own.
 
     Raises:
-        InputError: the model does not have the cut, or the blocks of the three phases, or a layer of it that
-            nodes compute needs whole batches.
+        InputError: the model does not have the cut, or the blocks of the three phases, or its operations
+            cannot stop at the batch norms that nodes compute.
     """
 
     def __init__(
@@ -72,8 +75,9 @@ class UnionEngine(Trainer):
         keep_optimizers: bool = False,
         augmentation: Augmentation | None = None,
         way: Way = Way(),
+        slots: int = 1,
     ) -> None:
-        super().__init__(population, data, training, keep_optimizers, 1)
+        super().__init__(population, data, training, keep_optimizers, slots)
         self._data, self._augmentation, self._model = data, augmentation, training.model
         device = population.X.device
         self._context = computing("bf16", device) if training.precision == "bf16" else None
@@ -84,6 +88,7 @@ class UnionEngine(Trainer):
             backward.of(module, training.precision, population.X.device, self._answers),
             Keyed(module, seed),
         )
+        self._short = True
         self._optimizer = self._memory.of_parameters(0, parameters, population.X[0])
         self.visits = self._visits_of(way)
 
@@ -96,18 +101,32 @@ class UnionEngine(Trainer):
             samples = self._samples(slice(None), np.concatenate(self._data.index), self._draw)
             return Together(self._learner, samples, self._tally(n))
         by_nodes = halves[0] if halves else module
-        if cut.has_batch_norm(by_nodes):
-            right = f"nodes compute batch norm of {self._model}, which needs whole batches: give together"
-            raise InputError("visits", "apart", right)
         if thirds:
             return self._in_three_phases(Blocks(*map(self._part, thirds)))
+        # Rows at a cut all have the length that the messages say, whatever of them is padding.
+        self._short = halves is None
         part = self._part(by_nodes)
+        if cut.has_batch_norm(by_nodes):
+            return self._in_steps(part, halves, way.labels_stay)
         nodes = [self._node(node, part) for node in range(n)]
         if not halves:
             return Apart(self._learner, nodes, self._totals)
-        upper = self._part(halves[1])
-        tally = None if way.labels_stay else self._tally(n)
-        return ApartAtCut(self._learner, nodes, self._totals, upper, self._answers, tally)
+        return ApartAtCut(self._learner, nodes, self._totals, *self._of_server(halves[1], way.labels_stay))
+
+    def _of_server(self, upper: nn.Module, labels_stay: bool) -> tuple[Part, Answers, Tally | None]:
+        """What the server computes at a cut, and whether it counts losses and hits."""
+        return self._part(upper), self._answers, None if labels_stay else self._tally(len(self._data.y))
+
+    def _in_steps(self, part: Part, halves: tuple[nn.Module, nn.Module] | None, labels_stay: bool) -> Visits:
+        steps = Steps(part, self._model)
+        nodes = [
+            SteppingNode(self._samples_of(node), self._learner, steps, self._answers, self._tally(1))
+            for node in range(len(self._data.y))
+        ]
+        if not halves:
+            return ApartInSteps(self._learner, nodes, self._totals, steps)
+        server = self._of_server(halves[1], labels_stay)
+        return ApartAtCutInSteps(self._learner, nodes, self._totals, *server, steps)
 
     def _part(self, module: nn.Module) -> Part:
         parameters: list[Tensor] = [p for p in module.parameters() if p.requires_grad]
@@ -136,7 +155,7 @@ class UnionEngine(Trainer):
     def _samples(self, places: slice, keys: NDArray[np.int64], draw: Draw) -> Samples:
         """Samples of the union."""
         drawn = (self._augmentation, draw) if self._augmentation else None
-        lengths = self._counts.length[places] if self._counts else None
+        lengths = self._counts.length[places] if self._counts and self._short else None
         return Samples(self._x[places], self._y[places], keys, lengths, drawn)
 
     def _tally(self, n: int) -> Tally:
@@ -170,6 +189,10 @@ class UnionEngine(Trainer):
         for gradients, lr in zip(self.visits.gradients(request), rates, strict=True):
             with torch.no_grad():
                 self._optimizer.step(gradients, lr)
+        return self._answer(request)
+
+    def _answer(self, request: BatchesRequest) -> Trained:
+        """Losses and hits since the last answer, over the samples of a request."""
         sums = self.visits.sums().cpu().numpy()
         answers, judged = self._seen(request)
         with np.errstate(invalid="ignore"):

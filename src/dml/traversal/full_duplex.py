@@ -29,7 +29,7 @@ def relayed(paths: Paths, crossings: Crossings) -> Floats:
     below, lanes = _below(paths), np.arange(used.shape[1])
     # Where each message has arrived so far. One that is not sent has no size: it delays none that follow it.
     at = np.zeros(used.shape)
-    for node in paths.outwards[1:].tolist():
+    for node in paths.outwards[1:].tolist() if not crossings.unasked else ():
         free = at[below[node][0]]
         for about in below[node].tolist():
             free = np.maximum(at[about], free)
@@ -37,7 +37,7 @@ def relayed(paths: Paths, crossings: Crossings) -> Floats:
             at[about] = free + latency
     # On the way back the order may change, and one that is not sent comes last.
     at = np.where(used, at + work, np.inf)
-    for node in paths.outwards[:0:-1].tolist():
+    for node in paths.outwards[:0:-1].tolist() if not crossings.unanswered else ():
         come = below[node]
         if len(come) > 1:
             come = come[np.argsort(at[come].T, axis=1, kind="stable").T]

@@ -31,7 +31,8 @@ def relayed(paths: Sequence[Paths], group: Ints, crossings: Crossings) -> Floats
         The time of the last answer, [b]; 0 if nobody is visited.
     """
     hops = np.array([some.hops for some in paths])
-    order, still = _longest_first((2 * crossings.used * hops[group]).sum(1))
+    ways = 2 - crossings.unasked - crossings.unanswered
+    order, still = _longest_first((ways * crossings.used * hops[group]).sum(1))
     group, crossings = group[order], crossings.of(order)
     used, work, latency = crossings.used, crossings.work, crossings.latency
     b, n = used.shape
@@ -44,9 +45,12 @@ def relayed(paths: Sequence[Paths], group: Ints, crossings: Crossings) -> Floats
             back = list(pairwise(way))
             ends += [(b, a) for a, b in reversed(back)] + back
     sender, receiver = np.array(ends).T
-    at_hop, hop, far = first[group].ravel(), np.zeros(b * n, np.int64), hops[group].ravel()
+    far = hops[group].ravel()
+    hop = far * crossings.unasked
+    at_hop, ends_at = first[group].ravel() + hop, far * (2 - crossings.unanswered)
     across, at_work = np.stack([crossings.down.ravel(), crossings.up.ravel()]), work.ravel()
-    ready, busy, last = np.where(used, 0.0, np.inf), np.zeros(b * n), np.zeros(b)
+    begins = work if crossings.unasked else 0.0
+    ready, busy, last = np.where(used, begins, np.inf), np.zeros(b * n), np.zeros(b)
     every = ready.ravel()
     for live, base in _turns(still, n):
         own = base + ready[:live].argmin(1)
@@ -55,11 +59,9 @@ def relayed(paths: Sequence[Paths], group: Ints, crossings: Crossings) -> Floats
         now = np.maximum(np.maximum(every[own], busy[one]), busy[other])
         now += across[(done >= far[own]).astype(np.int64), own]
         busy[one] = busy[other] = now
-        now = now + latency
+        now = now + latency + np.where(done + 1 == far[own], at_work[own], 0.0)
         at_hop[own], hop[own] = k + 1, done + 1
-        every[own] = np.where(
-            done + 1 == 2 * far[own], np.inf, now + np.where(done + 1 == far[own], at_work[own], 0.0)
-        )
+        every[own] = np.where(done + 1 == ends_at[own], np.inf, now)
         np.maximum(last[:live], now, out=last[:live])
     return _as_before(last, order)
 

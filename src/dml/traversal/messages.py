@@ -17,8 +17,8 @@ blocks of ``legacy3`` have weights of d0 x d1 and d1 x d2 numbers.
 With a ReLU behind the first block, the last answer has 4 d1 bytes more, the gradient of the biases. The 8
 bytes next to a gradient are the sums of the losses and of the right answers. If labels stay at the
 nodes, ``cut`` has a phase in between, in which outputs go to the node, and their gradients come back. A node
-keeps no copy that it could update, so the parameters travel with every batch. Sources: arXiv 2504.07471 and
-the published implementation for ``legacy3``.
+keeps no copy that it could update, so the parameters travel with every batch. What batch norms add is in
+:mod:`dml.traversal.norm_phases`. Sources: arXiv 2504.07471 and the published implementation for ``legacy3``.
 """
 
 from dataclasses import dataclass
@@ -56,6 +56,8 @@ class Phase:
         at_nodes: the share of a training step's work that the nodes do, over the whole virtual batch; a node
             does its share of the rows.
         at_orchestrator: the share that the orchestrator does when all messages are back.
+        unasked: nodes begin by themselves, and there are no messages to them.
+        unanswered: there are no messages from the nodes.
     """
 
     name: str
@@ -67,6 +69,13 @@ class Phase:
     index_row: int = 0
     at_nodes: float = 0.0
     at_orchestrator: float = 0.0
+    unasked: bool = False
+    unanswered: bool = False
+
+    @property
+    def messages(self) -> int:
+        """Of each visit: there, back, or both."""
+        return 2 - self.unasked - self.unanswered
 
     def to_all(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """The bytes that go to every visited node alike, [...]; rows as for :meth:`to_nodes`."""
@@ -159,10 +168,7 @@ def legacy3(
     inputs, first, second = widths
     work = [inputs * first / parameters, first * second / parameters]
     upper, third = 1 - sum(work), 1 / 3
-
-    def gradient(width: int) -> dict[str, int]:
-        return {"down_batch" if published else "down_row": width * BYTES_PER_NUMBER}
-
+    to_all, own = (BYTES_PER_NUMBER, 0) if published else (0, BYTES_PER_NUMBER)
     return (
         Phase(
             "forward",
@@ -175,15 +181,17 @@ def legacy3(
         ),
         Phase(
             "second block",
+            down_batch=to_all * second,
+            down_row=own * second,
             up=first * second * BYTES_PER_NUMBER,
             at_nodes=third * work[1],
             at_orchestrator=third * work[1],
-            **gradient(second),
         ),
         Phase(
             "first block",
+            down_batch=to_all * first,
+            down_row=own * first,
             up=(inputs + first_masked) * first * BYTES_PER_NUMBER,
             at_nodes=third * work[0],
-            **gradient(first),
         ),
     )

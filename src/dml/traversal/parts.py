@@ -82,6 +82,8 @@ class Passed:
             to_input: whether the gradient of the input is asked for, too; it comes last.
         """
         inputs = [*self._part.parameters, self._x] if to_input else self._part.parameters
+        if not inputs:
+            return []
         return list(torch.autograd.grad(self._graph, inputs, gradient.to(self._graph.dtype)))
 
 
@@ -104,6 +106,27 @@ def loss_gradient(logits: Tensor, y: Tensor, total: int, answers: Answers) -> Te
     d = kernels.nll_part_backward(logs, answers.targets(y.flatten()), total)
     d = kernels.log_softmax_backward(d, logs)
     return d if rows is logits else d.view_as(logits)
+
+
+def joined(
+    parameters: Sequence[Tensor], of_parts: Sequence[Sequence[Tensor]], found: Sequence[Sequence[Tensor]]
+) -> list[Tensor]:
+    """The gradients of a model in the order of its parameters, from those of its lower and its upper part.
+
+    Args:
+        parameters: of the model.
+        of_parts: the parameters of the parts; one that is in both gets the sum of its gradients.
+        found: the gradients of the parts.
+
+    Raises:
+        KeyError: a parameter is in no part.
+    """
+    gradients: dict[int, Tensor] = {}
+    for own, theirs in zip(of_parts, found, strict=True):
+        for parameter, gradient in zip(own, theirs, strict=True):
+            before = gradients.get(id(parameter))
+            gradients[id(parameter)] = gradient if before is None else before + gradient
+    return [gradients[id(parameter)] for parameter in parameters]
 
 
 class OrderedSum:
@@ -152,7 +175,8 @@ class OrderedSum:
             found = self._sum = _room_for(tensors)
         if isinstance(found, Gradients) and isinstance(tensors, Gradients):
             (found.vector.copy_ if first else found.vector.add_)(tensors.vector)
-        else:
+        # Below the cut, all parameters may be frozen ones.
+        elif tensors:
             (torch._foreach_copy_ if first else torch._foreach_add_)(found, tensors)
 
     def total(self) -> list[Tensor]:

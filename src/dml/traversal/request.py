@@ -17,6 +17,7 @@ class BatchesRequest:
         first, stop: which batches: from ``first`` up to, and without, ``stop``.
         rates: the learning rate of each step, [stop - first].
         begins: the request begins a round: the optimiser starts again, unless it is kept.
+        ends: the request ends a round.
     """
 
     plan: EpochPlan
@@ -24,6 +25,7 @@ class BatchesRequest:
     stop: int
     rates: NDArray[np.float64]
     begins: bool = False
+    ends: bool = False
 
     @property
     def places(self) -> slice:

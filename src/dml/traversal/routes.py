@@ -135,9 +135,9 @@ def sent(route: Route, phases: Phases, rows: Array, first: int = 0, state: int =
         used = route.used(orchestrator, own).sum(0)
         over = int(used.sum() if route.collected else used @ paths.hops)
         visits += len(phases) * int((own > 0).sum() - (own[:, orchestrator] > 0).sum())
-        messages += 2 * len(phases) * over
-        control += 2 * len(phases) * over * HEADER
         for phase in phases:
+            messages += phase.messages * over
+            control += phase.messages * over * HEADER
             down, up = (part.sum(0) for part in route.carried(orchestrator, phase, own))
             edges += (paths.per_edge if route.collected else paths.relayed)(down, up)
             control += phase.index_row * int(own.sum(0) @ paths.hops)

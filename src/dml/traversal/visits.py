@@ -139,6 +139,7 @@ class ApartAtCut(Apart):
     ) -> None:
         super().__init__(learner, nodes, totals)
         self._upper, self._answers, self._tally = upper, answers, tally
+        self._lower = nodes[0].parameters
 
     def _begin(self, request: BatchesRequest) -> None:
         super()._begin(request)
@@ -152,7 +153,7 @@ class ApartAtCut(Apart):
         If labels stay at the nodes, there is a visit between the two, for the gradients of the logits.
         """
         nodes = [self.nodes[visit.node] for visit in visits]
-        sent = [node.activations() for node in nodes]
+        sent = self._activations(nodes)
         rows, activations = [len(part) for part in sent], torch.cat(sent)
         self._learner.keyed.tell(number, np.concatenate([node.keys() for node in nodes]))
         passed = parts.forward(self._upper, activations)
@@ -165,11 +166,23 @@ class ApartAtCut(Apart):
             gradient = parts.loss_gradient(logits, y, total, self._answers)
             self._tally.add(logits.flatten(0, -2), y, next(self._owners))
         *upper, back_at_cut = passed.back(gradient, to_input=True)
+        of_parts = self._lower, self._upper.parameters
+        found = self._lower_gradients(nodes, visits, torch.split(back_at_cut, rows)), upper
+        return parts.joined(self._learner.parameters, of_parts, found)
+
+    def _activations(self, nodes: Sequence[Node]) -> list[Tensor]:
+        """What nodes make of their samples."""
+        return [node.activations() for node in nodes]
+
+    def _lower_gradients(
+        self, nodes: Sequence[Node], visits: Sequence[Visit], gradients: Sequence[Tensor]
+    ) -> list[Tensor]:
+        """The sum over nodes, given the gradient of the activations of each of them."""
         found = self._sum
         found.begin([visit.node for visit in visits])
-        for node, visit, part in zip(nodes, visits, torch.split(back_at_cut, rows), strict=True):
+        for node, visit, part in zip(nodes, visits, gradients, strict=True):
             found.put(visit.node, node.lower_gradients(part))
-        return [*found.total(), *upper]
+        return found.total()
 
     def sums(self) -> Tensor:
         """Those of the server, or of each node."""

@@ -8,10 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from dml.errors import EXIT_FAILED, InputError
+from dml.errors import EXIT_FAILED
 from dml.field_types import MAX_COEFFICIENT
-from dml.models.registry import MODELS
-from dml.models.spec import BATCH_NORM
 from dml.traversal_scripts.config import PublishedConfig, config_of, parse, plan_of
 
 if TYPE_CHECKING:
@@ -79,9 +77,6 @@ def plans(chosen: CompareConfig, given: Mapping[str, Any]) -> tuple["Plan", "Pla
     # Nothing is written, so the folder only has to be there.
     fixed = {"local_steps": 1, "out_dir": tempfile.gettempdir()}
     one = config_of(chosen, same, algorithm="centralized", **fixed)
-    model = one.training.model
-    if MODELS[model].single == BATCH_NORM:
-        raise InputError("model", model, "has batch norm over whole batches, of which nodes see a part each")
     # The star's centre visits the others.
     fixed |= {"visits": "apart", "orchestrator": 0}
     return plan_of(one), plan_of(config_of(chosen, same, algorithm="traversal", **ways, **fixed))

@@ -121,9 +121,13 @@ def plan_of(described: ExperimentConfig) -> Plan:
     Raises:
         InputError: a value is wrong, the data set is not there, or there are more nodes than samples.
     """
-    plan = make_plan(described)
+    try:
+        plan = make_plan(described)
+    except InputError as error:
+        if error.field != "topology_file":
+            raise
+        # Nobody has named the graph; what can be wrong with it is its number of nodes.
+        nodes = described.topology.topology_file.partition("n=")[2]
+        raise InputError("num_nodes", nodes, error.right) from None
     check_fetched([plan.config.data.dataset], plan.config.data.data_dir)
-    samples, _ = plan.dataset.sizes
-    if plan.topology.n > samples:
-        raise InputError("num_nodes", plan.topology.n, f"must be at most {samples}, the number of samples")
     return plan

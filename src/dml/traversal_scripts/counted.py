@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dml.exchange.traffic import BYTES_PER_NUMBER
+from dml.traversal.in_steps import SteppingNode
 from dml.traversal.messages import SUMS
 from dml.traversal.node import Node
 from dml.traversal.three_phases import BlockNode
@@ -109,8 +110,58 @@ class CountedBlockNode(CountedNode):
         return found
 
 
+class CountedSteppingNode(CountedNode):
+    """The same for a node that stops at batch norms.
+
+    Args:
+        node: the node.
+    """
+
+    def __init__(self, node: SteppingNode) -> None:
+        super().__init__(node)
+        self._stepping = node
+
+    def up(self, received: Tensor | None = None) -> Tensor | None:
+        """The parameters or statistics of the batch go to the node, and its own statistics come back."""
+        self.to_node += _bytes(self._stepping.parameters if received is None else [received])
+        return self._sent(self._stepping.up(received))
+
+    def activations(self) -> Tensor:
+        """Activations come back."""
+        found = self._stepping.activations()
+        self.from_node += _bytes([found])
+        return found
+
+    def turn(self, gradient: Tensor) -> Tensor | None:
+        """Gradients of activations go to the node, and its sums come back."""
+        self.to_node += _bytes([gradient])
+        return self._sent(self._stepping.turn(gradient))
+
+    def turn_at_loss(self, total: int) -> Tensor | None:
+        """The sums come back; those of losses and hits follow with the gradients."""
+        self.from_node += SUMS
+        return self._sent(self._stepping.turn_at_loss(total))
+
+    def down(self, received: Tensor) -> Tensor | None:
+        """Means over the batch go to the node, and its sums come back."""
+        self.to_node += _bytes([received])
+        return self._sent(self._stepping.down(received))
+
+    def found(self) -> list[Tensor]:
+        """The gradients come back."""
+        found = self._stepping.found()
+        self.from_node += _bytes(found)
+        return found
+
+    def _sent(self, found: Tensor | None) -> Tensor | None:
+        self.from_node += _bytes([] if found is None else [found])
+        return found
+
+
 def counted(node: Node) -> CountedNode:
     """A node whose messages are counted."""
+    if isinstance(node, SteppingNode):
+        return CountedSteppingNode(node)
     return CountedBlockNode(node) if isinstance(node, BlockNode) else CountedNode(node)
 
 
