@@ -121,6 +121,23 @@ def test_a_process_that_begins_anew_is_known_as_such():
             second.receive(seconds=0.05)
 
 
+def test_a_process_that_begins_anew_confirms_what_it_gets():
+    """Otherwise its contact would stop sending after some messages, as none of them is confirmed."""
+    with hub(OTHER, limits=Limits(unconfirmed=4)) as h:
+        h.end.send("node 0", "task", 0, seconds=5)
+        h.nodes[0].receive(seconds=5)
+        h.nodes[0].close(0)
+        second = h.node(0, OTHER, meet=False)
+        until(lambda: h.end.restarted() == ["node 0"], h.end, second)
+        for number in range(1, 20):
+            together(
+                lambda number=number: h.end.send("node 0", "task", number, seconds=5),
+                lambda number=number: second.receive(Key("hub", "task", number), seconds=5),
+            )
+            second.send("hub", "result", number, seconds=5)
+            h.end.receive(Key("node 0", "result", number), seconds=5)
+
+
 def test_a_listener_that_ends_and_returns_at_its_address_is_found_again():
     contact = Contact("node 0", None, OTHER.public)
     with Endpoint("hub", "r", PAIR, [contact]) as end:

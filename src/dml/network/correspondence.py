@@ -252,6 +252,7 @@ class Correspondence:
             body = [memoryview(rest), *(frame.buffer.cast("B") for frame in arrival.frames[1:])]
             self._message(link, header, envelope, body, sum(sizes))
             return
+        link.begins(envelope.number)
         if envelope.sort == Sort.GREETING:
             self._tell(link, Sort.CONFIRMATION)
             link.doubt()

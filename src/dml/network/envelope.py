@@ -42,7 +42,8 @@ class Envelope:
     Args:
         sort: what is sent.
         session: of the sender.
-        number: of the message among those of this session to this contact; 0 unless it is a message.
+        number: of the message among those of this session to this contact; if it is no message, the number of
+            the first one that may still come.
         other: the session of the receiver that is meant by ``confirmed``; 0 if the sender knows none.
         confirmed: all messages of that session with a smaller number have arrived.
     """

@@ -89,7 +89,8 @@ class Link:
     def envelope(self, sort: Sort, number: int | None = None) -> bytes:
         """The first frame, of the next message unless its number is given."""
         if sort not in (Sort.MESSAGE, Sort.REPETITION):
-            number = 0
+            # A process that has begun anew does not get the numbers below: they went to the last one.
+            number = next(iter(self._unconfirmed), self._next)
         number = self._next if number is None else number
         return Envelope(sort, self._session, number, self.other, self._arrived).pack()
 
@@ -136,6 +137,13 @@ class Link:
         """Whether the message with this number has not arrived before."""
         return number >= self._arrived and number not in self._ahead
 
+    def begins(self, number: int) -> None:
+        """Notes that no message with a smaller number will come: those went to a process before this one."""
+        if self._arrived < number < 2**63:
+            self._arrived = number
+            self._ahead = {one for one in self._ahead if one >= number}
+            self._advance()
+
     def is_sound(self, number: int) -> bool:
         """Whether a message can have this number."""
         return number < self._arrived + _FAR_AHEAD
@@ -143,12 +151,15 @@ class Link:
     def arrived(self, number: int, size: int) -> bool:
         """Notes that a message has arrived; True if this should be confirmed at once."""
         self._ahead.add(number)
-        while self._arrived in self._ahead:
-            self._ahead.remove(self._arrived)
-            self._arrived += 1
+        self._advance()
         self._owed += 1
         self._owed_bytes += size
         return self._owed >= _CONFIRM_EVERY or self._owed_bytes >= _CONFIRM_BYTES
+
+    def _advance(self) -> None:
+        while self._arrived in self._ahead:
+            self._ahead.remove(self._arrived)
+            self._arrived += 1
 
     def arrived_again(self) -> None:
         """Notes that the contact does not know what has arrived."""
