@@ -17,8 +17,8 @@ Frames = Sequence[bytes | memoryview]
 _REMEMBERED = 4096
 """The number of keys that are remembered to recognise a message that comes twice."""
 
-_FAR_AHEAD = 2**20
-"""The largest gap between numbers that a sound contact can cause."""
+_MOST_AHEAD = 2**16
+"""The largest number of messages that have come before an earlier one; a sound contact causes fewer."""
 
 _CONFIRM_EVERY, _CONFIRM_BYTES = 16, 2**20
 """A confirmation is sent on its own after so many messages or bytes; messages the other way confirm too."""
@@ -146,7 +146,7 @@ class Link:
 
     def is_sound(self, number: int) -> bool:
         """Whether a message can have this number."""
-        return number < self._arrived + _FAR_AHEAD
+        return number == self._arrived or (number < 2**63 and len(self._ahead) < _MOST_AHEAD)
 
     def arrived(self, number: int, size: int) -> bool:
         """Notes that a message has arrived; True if this should be confirmed at once."""
