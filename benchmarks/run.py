@@ -23,6 +23,7 @@ import algorithms
 import checkpoints
 import events
 import mixing
+import network
 import programs
 import scale
 import torch
@@ -36,6 +37,7 @@ PARTS: dict[str, Callable[[int, bool, Path], Iterable[Row]]] = {
     "algorithms": lambda cores, quick, folder: algorithms.rows(quick),
     "events": lambda cores, quick, folder: events.rows(quick),
     "traversal": lambda cores, quick, folder: traversal.rows(quick),
+    "network": lambda cores, quick, folder: network.rows(quick),
     "checkpoints": lambda cores, quick, folder: checkpoints.rows(cores, quick, folder),
     "scale": lambda cores, quick, folder: scale.rows(quick, folder),
     "programs": lambda cores, quick, folder: programs.rows(quick, folder),

@@ -25,6 +25,7 @@ def benchmark(*words):
         ("algorithms", "784-512-10, 16: relaysgd_grad"),
         ("events", "memory beyond models, pairwise"),
         ("traversal", "traversal cut=1 apart, digits MLP, n=3"),
+        ("network", "20 MB both ways: rate over bare CURVE"),
         ("checkpoints", "checkpoint MNIST MLP, 33 nodes"),
         ("scale", "experiment, MNIST MLP, 8 nodes: memory"),
         ("programs", "  2 workers against 1"),

@@ -10,6 +10,8 @@ import pytest
 from dml import command_line, config
 from dml.data.fetch_main import FetchConfig
 from dml.describe_graphs import DescribeConfig
+from dml.network import make_keys, peers
+from dml.network.make_keys import KeysConfig
 from dml.parallel import flags as sweep_flags
 from dml.parallel.config import SweepConfig
 from dml.parallel.status_main import StatusConfig
@@ -36,6 +38,7 @@ SECTIONS = {
     "quadratics.py": QuadraticsConfig,
     "fetch_data.py": FetchConfig,
     "status.py": StatusConfig,
+    "make_keys.py": KeysConfig,
 }
 ELSEWHERE = {
     "help",
@@ -118,8 +121,21 @@ def test_every_flag_that_the_manual_names_exists(page):
 @pytest.mark.parametrize("page", PAGES, ids=BY_NAME)
 def test_the_sweep_files_of_the_manual_can_be_read(page, tmp_path):
     for block in blocks(page, "yaml"):
-        (tmp_path / "sweep.yaml").write_text(block)
-        assert tables_of(tmp_path / "sweep.yaml")
+        if page.name != "network.md":
+            (tmp_path / "sweep.yaml").write_text(block)
+            assert tables_of(tmp_path / "sweep.yaml")
+
+
+def test_the_file_of_peers_of_the_manual_can_be_read(tmp_path):
+    (block,) = blocks(ROOT / "docs/network.md", "yaml")
+    (tmp_path / "peers.yaml").write_text(block)
+    make_keys.make(tmp_path / "keys", ["node 0", "node 1"])
+    assert peers.load(tmp_path / "peers.yaml").names == ["node 0", "node 1"]
+
+
+def test_the_program_of_the_page_on_the_network_runs(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("DML_KEYS", str(tmp_path))
+    assert printed_by("docs/network.md", 0, capsys) == [10]
 
 
 def printed_by(page, place, capsys):

@@ -9,9 +9,8 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from dml import config
+from dml import config, yaml_text
 from dml.errors import InputError
-from dml.files import read_text
 
 OOD_RANK = "ood_rank"
 """The key for OOD data on the node of highest degree (1), of second highest (2), and so on."""
@@ -19,13 +18,8 @@ OOD_RANK = "ood_rank"
 MOST = 1_000_000
 """The largest number of combinations; more are taken for a mistake."""
 
-MAX_BYTES = 1_000_000
-"""Size of the largest sweep file that is read. Its values are typed by hand, and YAML is slow to read."""
-
 UNCROSSED = config.NOT_NUMBERS - {"out_dir"}
 """Keys that do not change the numbers, so that all values of a list would give the same experiment."""
-
-_MERGE = "tag:yaml.org,2002:merge"
 
 KEYS = (OOD_RANK, *(flag for _, flag, _ in config.fields() if flag != "out_dir"))
 
@@ -132,37 +126,17 @@ def tables_of(path: Path, elsewhere: Collection[str] = ()) -> list[Table]:
     Raises:
         InputError: the file cannot be read, is not YAML, or holds a wrong key or value, which is named.
     """
-    import yaml
-
-    class Loader(yaml.SafeLoader):
-        """Reads scalars as text, and refuses a key that is given twice (the usual loader keeps the last)."""
-
-        yaml_implicit_resolvers = {"<": yaml.SafeLoader.yaml_implicit_resolvers["<"]}  # noqa: RUF012  (<<)
-
-    def mapping(loader: yaml.SafeLoader, node: yaml.MappingNode) -> dict[Any, Any]:
-        keys = [key.value for key, _ in node.value if key.tag != _MERGE]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise InputError(str(key), None, "is given twice")
-        return loader.construct_mapping(node, deep=True)
-
-    Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, mapping)
+    content = yaml_text.read(path, "sweep")
+    tables = content if isinstance(content, list) else [content]
+    if not tables or not all(isinstance(table, dict) and table for table in tables):
+        right = "must hold keys and values, such as rounds: 40, or a list of such tables"
+        raise InputError("sweep", path, right)
     try:
-        content = yaml.load(read_text(path, MAX_BYTES), Loader)
-        tables = content if isinstance(content, list) else [content]
-        if not tables or not all(isinstance(table, dict) and table for table in tables):
-            right = "must hold keys and values, such as rounds: 40, or a list of such tables"
-            raise InputError("sweep", path, right)
         return [Table.of(table, elsewhere) for table in tables]
-    except OSError as error:
-        raise InputError("sweep", path, f"cannot be read ({error.strerror})") from None
     except InputError as error:
-        raise error if error.field == "sweep" else in_file(path, error) from None
-    # A scalar that does not fit its tag raises the error of Python's constructor.
-    except (yaml.YAMLError, RecursionError, LookupError, ValueError, TypeError, AttributeError) as error:
-        raise InputError("sweep", path, f"is not a YAML file ({' '.join(str(error).split())})") from None
+        raise in_file(path, error) from None
 
 
 def in_file(path: Path, error: InputError) -> InputError:
-    """Turns an error about a key into an error about the file that holds it."""
-    return InputError("sweep", path, str(error))
+    """Turns an error about a key into an error about the sweep's file that holds it."""
+    return yaml_text.in_file("sweep", path, error)

@@ -1,0 +1,209 @@
+"""Faults of connections and processes: nothing is lost, nothing comes twice, and all goes on by itself."""
+
+import contextlib
+import time
+
+import pytest
+import torch
+from proxy import Proxy
+from wires import OTHER, PAIR, hub, together, until
+
+from dml.network import keys
+from dml.network.contacts import Contact
+from dml.network.counts import on_wire
+from dml.network.endpoint import Endpoint
+from dml.network.errors import Late
+from dml.network.header import Key
+from dml.network.limits import Limits
+
+
+@contextlib.contextmanager
+def over_proxy(limits=None, piece=2**16):
+    """A hub, a node that reaches it over a proxy, and the proxy."""
+    lines: list[str] = []
+    contact = Contact("node 0", None, OTHER.public)
+    limits = limits or Limits()
+    with Endpoint("hub", "r", PAIR, [contact], limits=limits, say=lines.append) as end:
+        with Proxy(end.address, piece) as proxy:
+            there = Contact("hub", proxy.address, PAIR.public)
+            with Endpoint("node 0", "r", OTHER, [there], None, limits, lines.append) as node:
+                until(lambda: end.connected("node 0") and node.connected("hub"), end, node)
+                yield end, node, proxy
+                node.close(0)
+        end.close(0)
+    assert lines == []
+
+
+def exchange(end, node, numbers, size):
+    """Both sides send a message of each number, and get the other's."""
+    x, got = torch.rand(size), set()
+
+    def talk(one, other):
+        for number in numbers:
+            one.send(other.name, "model", number, seconds=5, tensors={"x": x})
+        for number in numbers:
+            message = one.receive(Key(other.name, "model", number), seconds=5)
+            assert torch.equal(message.tensors["x"], x)
+        got.add(one.name)
+        until(lambda: len(got) == 2, one)
+
+    together(lambda: talk(end, node), lambda: talk(node, end))
+
+
+@pytest.mark.parametrize("after", [10, 500_000, 1_000_000])
+def test_a_connection_that_is_reset_in_a_message_loses_nothing(after):
+    with over_proxy() as (end, node, proxy):
+        proxy.reset_after(after)
+        exchange(end, node, range(3), 100_000)
+        assert proxy._break_after is None
+        exchange(end, node, range(3, 6), 100)
+        with pytest.raises(Late):
+            end.receive(seconds=0.05)
+
+
+@pytest.mark.parametrize("up", [True, False])
+@pytest.mark.parametrize("after", [10, 500_000])
+def test_a_bit_that_changes_on_the_way_is_noticed_and_nothing_is_lost(up, after):
+    with over_proxy() as (end, node, proxy):
+        proxy.change_after(after, up)
+        exchange(end, node, range(3), 100_000)
+        assert proxy._change_after == {}
+        assert not end.refused
+
+
+def test_bytes_that_come_in_small_pieces_are_put_together():
+    with over_proxy(piece=7) as (end, node, _):
+        exchange(end, node, range(2), 3000)
+
+
+def test_a_link_that_is_silent_for_a_while_is_made_anew_and_loses_nothing():
+    with over_proxy(Limits(silence=0.3, handshake=0.3)) as (end, node, proxy):
+        proxy.stall()
+        node.send("hub", "model", 0, seconds=5)
+        end.send("node 0", "model", 0, seconds=5)
+        until(lambda: not node.connected("hub"), node, end)
+        proxy.reset()
+        proxy.go_on()
+        exchange(end, node, range(1, 4), 1000)
+        until(lambda: bool(end._kept and node._kept), end, node)
+        assert end.receive(seconds=0).header.number == node.receive(seconds=0).header.number == 0
+
+
+def test_bytes_on_the_wire_are_counted_as_they_are():
+    with over_proxy(Limits(silence=60)) as (end, node, proxy):
+        end.serve(0.1)
+        node.serve(0.1)
+        for size in (1, 1000, 300_000):
+            up, sent = proxy.up, node.traffic.sent["hub"]
+            node.send("hub", "up", size, seconds=5, tensors={"x": torch.rand(size)})
+            end.receive(seconds=5)
+            assert proxy.up - up == node.traffic.sent["hub"] - sent
+        assert node.traffic.sent == {"hub": end.traffic.received["node 0"]}
+
+
+def test_a_process_that_begins_anew_is_known_as_such():
+    with hub(OTHER) as h:
+        (first,) = h.nodes
+        first.send("hub", "model", 5, seconds=5)
+        h.end.send("node 0", "task", 5, seconds=5)
+        until(lambda: h.end.traffic.received["node 0"] > 300, h.end)
+        first.close(0)
+        second = h.node(0, OTHER, meet=False)
+        until(lambda: h.end.restarted() == ["node 0"], h.end, second)
+        assert h.end.restarted() == []
+        # What the first one sent is dropped; the second one may send a message with the same key.
+        with pytest.raises(Late):
+            h.end.receive(seconds=0)
+        second.send("hub", "model", 5, seconds=5)
+        assert h.end.receive(Key("node 0", "model", 5), seconds=5).session == second._all.session
+        # What was sent to the first one does not come to the second.
+        with pytest.raises(Late):
+            second.receive(seconds=0.05)
+
+
+def test_a_process_that_begins_anew_confirms_what_it_gets():
+    """Otherwise its contact would stop sending after some messages, as none of them is confirmed."""
+    with hub(OTHER, limits=Limits(unconfirmed=4)) as h:
+        h.end.send("node 0", "task", 0, seconds=5)
+        h.nodes[0].receive(seconds=5)
+        h.nodes[0].close(0)
+        second = h.node(0, OTHER, meet=False)
+        until(lambda: h.end.restarted() == ["node 0"], h.end, second)
+        for number in range(1, 20):
+            together(
+                lambda number=number: h.end.send("node 0", "task", number, seconds=5),
+                lambda number=number: second.receive(Key("hub", "task", number), seconds=5),
+            )
+            second.send("hub", "result", number, seconds=5)
+            h.end.receive(Key("node 0", "result", number), seconds=5)
+
+
+def test_a_listener_that_ends_and_returns_at_its_address_is_found_again():
+    contact = Contact("node 0", None, OTHER.public)
+    with Endpoint("hub", "r", PAIR, [contact]) as end:
+        address = end.address
+        node = Endpoint("node 0", "r", OTHER, [Contact("hub", address, PAIR.public)], None)
+        until(lambda: end.connected("node 0") and node.connected("hub"), end, node)
+        end.close(0)
+        until(lambda: not node.connected("hub"), node)
+        with pytest.raises(Late, match="hub: did not take"):
+            node.send("hub", "model", 1, seconds=0.05)
+    with Endpoint("hub", "r", PAIR, [contact], address) as again, node:
+        node.send("hub", "model", 2, seconds=5)
+        until(lambda: node.restarted() == ["hub"], node, again)
+        assert again.receive(seconds=5).header.number == 2
+
+
+def test_what_was_sent_arrives_though_the_sender_closes_at_once():
+    with hub(OTHER) as h:
+        (node,) = h.nodes
+        node.send("hub", "model", 1, seconds=5, tensors={"x": torch.ones(10**6)})
+        node.close(0.05)
+        assert h.end.receive(seconds=5).tensors["x"].sum() == 10**6
+
+
+def test_closing_takes_no_longer_than_it_may():
+    with hub(OTHER) as h:
+        (node,) = h.nodes
+        node.send("hub", "model", 1, seconds=5)
+        begun = time.monotonic()
+        node.close(0.2)  # The hub does not confirm, as it is not called.
+        assert 0.1 < time.monotonic() - begun < 1
+
+
+def test_more_messages_than_are_kept_wait_at_the_sender_and_come_later():
+    with hub(OTHER, limits=Limits(kept=4)) as h:
+        (node,) = h.nodes
+        for number in range(12):
+            node.send("hub", "model", number, seconds=5)
+        until(lambda: h.end.refused["too many"] > 0, h.end)
+        for number in range(12):
+            until(lambda n=number: any(key.number == n for key in h.end._kept), h.end, node)
+            assert h.end.receive(Key("node 0", "model", number), seconds=0)
+
+
+def test_a_node_meets_a_hub_that_computes():
+    """The hand-shake needs no call of the hub."""
+    with hub() as h:
+        h.end.add(Contact("node 0", None, OTHER.public))
+        node = h.node(0, OTHER, meet=False)
+        node.send("hub", "model", seconds=5)
+        assert h.end.receive(seconds=5).header.sender == "node 0"
+
+
+def test_the_sizes_of_frames_on_the_wire():
+    assert on_wire([10, 300]) == 10 + 33 + 2 + 300 + 33 + 9
+
+
+def test_many_nodes_at_once():
+    pairs = [keys.new() for _ in range(8)]
+    with hub(*pairs) as h:
+        names = [node.name for node in h.nodes]
+        for number in range(3):
+            h.end.send(names, "task", number, seconds=5)
+            for node in h.nodes:
+                node.receive(Key("hub", "task", number), seconds=5)
+                node.send("hub", "answer", number, seconds=5)
+            for name in names:
+                assert h.end.receive(Key(name, "answer", number), seconds=5)
+        assert not h.end.refused
