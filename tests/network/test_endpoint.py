@@ -41,7 +41,8 @@ def test_two_that_listen_talk_and_large_messages_come_whole():
         second.send("a", "model", seconds=5, tensors={"x": x + 1})
         assert torch.equal(second.receive(seconds=5).tensors["x"], x)
         assert torch.equal(first.receive(seconds=5).tensors["x"], x + 1)
-        assert not first.refused
+        # The second may knock before the first has heard of it.
+        assert not set(first.refused) - {"wrong key"}
         assert not second.refused
 
 
