@@ -33,15 +33,27 @@ _BF16 = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
 """Functions of torch.cpu that tell whether an x86 processor has instructions for products in bfloat16."""
 
 
-def choose(name: str) -> torch.device:
+TRANSPORTS = {"cpu": "gloo", "cuda": "cpu:gloo,cuda:nccl", "xpu": "cpu:gloo,xpu:xccl"}
+"""What processes send tensors with that lie on each type, in the words of torch.distributed."""
+
+
+def choose(name: str, place: int = 0, places: int = 1, *, shown: bool = False) -> torch.device:
     """The accelerator with a name; ``auto`` prefers an NVIDIA (or AMD) card, then an Intel one, then the CPU.
 
     The environment (CUDA_VISIBLE_DEVICES, ZE_AFFINITY_MASK) decides which of a host's accelerators a worker
     sees, so the first visible one is the right one.
 
+    Args:
+        name: ``auto``, or a type with or without a number.
+        place: of this process among those on this host that share an experiment, from 0.
+        places: how many these are; each of them takes a card of its own.
+        shown: whether a launcher may have hidden the other cards from this process.
+
     Raises:
-        InputError: there is no such accelerator on this machine.
+        InputError: there is no such accelerator on this machine, or there are fewer than processes.
     """
+    if places > 1:
+        return _one_each(choose(name), name, place, places, shown)
     if name == "auto":
         return torch.device(
             "cuda:0" if torch.cuda.is_available() else "xpu:0" if torch.xpu.is_available() else "cpu"
@@ -55,6 +67,18 @@ def choose(name: str) -> torch.device:
             "accelerator", name, f"is not on this machine; choose one of: auto, {', '.join(here)}"
         )
     return torch.device(full)
+
+
+def _one_each(first: torch.device, name: str, place: int, places: int, shown: bool) -> torch.device:
+    """The accelerator of one of several processes, where the first one would take a certain one."""
+    if first.type not in CARDS:
+        return first
+    count = _card(first).device_count()
+    if ":" in name:
+        raise InputError("accelerator", name, f"is a single one for {places} processes; give {first.type}")
+    if count < places and not (shown and count == 1):
+        raise InputError("shards", places, f"this machine has {count} accelerators of the type {first.type}")
+    return torch.device(first.type, place % count)
 
 
 def describe(device: torch.device) -> str:

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -22,6 +23,8 @@ from dml.experiment_rule import columns, neighbours, rule_of
 from dml.models.registry import build_model
 from dml.plan import Plan
 from dml.population import Population, starts
+from dml.ranks.ranks import ALONE, Ranks
+from dml.shards import SharedEngine, SharedEvaluator
 from dml.topology import Topology
 from dml.training import batch_statistics, engines
 from dml.training.augment import Augmentation
@@ -53,22 +56,25 @@ class Parts:
     """
 
     population: Population
-    engine: Trainer
+    engine: Trainer | SharedEngine
     execution: Execution
-    evaluate: Evaluator
+    evaluate: Evaluator | SharedEvaluator
     data: NodeData
     machine: Mapping[str, Any]
     facts: Mapping[str, Any]
     failures: Sequence[Mapping[str, Any]]
 
 
-def assemble(plan: Plan, engine_before: str | None, dtype: torch.dtype = torch.float32) -> Parts:
+def assemble(
+    plan: Plan, engine_before: str | None, dtype: torch.dtype = torch.float32, ranks: Ranks = ALONE
+) -> Parts:
     """Makes the parts of an experiment.
 
     Args:
         plan: the experiment.
         engine_before: the engine of the rounds that are there already; None without any.
         dtype: of the models; that of experiments is float32.
+        ranks: the processes that share the experiment, of which this one trains and measures its own nodes.
 
     Raises:
         InputError: data, model or accelerator do not go together, or there is not enough memory or disk.
@@ -76,7 +82,7 @@ def assemble(plan: Plan, engine_before: str | None, dtype: torch.dtype = torch.f
     config, seed = plan.config, plan.config.run.seed
     dataset = load_dataset(config.data, seed)
     data, local = build_node_data(dataset, plan.topology, config.data, seed)
-    device = accelerators.choose(config.run.accelerator)
+    device = accelerators.choose(config.run.accelerator, ranks.place, ranks.places, shown=ranks.shown)
     if config.training.precision == "bf16" and accelerators.emulates_bf16(device):
         _log.warning(
             f"{plan.result.name}: this CPU has no bfloat16 instructions, "
@@ -86,29 +92,33 @@ def assemble(plan: Plan, engine_before: str | None, dtype: torch.dtype = torch.f
     classes = plan.dataset.classes
     shape, settings = dataset.train_x.shape[1:], config.training.model_options.model_dump()
     build = partial(build_model, config.training.model, shape, classes, settings)
-    size = capacity.check(build, plan, device)
-    threads = _set_threads(plan, size)
+    size = capacity.check(build, plan, device, ranks.size)
+    threads = _set_threads(plan, size, ranks.places)
     deterministic = accelerators.prepare(device)
     events = config.algorithm.described.events
     same = config.training.init == "same"
     keys = experiment_events.starts_of(plan) if events else starts(plan.rows.total, seed, same=same)
-    population = Population(build, keys, device=device, dtype=dtype)
+    n, own = plan.topology.n, keys[ranks.here(len(keys))]
+    population = Population(build, own, device=device, dtype=dtype, frozen=keys[0])
     if ipex:
         accelerators.extend(ipex, population)
     name = _choose_engine(plan, engine_before, size, device)
-    execution, engine, factor = _execution(plan, population, data, name, dataset)
+    execution, engine, factor = _execution(plan, population, data, name, dataset, ranks)
     sets, precision = cut_test_set(dataset, config.data, seed), config.training.precision
     statistics = None
     if config.algorithm.options.recomputes_buffers:
         x = batch_statistics.samples_of(data, seed)
         statistics = batch_statistics.BatchStatistics(population, x, precision)
+    own_sets = {metric: pairs[ranks.here(n)] for metric, pairs in local.items()}
+    batched = name == "batched"
+    evaluate = Evaluator(population, sets, classes, own_sets, batched, precision, statistics)
     facts = _facts(plan, plan.topology)
     figures = experiment_events.figures(plan) if events else {}
     return Parts(
         population,
         engine,
         execution,
-        Evaluator(population, sets, classes, local, name == "batched", precision, statistics),
+        evaluate if ranks.size == 1 else SharedEvaluator(evaluate, population, ranks, n),
         data,
         {
             "accelerator": accelerators.describe(device),
@@ -116,6 +126,7 @@ def assemble(plan: Plan, engine_before: str | None, dtype: torch.dtype = torch.f
             "engine": name,
             "deterministic": deterministic,
             "ipex": ipex.__version__ if ipex else None,
+            **_places(ranks, device, n),
         },
         facts | ({"lr_factor": factor} if facts else {}) | figures,
         _failures(plan),
@@ -123,8 +134,8 @@ def assemble(plan: Plan, engine_before: str | None, dtype: torch.dtype = torch.f
 
 
 def _execution(
-    plan: Plan, population: Population, data: NodeData, name: str, dataset: Dataset
-) -> tuple[Execution, Trainer, float]:
+    plan: Plan, population: Population, data: NodeData, name: str, dataset: Dataset, ranks: Ranks
+) -> tuple[Execution, Trainer | SharedEngine, float]:
     """What moves the models, what trains them, and the factor on the learning rate."""
     config, topology = plan.config, plan.topology
     training, seed = config.training, config.run.seed
@@ -141,35 +152,49 @@ def _execution(
     schedule = None
     if config.algorithm.failing_nodes:
         schedule = FailureSchedule(topology.n, config.algorithm.failing_nodes)
-    rule = rule_of(config, topology, population, data.samples, schedule, proximal)
+    rule = rule_of(config, topology, population, data.samples, schedule, proximal, ranks)
     factor = config.algorithm.options.lr_factor(rule.lr_factor)
+    here = ranks.here(topology.n)
+    own = data.of(here)
     engine = engine_of(
         name,
         population,
-        data,
+        own,
         training,
         seed=seed,
         shuffle=config.data.shuffle,
         # If the rule gives the momentum of each round, there is none to keep.
         keep_optimizers=training.keep_optimizer and rule.momentum() is None,
         proximal=proximal,
-        augmentation=_augmentation(plan, dataset, data),
+        augmentation=_augmentation(plan, dataset, own),
+        names=np.arange(here.start, here.stop),
     )
     rounds = Rounds(
         rule,
         columns(config, population),
-        engine.orders.batches,
+        -(-data.samples // training.batch_size),
         training,
         training.rate(factor),
         config.participation(topology.n),
         schedule,
     )
-    return rounds, engine, factor
+    return rounds, engine if ranks.size == 1 else SharedEngine(engine, ranks, topology.n), factor
 
 
-def _set_threads(plan: Plan, parameters: int) -> int:
+def _places(ranks: Ranks, device: torch.device, n: int) -> dict[str, list[dict[str, str | int]]]:
+    """Where each of several processes computes, and for how many nodes; nothing of one process."""
+    if ranks.size == 1:
+        return {}
+    hosts, devices = ranks.texts(socket.gethostname()), ranks.texts(accelerators.describe(device))
+    nodes = np.diff(ranks.ends(n)).tolist()
+    each = zip(hosts, devices, nodes, strict=True)
+    return {"ranks": [{"host": host, "accelerator": name, "nodes": k} for host, name, k in each]}
+
+
+def _set_threads(plan: Plan, parameters: int, processes: int) -> int:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    threads = plan.config.run.threads or (1 if parameters < SMALL_MODEL else cores)
+    share = max(1, cores // processes)
+    threads = plan.config.run.threads or (1 if parameters < SMALL_MODEL else share)
     torch.set_num_threads(threads)
     return threads
 

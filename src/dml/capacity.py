@@ -74,7 +74,7 @@ def data_bytes(plan: Plan) -> int:
     return sum(spec.sizes) * a_sample
 
 
-def check(build: Callable[[], torch.nn.Module], plan: Plan, device: torch.device) -> int:
+def check(build: Callable[[], torch.nn.Module], plan: Plan, device: torch.device, shards: int = 1) -> int:
     """Refuses an experiment that does not fit, before anything is allocated.
 
     Args:
@@ -82,6 +82,7 @@ def check(build: Callable[[], torch.nn.Module], plan: Plan, device: torch.device
         plan: the experiment.
         device: the accelerator. A card holds models, optimisers and data in its own memory, and the host
             holds a copy of the models for the checkpoint.
+        shards: how many processes share it, each with a card of its own.
 
     Returns:
         The count of numbers in one model, frozen ones included.
@@ -98,7 +99,7 @@ def check(build: Callable[[], torch.nn.Module], plan: Plan, device: torch.device
         needs = [(training_bytes(size, plan, frozen), psutil.virtual_memory().available, "memory")]
     else:
         needs = [
-            (training_bytes(size, plan, frozen) + data_bytes(plan), on_card, f"memory on {device}"),
+            (training_bytes(size, plan, frozen) // shards + data_bytes(plan), on_card, f"memory on {device}"),
             (population_bytes(size, plan), psutil.virtual_memory().available, "the host's memory"),
         ]
     for needed, free, where in needs:

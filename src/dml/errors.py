@@ -69,6 +69,10 @@ class NoMoreWorkersError(LostWorkersError):
     """All workers of a sweep are lost and may not be started again, as the time or the jobs are used up."""
 
 
+class LostRankError(LostWorkersError):
+    """A process that shares the experiment has ended before it was done."""
+
+
 class OutOfTimeError(NoMoreWorkersError):
     """The time of a sweep is over before the sweep is."""
 

@@ -8,13 +8,15 @@ from pathlib import Path
 
 import numpy as np
 
-from dml import assembly, code_hash, resume
+from dml import assembly, code_hash, resume, shards
 from dml.assembly import Parts
 from dml.config import ExperimentConfig
 from dml.execution.execution import Stalled, drive
 from dml.files import folder_for
 from dml.measurements import Diverged, Measurements
 from dml.plan import Plan, make_plan
+from dml.ranks.join import Join, alone
+from dml.ranks.ranks import Ranks
 from dml.results import checkpoint, other_clock, provenance, reader
 from dml.results.checkpoint import Checkpoint
 from dml.results.leftovers import remove_leftovers
@@ -37,6 +39,7 @@ def run(
     stop: Callable[[], str | None] = lambda: None,
     progress: Callable[[Record], None] = lambda record: None,
     commit: str | None = None,
+    join: Join = alone,
 ) -> Path:
     """Runs an experiment, or what is missing of it.
 
@@ -49,6 +52,8 @@ def run(
         stop: asked after each round; a reason makes the run write its checkpoint and stop.
         progress: called after each round with what has been measured so far.
         commit: the state of the code in git, if somebody has asked git already.
+        join: gives the processes that share the experiment, of which this is the first, if there is something
+            to compute; the others call :func:`take_part`.
 
     Returns:
         The path of the result file.
@@ -59,6 +64,7 @@ def run(
         DamagedFileError: its result or checkpoint file cannot be read.
         UnwritableFileError: they cannot be written.
         OtherCodeError: it was begun by other code, and must not go on.
+        LostRankError: one of several processes has ended before the experiment did.
         Stopped: ``stop`` gave a reason.
     """
     plan = make_plan(config)
@@ -67,14 +73,35 @@ def run(
         if earlier is not None and other_clock.differs(earlier.config, plan.config):
             other_clock.recompute(plan.result, plan.config)
             earlier = resume.earlier_result(plan)
-        if earlier is None or not finished(earlier.attributes, config.run.rounds):
+        missing = earlier is None or not finished(earlier.attributes, config.run.rounds)
+        if missing:
             state = provenance.git_state() if commit is None else commit
             code = code_hash.code_sha256(plan.config)
             if earlier is not None:
                 resume.check_code(plan, earlier, code, state)
-            _Run(plan, earlier, code, state).to_the_end(stop, progress)
+        with join(missing) as ranks:
+            if missing:
+                _Run(plan, earlier, code, state, ranks).to_the_end(stop, progress)
         remove_leftovers(plan.result)
     return plan.result
+
+
+def take_part(config: ExperimentConfig, ranks: Ranks, stop: Callable[[], str | None] = lambda: None) -> None:
+    """Computes the part of one of the other processes that share an experiment; it writes nothing.
+
+    Args:
+        config: the experiment.
+        ranks: the processes.
+        stop: asked after each round; a reason makes all of them stop.
+
+    Raises:
+        LostRankError: another process has ended before the experiment did.
+        Stopped: one of the processes was asked to stop.
+    """
+    plan = make_plan(config)
+    # Rank 0 has the lock by now, and writes nothing before all have read what there is.
+    if ranks.largest(0)[0]:
+        _Run(plan, resume.earlier_result(plan), "", "", ranks).to_the_end(stop, lambda record: None)
 
 
 class _Run:
@@ -85,14 +112,19 @@ class _Run:
         earlier: its result file, if there is one.
         code: the hash of the code.
         commit: its state in git.
+        ranks: the processes that share it; all of them do the same, and rank 0 alone writes.
     """
 
-    def __init__(self, plan: Plan, earlier: reader.Loaded | None, code: str, commit: str) -> None:
-        self._plan, self._earlier = plan, earlier
+    def __init__(
+        self, plan: Plan, earlier: reader.Loaded | None, code: str, commit: str, ranks: Ranks
+    ) -> None:
+        self._plan, self._earlier, self._ranks = plan, earlier, ranks
         segments = earlier.segments if earlier else []
-        self._parts = parts = assembly.assemble(plan, segments[-1]["engine"] if segments else None)
+        before = segments[-1]["engine"] if segments else None
+        self._parts = parts = assembly.assemble(plan, before, ranks=ranks)
         self._result = _result_of(plan, parts, segments)
-        state = resume.State(parts.population, parts.engine, parts.execution, self._result.record)
+        here = ranks.here(plan.rows.total)
+        state = resume.State(parts.population, parts.engine, parts.execution, self._result.record, here)
         self._result.record = resume.restore(plan, earlier, state) or self._result.record
         self._measurements = Measurements(plan, parts.execution, parts.evaluate, self._result.record)
         self._forecast = OodForecast(plan.config, plan.topology, parts.data.samples)
@@ -111,11 +143,13 @@ class _Run:
                 record.add_round(drive(steps, self._parts.engine.train), time.perf_counter() - started)
                 progress(record)
                 reason = stop() if number + 1 < run.rounds else None
-                minutes = (time.monotonic() - saved_at) / 60
-                if reason or (number + 1) % run.checkpoint_every == 0 or minutes >= run.checkpoint_minutes:
+                late = (time.monotonic() - saved_at) / 60 >= run.checkpoint_minutes
+                stopped, late = map(bool, self._ranks.largest(bool(reason), late))
+                if stopped or (number + 1) % run.checkpoint_every == 0 or late:
                     self._save(Status.RUNNING)
                     saved_at = time.monotonic()
-                if reason:
+                if stopped:
+                    reason = reason or "another process of it was asked to"
                     raise Stopped(f"stopped after round {number + 1} of {run.rounds}: {reason}")
         except Diverged:
             self._save(Status.DIVERGED)
@@ -146,18 +180,22 @@ class _Run:
 
     def _save(self, status: Status) -> None:
         """First the result, then the checkpoint: rows beyond a checkpoint can be dropped, not invented."""
-        result, plan = self._result, self._plan
+        result, plan, writes = self._result, self._plan, self._ranks.rank == 0
         result.status, result.facts = status, self._facts(status)
         result.segments[-1]["finished"] = provenance.now()
         # Rounds computed again, for want of a checkpoint, replace a longer result once they have caught up.
         done = self._earlier.attributes["rounds_done"] if self._earlier else 0
-        if status != Status.RUNNING or result.record.rounds >= done:
+        if writes and (status != Status.RUNNING or result.record.rounds >= done):
             result.write(plan.result)
         path = checkpoint.path_of(plan.result)
         if status != Status.RUNNING and not plan.config.run.keep_checkpoint:
-            path.unlink(missing_ok=True)
+            if writes:
+                path.unlink(missing_ok=True)
         elif status not in (Status.DIVERGED, Status.STALLED):
-            self._checkpoint().write(path)
+            # Every process gives its part of it.
+            whole = self._checkpoint()
+            if writes:
+                whole.write(path)
 
     def _facts(self, status: Status) -> dict[str, object]:
         """What was found out, for the attributes of the file."""
@@ -177,11 +215,15 @@ class _Run:
 
     def _checkpoint(self) -> Checkpoint:
         parts, record = self._parts, self._result.record
+        X, *buffers = (
+            shards.rows_of_all(self._ranks, rows, self._plan.rows.total)
+            for rows in (parts.population.X.cpu().numpy(), *parts.population.buffers())
+        )
         return Checkpoint(
             self._plan.identity.id,
             record.rounds,
-            parts.population.X.cpu().numpy(),
-            parts.population.buffers(),
+            X,
+            buffers,
             parts.engine.state() | parts.execution.state(),
             record.edge_bytes,
             record.updates,

@@ -14,6 +14,7 @@ from dml.config import ExperimentConfig
 from dml.exchange.in_memory import InMemory
 from dml.exchange.links import Links, all_to_all, over_edges
 from dml.population import Population
+from dml.ranks.ranks import ALONE, Ranks
 from dml.topology import Topology
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ def rule_of(
     samples: NDArray[np.int64],
     schedule: FailureSchedule | None,
     proximal: "Proximal | None",
+    ranks: Ranks = ALONE,
 ) -> Rule:
     """The rule, also for nodes some of which fail.
 
@@ -43,13 +45,14 @@ def rule_of(
         samples: training samples of each node, [n].
         schedule: which nodes fail, and when; None if none does.
         proximal: the term of the loss that draws to the neighbours, which change when nodes fail.
+        ranks: the processes that share the nodes.
     """
     X, pace = columns(config, population), _pace(config, samples)
 
     def build(part: Topology, models: Tensor) -> Rule:
         if proximal and models is not X:
             proximal.draw_to(_of_part(topology.n, part, config.complete))
-        return _build(config, part, models, population, samples[part.numbers], pace[part.numbers])
+        return _build(config, part, models, population, samples[part.numbers], pace[part.numbers], ranks)
 
     return build(topology, X) if schedule is None else RemainingNodes(build, schedule, topology, X)
 
@@ -61,10 +64,11 @@ def _build(
     population: Population,
     samples: NDArray[np.int64],
     pace: NDArray[np.float64],
+    ranks: Ranks,
 ) -> Rule:
     chosen, seed = config.algorithm, config.run.seed
     links = _links(topology, config)
-    exchange = InMemory(topology, X, seed=seed, drop=chosen.drop_probability, links=links)
+    exchange = InMemory(topology, X, seed=seed, drop=chosen.drop_probability, links=links, ranks=ranks)
     exchange.headers["samples"] = samples.astype(np.float64)
     coefficients = None
     if chosen.described.strategies:

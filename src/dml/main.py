@@ -9,9 +9,10 @@ from pydantic import Field
 
 from dml import code_hash, command_line, config
 from dml.data.catalogue import check_fetched
-from dml.errors import EXIT_AGAIN, EXIT_FAILED
+from dml.errors import EXIT_AGAIN, EXIT_FAILED, InputError
 from dml.messages import count
-from dml.plan import Plan, make_plan
+from dml.plan import Plan, check_shards, make_plan
+from dml.ranks.seat import Seat, seat
 from dml.section import Section
 from dml.shown_defaults import shown_defaults
 from dml.signals import StopRequest, stop_on_signals
@@ -49,29 +50,73 @@ def main(argv: Sequence[str]) -> int:
         defaults=shown_defaults(),
     )
     fresh = bool(given.pop("fresh", False))
-    planned = make_plan(config.make(given))
+    planned, own = make_plan(config.make(given)), seat()
     check_fetched([planned.config.data.dataset], planned.config.data.data_dir)
-    return run(planned, fresh=fresh)
+    if own is not None:
+        check_seat(planned, own)
+        if own.rank:
+            return _take_part(planned, own)
+    return run(planned, fresh=fresh, own=own)
 
 
-def run(planned: Plan, *, fresh: bool = False, text: Callable[["Loaded"], str] | None = None) -> int:
+def check_seat(planned: Plan, own: Seat) -> None:
+    """Refuses processes of a launcher that cannot share the experiment.
+
+    Raises:
+        InputError: they cannot, or they are not as many as ``--shards`` says.
+    """
+    asked = planned.config.run.shards
+    if asked not in (None, own.size):
+        raise InputError(
+            "shards", asked, f"the launcher has started {count(own.size, 'process')}; leave it out"
+        )
+    check_shards(planned.config, planned.topology.n, own.size)
+
+
+def _take_part(planned: Plan, own: Seat) -> int:
+    """Computes the part of a process that a launcher has started besides the first one."""
+    from dml import experiment
+    from dml.ranks.join import joined, quiet
+
+    quiet()
+    with stop_on_signals() as stop, joined(own, planned.config.run.accelerator) as ranks:
+        try:
+            experiment.take_part(planned.config, ranks, stop)
+        except experiment.Stopped:
+            return EXIT_AGAIN
+    return 0
+
+
+def run(
+    planned: Plan,
+    *,
+    fresh: bool = False,
+    text: Callable[["Loaded"], str] | None = None,
+    own: Seat | None = None,
+) -> int:
     """Runs an experiment, and prints what it has found and the path of its file.
 
     Args:
         planned: the experiment.
         fresh: compute it again from round 0.
         text: what is printed about the result; None for the summary of ``decentralized_main.py``.
+        own: the seat of this process among those of a launcher, if there are several.
 
     Returns:
         The exit code, as that of :func:`main`.
     """
     with stop_on_signals("stopping after this round; Ctrl-C again stops at once") as stop:
         _announce(planned)
-        return _run_or_stop(planned, stop, fresh=fresh, text=text)
+        return _run_or_stop(planned, stop, fresh=fresh, text=text, own=own)
 
 
 def _run_or_stop(
-    planned: Plan, stop: StopRequest, *, fresh: bool, text: Callable[["Loaded"], str] | None
+    planned: Plan,
+    stop: StopRequest,
+    *,
+    fresh: bool,
+    text: Callable[["Loaded"], str] | None,
+    own: Seat | None,
 ) -> int:
     # Imported here, because it takes seconds, and most wrong calls have been refused by now.
     from dml.code_hash import code_sha256
@@ -86,7 +131,7 @@ def _run_or_stop(
             replacing.experiment(planned.result, planned.identity.id, code)
         if reason := stop():
             raise Stopped(f"stopped before the first round: {reason}")
-        exit_code = _run(planned, stop, text)
+        exit_code = _run(planned, stop, text, own)
         if replacing:
             replacing.finish()
         return exit_code
@@ -113,9 +158,10 @@ def _announce(planned: Plan) -> None:
         print(f"relayed over {facts['tree']}", file=sys.stderr)
 
 
-def _run(planned: Plan, stop: StopRequest, text: Callable[["Loaded"], str] | None) -> int:
+def _run(planned: Plan, stop: StopRequest, text: Callable[["Loaded"], str] | None, own: Seat | None) -> int:
     from dml import experiment
     from dml.progress import Progress
+    from dml.ranks import join, launch
     from dml.results import load
     from dml.results.record import Record
     from dml.results.run_text import run_text
@@ -124,6 +170,10 @@ def _run(planned: Plan, stop: StopRequest, text: Callable[["Loaded"], str] | Non
     rounds, described = planned.config.run.rounds, planned.config.algorithm.described
     # Where a round ends with an aggregation, it is measured before that.
     when = "" if described.events or described.one_model else " before the aggregation"
+    flags, accelerator = planned.config.flat(), planned.config.run.accelerator
+    ranks = launch.shared(planned.config.run.shards or 1, flags, accelerator)
+    if own is not None:
+        ranks = join.launched(own, accelerator)
     before = load(planned.result).attributes["rounds_done"] if planned.result.exists() else 0
     with Progress("round", rounds, min(before, rounds)) as bar:
 
@@ -133,7 +183,7 @@ def _run(planned: Plan, stop: StopRequest, text: Callable[["Loaded"], str] | Non
             learned = f"  OOD {ood[-1]:.3f}" if planned.config.data.backdoor and len(ood) else ""
             bar.update(record.rounds, f"IID {iid[-1]:.3f}{learned}{when}" if len(iid) else "")
 
-        path = experiment.run(planned.config, stop=stop, progress=show)
+        path = experiment.run(planned.config, stop=stop, progress=show, join=ranks)
     result = load(path)
     if before > rounds:
         print(

@@ -8,6 +8,7 @@ import numpy as np
 from dml.execution.execution import Execution, LocalTraining, Measure
 from dml.plan import Plan
 from dml.results.record import EVALUATED, FINAL, MEAN_MODEL, Record
+from dml.shards import SharedEvaluator
 from dml.training.evaluate import Evaluator, Scores
 
 
@@ -25,7 +26,9 @@ class Measurements:
         record: the record that gets the rows.
     """
 
-    def __init__(self, plan: Plan, execution: Execution, evaluate: Evaluator, record: Record) -> None:
+    def __init__(
+        self, plan: Plan, execution: Execution, evaluate: Evaluator | SharedEvaluator, record: Record
+    ) -> None:
         self._plan, self._execution, self._evaluate, self.record = plan, execution, evaluate, record
 
     def of_round(self, number: int) -> Measure:

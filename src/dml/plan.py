@@ -20,6 +20,7 @@ from dml.data.fit import check_fit
 from dml.data.load import describe_dataset
 from dml.errors import InputError
 from dml.files import check_writable
+from dml.messages import count
 from dml.results.identity import Identity, identify
 from dml.topology import Topology, read
 
@@ -99,6 +100,7 @@ def make_plan(
         _check_events(config, topology.n)
     else:
         _check_failures(config, topology)
+    check_shards(config, topology.n, config.run.shards or 1)
     dataset = describe_dataset(config.data)
     check_fit(config.data, config.training.model, dataset)
     if topology.n > dataset.sizes[0]:
@@ -154,6 +156,39 @@ def _check_parts(
         cut.separate(module, cut.half(module) if k == "half" else int(k), name)
     else:
         cut.cut(module, int(k), name)
+
+
+def check_shards(config: ExperimentConfig, n: int, shards: int) -> None:
+    """Refuses processes that cannot share an experiment.
+
+    Args:
+        config: the experiment.
+        n: the number of nodes.
+        shards: how many processes there are.
+
+    Raises:
+        InputError: there are more than nodes, or nodes of this experiment cannot be in different processes.
+    """
+    described, name = config.algorithm.described, config.algorithm.algorithm
+    if shards == 1:
+        return
+    if shards > n:
+        raise InputError("shards", shards, f"the graph has only {count(n, 'node')}, and each shard needs one")
+    why = None
+    if described.one_model:
+        why = f"{name} trains one model"
+    elif described.events:
+        why = f"{name} is asynchronous"
+    elif not described.shards:
+        why = f"{name} relays sums from node to node"
+    elif config.algorithm.failing_nodes:
+        why = "with --failing_nodes the algorithm starts again on other nodes"
+    elif config.draws_to_neighbours:
+        why = "--prox_coeff draws each step to the models of the neighbours"
+    elif described.strategies and config.strategy.aggregation_order != "simultaneous":
+        why = "with --aggregation_order nodes wait for one another"
+    if why:
+        raise InputError("shards", shards, f"{why}, which needs all nodes in one process; leave it out")
 
 
 def _check_failures(config: ExperimentConfig, topology: Topology) -> None:

@@ -9,7 +9,7 @@ Beware: ``module.to(dtype)``, ``.double()``, ``.to(memory_format=...)`` and ``de
 module its own parameters outside X; :meth:`Population.check_views` detects this.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import torch
@@ -40,6 +40,7 @@ class Population:
         starts: the key of each row's initial model; equal keys give equal models.
         device: the accelerator.
         dtype: the dtype of X.
+        frozen: the key of the model whose frozen parameters all rows share; by default that of the first row.
 
     Attributes:
         X: the matrix, [rows, P]; columns from ``size`` on are padding and stay 0.
@@ -56,6 +57,7 @@ class Population:
         *,
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
+        frozen: Start | None = None,
     ) -> None:
         first = self._start(build, starts[0])
         self._columns = _columns(first)
@@ -66,6 +68,10 @@ class Population:
         self.trained = sum(shape.numel() for _, shape in self.tensors)
         width = -(-self.size // ALIGN) * ALIGN
         self.X = torch.zeros(len(starts), width, device=device, dtype=dtype)
+        if frozen not in (None, starts[0]) and _frozen(first):
+            shared = self._start(build, frozen)
+            for own, other in zip(_frozen(first), _frozen(shared), strict=True):
+                own.data = other.data
         self.modules: list[nn.Module] = []
         for row, start in enumerate(starts):
             # Build a module for every row, even for equal keys, so that each has its own integer buffers.
@@ -119,15 +125,10 @@ class Population:
             rows: the rows to compare; by default all.
         """
         X = self.X if rows is None else self.X[rows.start : rows.stop]
-        squares = torch.zeros(len(X), dtype=torch.float64, device=X.device)
-        line = 64 // X.element_size()
-        chunk = max(line, CHUNK_BYTES // (X.element_size() * len(X)) // line * line)
-        for start in range(0, self.trained, chunk):
-            part = X[:, start : min(start + chunk, self.trained)]
-            # Sum in float64: over many columns, float32 would lose small differences.
-            squares += (part - part.mean(0)).square_().sum(1, dtype=torch.float64)
-        distance: np.ndarray = squares.sqrt().float().cpu().numpy()
-        return distance
+        step = at_once(len(X), X)
+        return distances(
+            (X[:, k : min(k + step, self.trained)] for k in range(0, self.trained, step)), len(X)
+        )
 
     def named(self, row: Tensor) -> dict[str, Tensor]:
         """Views into a row, as the trained parameters and float buffers of a model by name."""
@@ -153,6 +154,33 @@ class Population:
             own = [b for b in module.buffers() if not b.is_floating_point()]
             for buffer, array in zip(own, arrays, strict=True):
                 buffer.copy_(torch.from_numpy(np.asarray(array[row])))
+
+
+def at_once(n: int, like: Tensor) -> int:
+    """How many columns of n rows :func:`distances` takes at a time.
+
+    Args:
+        n: the number of rows.
+        like: a tensor of the rows' type.
+    """
+    line = 64 // like.element_size()
+    return max(line, CHUNK_BYTES // (like.element_size() * n) // line * line)
+
+
+def distances(chunks: Iterable[Tensor], n: int) -> np.ndarray:
+    """The Euclidean distance of each row to the mean of the rows, float32 [n].
+
+    Args:
+        chunks: the columns of the rows, one chunk after another, [n, columns] each.
+        n: the number of rows.
+    """
+    squares = torch.zeros(n, dtype=torch.float64)
+    for part in chunks:
+        squares = squares.to(part.device)
+        # Sum in float64: over many columns, float32 would lose small differences.
+        squares += (part - part.mean(0)).square_().sum(1, dtype=torch.float64)
+    found: np.ndarray = squares.sqrt().float().cpu().numpy()
+    return found
 
 
 def _trained(module: nn.Module) -> list[Tensor]:

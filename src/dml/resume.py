@@ -15,6 +15,7 @@ from dml.population import Population
 from dml.results import checkpoint, provenance, reader
 from dml.results.record import Record, first_difference
 from dml.results.status import Status
+from dml.shards import SharedEngine
 from dml.training.engines import ENGINES
 from dml.training.trainer import Trainer
 
@@ -81,12 +82,14 @@ class State:
         engine: the engine, which trains them.
         execution: the execution, which moves them.
         record: the record of a run that starts from the beginning.
+        here: the rows of X that this process has.
     """
 
     population: Population
-    engine: Trainer
+    engine: Trainer | SharedEngine
     execution: Execution
     record: Record
+    here: slice
 
 
 def restore(plan: Plan, earlier: reader.Loaded | None, state: State) -> Record | None:
@@ -111,16 +114,17 @@ def restore(plan: Plan, earlier: reader.Loaded | None, state: State) -> Record |
         raise DamagedFileError(f"{path} is ahead of its result file; it was not changed: move it away")
     record = earlier.record()
     record.keep(saved.rounds, plan.measured_every, saved.edge_bytes, saved.updates)
-    X = state.population.X
+    X, rows = state.population.X, plan.rows.total
+    shapes = {"X": (rows, X.shape[1]), "edge_bytes": tuple(state.record.edge_bytes.shape)}
     try:
-        for name, own in (("X", X), ("edge_bytes", state.record.edge_bytes)):
-            if getattr(saved, name).shape != tuple(own.shape):
+        for name, shape in shapes.items():
+            if getattr(saved, name).shape != shape:
                 raise ValueError(f"{name} has the shape {getattr(saved, name).shape}")
         if saved.X.dtype != np.float32 or saved.edge_bytes.dtype != np.int64:
             raise ValueError(f"X and edge_bytes are {saved.X.dtype} and {saved.edge_bytes.dtype}")
         with torch.no_grad():
-            X.copy_(torch.from_numpy(saved.X))
-        state.population.load_buffers(saved.buffers)
+            X.copy_(torch.from_numpy(saved.X[state.here]))
+        state.population.load_buffers([buffer[state.here] for buffer in saved.buffers])
         state.engine.load_state(saved.algorithm)
         state.execution.load_state(saved.algorithm)
     except (KeyError, ValueError, IndexError, RuntimeError, TypeError, OverflowError) as error:

@@ -56,6 +56,13 @@ class RunConfig(Section):
         le=MAX_THREADS,
         description="torch threads (default: 1 below a million parameters, otherwise all cores)",
     )
+    shards: int | None = Field(
+        None,
+        ge=1,
+        le=MAX_COUNT,
+        description="processes on this machine that share the nodes, each with an accelerator of its own and "
+        "a share of the threads (default: 1, or as many as a launcher like mpiexec has started)",
+    )
     engine: Literal["auto", "loop", "batched"] = Field(
         "auto",
         description="train nodes one after another (loop) or all at once (batched), with the same numbers "

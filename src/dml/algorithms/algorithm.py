@@ -115,6 +115,7 @@ class Algorithm:
         requires: raises InputError for a local training with which it cannot run.
         defaults: flags of the whole experiment whose default it changes.
         unread: flags of other sections that mean nothing under it.
+        shards: several processes can share its nodes; its rule sends nothing by ``send`` of the exchange.
         needs_spectrum: with Metropolis-Hastings weights it runs on some graphs only, and needs an edge weight
             on others.
     """
@@ -139,6 +140,7 @@ class Algorithm:
     requires: Callable[["TrainingConfig"], None] = _any_training
     defaults: Mapping[str, Any] = field(default_factory=dict)
     unread: frozenset[str] = frozenset()
+    shards: bool = True
     needs_spectrum: bool = False
 
     @property

@@ -46,11 +46,11 @@ class FedAU(Federated):
         assert isinstance(setup.options, FedAUOptions)
         self._longest, n = setup.options.longest_gap, setup.topology.n
         # Of each client: rounds of all ended gaps, how many have ended, and rounds since the last one did.
-        self._gaps = torch.zeros(3, n, dtype=torch.int64)
+        self._gaps = setup.exchange.alike(torch.zeros(3, n, dtype=torch.int64))
 
     def _next(self, h: "Tensor", part: slice, lr: float) -> "Tensor":
         """w + g/n sum omega (h - w)."""
-        weights = h.new_tensor(self.weights()[self.clients])[:, None]
+        weights = h.new_tensor(self.weights()[self.exchange.here][self.here])[:, None]
         change = self._server.carry((h - self.w[part]).mul_(weights))
         return self.w[part] + change.sum(0) * (self.server_lr / len(self.clients))
 

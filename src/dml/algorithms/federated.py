@@ -56,7 +56,8 @@ class Federated(Rule):
     Attributes:
         w: the server's model at the start of the round, [P].
         clients: the nodes that take part, [n].
-        rows: their numbers, as an index of rows; all rows as a slice, which costs no copy.
+        here: those among the nodes that live here, [rows].
+        rows: where they are, as an index of rows; all rows as a slice, which costs no copy.
         parts: the parameters' columns in chunks that fit into a cache.
         server_lr: g.
     """
@@ -74,15 +75,16 @@ class Federated(Rule):
         self.parts = [slice(first, min(first + step, width)) for first in range(0, width, step)]
         self.w = setup.X.new_zeros(setup.X.shape[1])
         self.clients = np.ones(n, bool)
+        self.here = self.clients[setup.exchange.here]
         self.rows: Tensor | slice = slice(None)
 
     def before(self, X: "Tensor", t: int, taking_part: NDArray[np.bool_]) -> None:
         """The server sends its model to the clients."""
         import torch
 
-        self.clients, self.rows = taking_part, slice(None)
-        if not taking_part.all():
-            self.rows = torch.from_numpy(np.flatnonzero(taking_part)).to(X.device)
+        self.clients, self.here, self.rows = taking_part, taking_part[self.exchange.here], slice(None)
+        if not self.here.all():
+            self.rows = torch.from_numpy(np.flatnonzero(self.here)).to(X.device)
         self.w.copy_(X[0])
         self._server.send_to(taking_part, self._sent(X.shape[1]))
 
@@ -117,7 +119,7 @@ class Federated(Rule):
         """The server's next model in some columns, [columns].
 
         Args:
-            h: the clients' half steps there, [k, columns], k at least 1; not to be changed.
+            h: the half steps there of the clients that live here, [k, columns]; not to be changed.
             part: the columns, which are parameters.
             lr: the sum of the learning rates of the round's local steps; 0 if nothing was learned.
         """

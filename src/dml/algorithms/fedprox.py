@@ -35,7 +35,7 @@ class FedProx(FedAvg):
         """The pull to the server's model."""
         from dml.training.correction import Correction
 
-        return Correction(anchor=self.w.expand(int(self.clients.sum()), -1), coeff=self._mu)
+        return Correction(anchor=self.w.expand(int(self.here.sum()), -1), coeff=self._mu)
 
 
 ALGORITHM = Algorithm(

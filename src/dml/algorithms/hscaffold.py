@@ -49,7 +49,9 @@ class HScaffold(Scaffold):
         self._seen[0] = X[0, : self._trained]
         self._which = torch.zeros(n, dtype=torch.int64)
         # Of the learning rates up to the round in which each client took part last, and up to now.
-        self._sums = torch.zeros(n + 1, 1, dtype=torch.float64, device=X.device)
+        self._which = setup.exchange.alike(self._which)
+        sums = torch.zeros(n + 1, 1, dtype=torch.float64, device=X.device)
+        self._seen, self._sums = setup.exchange.alike(self._seen), setup.exchange.alike(sums)
 
     def before(self, X: "Tensor", t: int, taking_part: NDArray[np.bool_]) -> None:
         """The clients see the server's model."""
@@ -62,7 +64,9 @@ class HScaffold(Scaffold):
         self._sums[:-1][rows] = self._sums[-1]
         # A single one is not copied.
         self._then = _rows(seen, X)
-        self._own = None if len(seen) == 1 else _rows(own, X)
+        here = taking_part.copy()
+        here[: self.exchange.here.start] = here[self.exchange.here.stop :] = False
+        self._own = None if len(seen) == 1 else torch.from_numpy(own[here[rows]]).to(X.device)
         super().before(X, t, taking_part)
         if len(rows):
             # The others have seen fewer models than there are places.
@@ -75,7 +79,7 @@ class HScaffold(Scaffold):
         c_i+ follows from the shift, so that a matrix less is read and written. After a round without a
         learning rate, c_i is c^ - shift again, up to rounding.
         """
-        self._in_place = isinstance(self.rows, slice) and self._own is None
+        self._in_place = bool(self.clients.all()) and self._own is None
         return self.own if self._in_place else super().room()
 
     def known(self, part: slice) -> "Tensor":

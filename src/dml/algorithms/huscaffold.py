@@ -34,7 +34,7 @@ class HuScaffold(Scaffold):
         if not lr:
             return self._towards(self._server.carry(h).mean(0), part)
         d, c = self._server.carry(self.learned(h, part, lr)), self.c[part]
-        moved = ((d + c) * self.rates).mean(0)
+        moved = ((d + c) * self._server.carry(self.rates)).mean(0)
         c += d.sum(0) / len(self.clients)
         return self.w[part] - self.server_lr * moved
 

@@ -31,7 +31,7 @@ class Mifa(Federated):
     def __init__(self, setup: Setup) -> None:
         super().__init__(setup)
         self._own = setup.X.new_zeros(setup.X.shape)
-        self._mean = setup.X.new_zeros(setup.X.shape[1])
+        self._mean = setup.exchange.alike(setup.X.new_zeros(setup.X.shape[1]))
 
     def _next(self, h: "Tensor", part: slice, lr: float) -> "Tensor":
         """w - g lr mean G."""

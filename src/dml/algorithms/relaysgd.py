@@ -82,4 +82,5 @@ ALGORITHM = Algorithm(
     admits=admits,
     defaults=STEPPING,
     unread=frozenset({"prox_coeff"}),
+    shards=False,
 )

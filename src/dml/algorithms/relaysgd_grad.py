@@ -83,4 +83,5 @@ ALGORITHM = Algorithm(
     admits=admits,
     defaults=STEPPING,
     unread=frozenset({"prox_coeff"}),
+    shards=False,
 )

@@ -87,8 +87,8 @@ class Rule(ABC):
         return {}
 
     def state(self) -> dict[str, NDArray[np.generic]]:
-        """A copy of the memory, for a checkpoint."""
-        return {name: tensor.cpu().numpy().copy() for name, tensor in self.memory().items()}
+        """A copy of the memory of all nodes, for a checkpoint."""
+        return {name: self.exchange.whole(tensor) for name, tensor in self.memory().items()}
 
     def load_state(self, state: dict[str, NDArray[np.generic]]) -> None:
         """Continues from what :meth:`state` returned.
@@ -102,7 +102,7 @@ class Rule(ABC):
         self.models_changed()
         with torch.no_grad():
             for name, tensor in self.memory().items():
-                value = torch.from_numpy(np.asarray(state[name]))
+                value = torch.from_numpy(self.exchange.part(np.asarray(state[name]), tensor))
                 if value.shape != tensor.shape:
                     # Copying it could spread one row over all nodes.
                     raise ValueError(f"{name} has the shape {tuple(value.shape)}")

@@ -42,19 +42,19 @@ class Scaffold(Federated):
 
     Attributes:
         c: the mean control variate, [parameters].
-        own: c_i of each client, [n, parameters].
-        shift: c - c_i of the clients of the round, as they know c, [k, parameters].
-        rates: the sum of the learning rates of the local steps of each client, K_i lr, [k, 1].
+        own: c_i of each client that lives here, [rows, parameters].
+        shift: c - c_i of those that take part in the round, as they know c, [k, parameters].
+        rates: the sum of the learning rates of their local steps, K_i lr, [k, 1].
     """
 
     def __init__(self, setup: Setup) -> None:
         super().__init__(setup)
-        n = setup.topology.n
-        self.c = setup.X.new_zeros(self._trained)
-        self.own = setup.X.new_zeros(n, self._trained)
-        self._shifts = setup.X.new_zeros(n, self._trained)
+        rows = len(setup.X)
+        self.c = setup.exchange.alike(setup.X.new_zeros(self._trained))
+        self.own = setup.X.new_zeros(rows, self._trained)
+        self._shifts = setup.X.new_zeros(rows, self._trained)
         self.shift = self._shifts
-        pace = np.ones(n) if setup.pace is None else setup.pace
+        pace = np.ones(rows) if setup.pace is None else setup.pace[setup.exchange.here]
         self._pace = self.rates = setup.X.new_tensor(pace)[:, None]
 
     def before(self, X: "Tensor", t: int, taking_part: NDArray[np.bool_]) -> None:
@@ -68,7 +68,7 @@ class Scaffold(Federated):
 
     def room(self) -> "Tensor":
         """Where the shifts of the round are written, [k, parameters]."""
-        return self._shifts[: int(self.clients.sum())]
+        return self._shifts[: int(self.here.sum())]
 
     def known(self, part: slice) -> "Tensor":
         """c in some columns, as each client of the round knows it, [k or 1, columns]."""

@@ -49,6 +49,11 @@ class NodeData:
         """The number of training samples per node, [n]."""
         return np.array([len(y) for y in self.y], np.int64)
 
+    def of(self, nodes: slice) -> "NodeData":
+        """The data of some nodes."""
+        own = self.x[nodes], self.y[nodes], self.label_counts[nodes], self.ood_samples[nodes]
+        return NodeData(*own, self.index[nodes], self.choices)
+
 
 @dataclass(frozen=True)
 class TestSets:

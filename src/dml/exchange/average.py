@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
     from dml.exchange.in_memory import InMemory
+    from dml.ranks.halo import Halo
 
 LOSS_RULES = ("hold_last", "self_weight", "renormalise")
 """What an average makes of a lost message."""
@@ -52,17 +53,19 @@ class Average:
     def __init__(self, exchange: "InMemory", links: Links, W: "csr_array | Weights", loss_rule: str) -> None:
         self._exchange, self._links, self._rule = exchange, links, loss_rule
         like = exchange.like
-        self._n, self._width = like.shape
+        self._n, self._width, self._here = exchange.topology.n, like.shape[1], exchange.here
         self._chunk = chunk(self._n, self._width, like)
         # The vectors that nodes hold, and the messages where these differ from them.
         rows = self._n if exchange.outgoing is None else self._n + len(links)
         self._space = table(rows, self._chunk, like)
         self._memory: dict[str, Tensor] = {}
         self._product: Sums | None = None
+        self._halo: Halo | None = None
         self._recalled: tuple[Tensor, Tensor, Tensor] | None = None
-        # Rows of the average that are not the node's own vector, and the nodes whose vectors they read.
+        # Rows of the average here that are not the node's own vector, and the rows here that any of them
+        # reads, with their place in the space.
         self._rows: Tensor | None = None
-        self._read: Tensor | None = None
+        self._read: tuple[Tensor | None, slice] | None = None
         self._given: Weights | None = None
         self._last_given: csr_array | None = None
         self._weights: Weights | None = W if callable(W) else None
@@ -71,12 +74,15 @@ class Average:
             self._given = W
         elif self._fixed and links.reliable:
             self._product = self._sums(*self._fixed, np.ones(len(links), bool))
-        elif loss_rule == "hold_last":
-            self._memory["held"] = like.new_zeros(len(links), self._width)
-            self._memory["heard"] = torch.zeros(len(links), dtype=torch.bool)
+        # The links to nodes that live here.
+        self._into = exchange.into_here(links.receiver)
+        if self._product is None and self._given is None and loss_rule == "hold_last":
+            held = like.new_zeros(int(self._into.sum()), self._width)
+            self._memory["held"] = exchange.of_links(held, links.receiver)
+            self._memory["heard"] = exchange.alike(torch.zeros(len(links), dtype=torch.bool))
         device = like.device
-        self._receiver = torch.from_numpy(links.receiver).to(device)
-        self._message = torch.from_numpy(self._message_rows()).to(device)
+        self._receiver = torch.from_numpy(links.receiver[self._into] - self._here.start).to(device)
+        self._message = torch.from_numpy(self._message_rows()[self._into]).to(device)
         self._t = 0
 
     @torch.no_grad()
@@ -84,7 +90,7 @@ class Average:
         """Takes the average of one round, in place.
 
         Args:
-            Y: [n, P].
+            Y: the vectors that live here, [rows, P].
             t: the round; a key of what is lost.
             listeners: the nodes that average, [n], where others send but do not listen; W then has rows of
                 the identity for the others.
@@ -94,10 +100,12 @@ class Average:
             if self._read is None:
                 self.space(part).copy_(y)
             else:
-                used = self._space[: len(self._read), : part.stop - part.start]
-                torch.index_select(y, 0, self._read, out=used)
+                rows, places = self._read
+                used = self._space[places, : part.stop - part.start]
+                used.copy_(y) if rows is None else torch.index_select(y, 0, rows, out=used)
             if self._exchange.outgoing is None and not self._recalled:
                 assert self._product is not None
+                self._get_others(part)
                 self._product.put(y, self._rows)
             elif self._rows is None:
                 y.copy_(self.mixed(part))
@@ -118,15 +126,16 @@ class Average:
                 yield slice(start, min(start + self._chunk, self._width))
 
     def space(self, part: slice) -> Tensor:
-        """Where a chunk of Y is to be written, [n, columns]."""
-        return self._space[: self._n, : part.stop - part.start]
+        """Where a chunk of Y is to be written, [rows, columns]."""
+        return self._space[self._here, : part.stop - part.start]
 
     def mixed(self, part: slice) -> Tensor:
-        """W times what :meth:`space` holds, [n, columns], in a new matrix."""
+        """W times what :meth:`space` holds, [rows, columns], in a new matrix."""
         assert self._product is not None
         columns, links = part.stop - part.start, self._links
+        self._get_others(part)
         if self._exchange.outgoing is not None:
-            vectors = self.space(part)[torch.from_numpy(links.sender)]
+            vectors = self._space[: self._n, :columns][torch.from_numpy(links.sender)]
             messages = self._exchange.outgoing(vectors, links.sender, links.receiver, part, self._t)
             self._space[self._n :, :columns] = messages
         mixed = self._product(columns)
@@ -141,6 +150,11 @@ class Average:
     def memory(self) -> dict[str, Tensor]:
         """The last messages that arrived, [k, P], and on which links, [k]; empty if none is ever lost."""
         return self._memory
+
+    def _get_others(self, part: slice) -> None:
+        """Gets the vectors that are read here and live elsewhere."""
+        if self._halo is not None:
+            self._halo.fill(self._space[:, : part.stop - part.start])
 
     def _message_rows(self) -> NDArray[np.int64]:
         """The row of the space in which the message of each link stands, [k]."""
@@ -192,15 +206,20 @@ class Average:
         link = self._link_of(changed[entries.row[away]], row[away])
         if not arrived[link].all():
             raise ValueError("W has entries on links whose messages are lost")
+        rows = len(self._space)
         if self._exchange.outgoing is not None:
             self._rows = _index(changed, self._n, self._space)
             row[away] = self._n + link
         else:
             # Only the vectors that are read: one that nobody uses cannot spread what it holds.
             read, row = np.unique(row, return_inverse=True)
-            self._rows, self._read = _index(changed, self._n, self._space), _index(read, self._n, self._space)
-        used = len(self._space) if self._read is None else len(self._read)
-        self._product = self._make(entries.row, row, entries.data, len(changed), used)
+            count = self._here.stop - self._here.start
+            wanted, places = self._of_here(changed), self._of_here(read)
+            self._rows = _index(changed[wanted] - self._here.start, count, self._space)
+            self._read = _index(read[places] - self._here.start, count, self._space), places
+            self._connect(changed[entries.row], row, entries.data != 0, read)
+            rows = len(read)
+        self._product = self._make(entries.row, row, entries.data, changed, rows)
 
     def _begin(self, t: int) -> None:
         """Takes W of the round as the loss rule says, and finds out which messages are recalled."""
@@ -221,10 +240,11 @@ class Average:
             own = own + np.bincount(links.receiver, weights * lost, self._n)
         self._product = self._sums(weights, own, arrived)
         if self._memory:
-            device = self._space.device
-            new = torch.from_numpy(np.flatnonzero(arrived)).to(device)
-            old = torch.from_numpy(np.flatnonzero(recalled)).to(device)
-            self._recalled = new, old, torch.from_numpy(weights[recalled]).to(self._space)[:, None]
+            device, into = self._space.device, self._into
+            new = torch.from_numpy(np.flatnonzero(arrived[into])).to(device)
+            old = torch.from_numpy(np.flatnonzero(recalled[into])).to(device)
+            scale = torch.from_numpy(weights[recalled & into]).to(self._space)[:, None]
+            self._recalled = new, old, scale
 
     def _sums(
         self, weights: NDArray[np.float64], own: NDArray[np.float64], arrived: NDArray[np.bool_]
@@ -234,18 +254,48 @@ class Average:
         to = np.concatenate([nodes, self._links.receiver[arrived]])
         row = np.concatenate([nodes, self._message_rows()[arrived]])
         values = np.concatenate([own, weights[arrived]])
-        return self._make(to, row, values, self._n, len(self._space))
+        # What arrives may be recalled later, even if its weight is 0 now.
+        self._connect(to, row, np.ones_like(to, bool) if self._memory else values != 0)
+        return self._make(to, row, values, nodes, len(self._space))
 
     def _make(
         self,
         to: NDArray[np.integer],
         row: NDArray[np.integer],
         values: NDArray[np.float64],
-        sums: int,
+        nodes: NDArray[np.int64],
         rows: int,
     ) -> Sums:
-        dense = too_dense(len(to), sums, rows, self._width)
-        return Sums(to, row, values, sums, self._space[:rows], self._chunk, dense)
+        """The sums of those of some nodes that live here, over the first rows of the space."""
+        dense = too_dense(len(to), len(nodes), rows, self._width)
+        wanted = None if self._exchange.ranks.size == 1 else self._of_here(nodes)
+        return Sums(to, row, values, len(nodes), self._space[:rows], self._chunk, dense, wanted=wanted)
+
+    def _connect(
+        self,
+        to: NDArray[np.integer],
+        row: NDArray[np.integer],
+        used: NDArray[np.bool_],
+        read: NDArray[np.int64] | None = None,
+    ) -> None:
+        """Finds out which vectors the nodes of other processes read here, and the other way round.
+
+        Args:
+            to: the node that reads each entry, [e].
+            row: its place in the space, [e].
+            used: which entries are read, [e].
+            read: the node whose vector stands in each place; by default that of its number.
+        """
+        ranks = self._exchange.ranks
+        if ranks.size > 1:
+            sender = row if read is None else read[row]
+            reader, owner = ranks.owner(self._n, to), ranks.owner(self._n, sender)
+            self._halo = ranks.halo(reader[used], owner[used], row[used])
+
+    def _of_here(self, nodes: NDArray[np.int64]) -> slice:
+        """Which of some nodes, ascending, live here."""
+        first, last = np.searchsorted(nodes, [self._here.start, self._here.stop])
+        return slice(int(first), int(last))
 
 
 def _changed_rows(W: "csr_array") -> NDArray[np.int64]:

@@ -1,7 +1,8 @@
 """What an exchange is: the verbs by which a rule learns about other nodes, whoever implements them.
 
-There is one implementation for nodes whose vectors are rows of one matrix, :class:`dml.exchange.in_memory
-.InMemory`. Another one, whose nodes are processes, holds one row each; a rule cannot tell the difference.
+There is one implementation for nodes whose vectors are rows of a matrix, :class:`dml.exchange.in_memory
+.InMemory`; it may have all of them or, as one of several processes, a block. Another one, whose nodes are
+processes, holds one row each; a rule cannot tell the difference.
 """
 
 from collections.abc import Callable, Iterator
@@ -54,11 +55,13 @@ class Exchange(Protocol):
     Attributes:
         topology: the whole graph.
         like: a matrix with the shape, type and device of the models that live here, [rows, P].
+        here: the nodes of these rows.
         headers: scalars that come with the models, by name, [n] each.
     """
 
     topology: Topology
     like: Tensor
+    here: slice
     headers: dict[str, NDArray[np.float64]]
 
     def average(
@@ -95,6 +98,15 @@ class Exchange(Protocol):
 
     def server(self, node: int | None = None) -> Server:
         """A server, which is no node or is on one of them."""
+
+    def alike(self, tensor: Tensor) -> Tensor:
+        """Notes that what a rule remembers is no row per node, but the same in all processes."""
+
+    def whole(self, tensor: Tensor) -> NDArray[np.generic]:
+        """A copy of what is remembered of all nodes, for a checkpoint."""
+
+    def part(self, array: NDArray[np.generic], tensor: Tensor) -> NDArray[np.generic]:
+        """The part of it that belongs here."""
 
     def at_once(self) -> AbstractContextManager[None]:
         """What is sent within the context travels at the same time."""

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from dml.exchange.links import Links
 from dml.exchange.sums import chunk
+from dml.ranks.ranks import ALONE, Ranks
 
 if TYPE_CHECKING:
     from dml.exchange.in_memory import Outgoing
@@ -21,7 +22,7 @@ class Neighbourhoods:
     """Nodes that have the same number of vectors, their own included.
 
     Args:
-        nodes: [g].
+        nodes: as rows of Y, [g].
         rows: of :meth:`Received.table`, by ascending number of the node that they came from, [g, d].
         own: the place of the node's own vector among them, [g].
     """
@@ -35,11 +36,12 @@ class Received:
     """What the nodes have in one round: their own vectors, and the messages that arrived.
 
     Args:
-        Y: the nodes' vectors, [n, P].
+        Y: the vectors of the nodes that live here, [rows, P].
         links: over which messages went.
         arrived: on which of them they arrived, [k].
         outgoing: what a sender makes of its vector for each receiver; None if it sends the vector itself.
         t: the round.
+        ranks: the processes that share the nodes.
 
     Attributes:
         receiver, sender: the messages that arrived, by receiver and then by sender, [q].
@@ -48,36 +50,44 @@ class Received:
     """
 
     def __init__(
-        self, Y: Tensor, links: Links, arrived: NDArray[np.bool_], outgoing: "Outgoing | None", t: int
+        self,
+        Y: Tensor,
+        links: Links,
+        arrived: NDArray[np.bool_],
+        outgoing: "Outgoing | None",
+        t: int,
+        ranks: Ranks = ALONE,
     ) -> None:
         order = np.flatnonzero(arrived)
         order = order[np.lexsort((links.sender[order], links.receiver[order]))]
         self.receiver, self.sender = links.receiver[order], links.sender[order]
-        self.row = self.sender if outgoing is None else len(Y) + np.arange(len(order))
+        self._n, self._ranks, self._here = links.topology.n, ranks, ranks.here(links.topology.n)
+        self.row = self.sender if outgoing is None else self._n + np.arange(len(order))
         self._Y, self._outgoing, self._t = Y, outgoing, t
 
     def chunks(self) -> Iterator[slice]:
         """Chunks of columns such that the neighbourhoods of all nodes fit into a cache."""
         width = self._Y.shape[1]
-        step = chunk(len(self._Y) + len(self.row), width, self._Y)
+        step = chunk(self._n + len(self.row), width, self._Y)
         for start in range(0, width, step):
             yield slice(start, min(start + step, width))
 
     def table(self, columns: slice) -> Tensor:
         """Some columns of all vectors: first the nodes' own, then the messages that differ from them."""
-        own = self._Y[:, columns]
+        own = self._ranks.gathered(self._Y[:, columns], self._ranks.counts(np.ones(self._n, bool)))
         if self._outgoing is None:
             return own
         vectors = own[torch.from_numpy(self.sender)]
         return torch.cat([own, self._outgoing(vectors, self.sender, self.receiver, columns, self._t)])
 
     def neighbourhoods(self, nodes: NDArray[np.bool_] | None = None) -> list[Neighbourhoods]:
-        """The nodes in groups that have equally many vectors.
+        """The nodes that live here, in groups that have equally many vectors.
 
         Args:
             nodes: which, [n]; by default all.
         """
-        n = len(self._Y)
+        n, here = self._n, np.zeros(self._n, bool)
+        here[self._here] = True
         to = np.concatenate([np.arange(n), self.receiver])
         of = np.concatenate([np.arange(n), self.sender])
         row = np.concatenate([np.arange(n), self.row])
@@ -87,9 +97,9 @@ class Received:
         starts = np.cumsum(sizes) - sizes
         groups = []
         for size in np.unique(sizes):
-            members = np.flatnonzero((sizes == size) & (True if nodes is None else nodes))
+            members = np.flatnonzero((sizes == size) & (here if nodes is None else nodes & here))
             places = starts[members][:, None] + np.arange(size)
             own = np.argmax(of[places] == members[:, None], axis=1)
             if len(members):
-                groups.append(Neighbourhoods(members, row[places], own))
+                groups.append(Neighbourhoods(members - self._here.start, row[places], own))
         return groups

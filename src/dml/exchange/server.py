@@ -24,6 +24,7 @@ class Server:
 
     def __init__(self, exchange: "InMemory", node: int | None = None) -> None:
         self._exchange = exchange
+        self._answering = np.ones(exchange.topology.n, bool)
         self._routes = None if node is None else Routes(exchange.topology, node)
 
     def send_to(self, clients: NDArray[np.bool_], numbers: int) -> None:
@@ -45,18 +46,20 @@ class Server:
             clients: which nodes, [n].
             numbers: in the message.
         """
-        size = numbers * BYTES_PER_NUMBER
+        self._answering, size = clients, numbers * BYTES_PER_NUMBER
         self._exchange.count(
             self._direct(clients, size, 0) if self._routes is None else self._routes.inwards(clients, size)
         )
 
     def carry(self, vectors: Tensor) -> Tensor:
-        """What the server gets of some columns of a message that was counted.
+        """What the server gets of some columns of a message that was counted, [k, columns].
+
+        Every process has the server's numbers.
 
         Args:
-            vectors: of the clients, in the order of the nodes, [k, columns].
+            vectors: of the clients that live here, in the order of the nodes, [k or less, columns].
         """
-        return vectors
+        return self._exchange.ranks.gathered(vectors, self._exchange.ranks.counts(self._answering))
 
     def _direct(self, clients: NDArray[np.bool_], up: int, down: int) -> Traffic:
         nothing = none(self._exchange.topology.n, self._exchange.topology.m)

@@ -110,6 +110,7 @@ class Sums:
         dense: take a dense product on a CPU, too.
         space: further rows, whose numbers follow those of the last row of the table; they hold the columns of
             the chunk that is summed, and no others. Made by :func:`table_and_space`.
+        wanted: the sums that are given; by default all n.
     """
 
     def __init__(
@@ -122,8 +123,16 @@ class Sums:
         width: int,
         dense: bool = False,
         space: Tensor | None = None,
+        wanted: slice | None = None,
     ) -> None:
         self._n, self._source, self._piece = n, source, _piece(len(source), width, source)
+        dense = dense or source.device.type != "cpu"
+        # The bits of a dense product depend on its shape, so all of its sums are taken.
+        self._wanted = wanted if dense else None
+        if wanted is not None and not dense:
+            chosen = (to >= wanted.start) & (to < wanted.stop)
+            to, row, self._n = to[chosen] - wanted.start, row[chosen], wanted.stop - wanted.start
+            weights = None if weights is None else weights[chosen]
         self._space, self._pool = space, source.view(-1)
         self._to, self._row, self._weights = to, row, None
         if weights is not None:
@@ -136,7 +145,7 @@ class Sums:
         if space is not None:
             numbers = source.numel() + space.numel()
             self._pool = source.as_strided((numbers,), (1,))
-        if dense or source.device.type != "cpu":
+        if dense:
             matrix = np.zeros((n, len(source) + (0 if space is None else len(space))))
             np.add.at(matrix, (self._to, self._row), 1.0 if self._weights is None else self._weights)
             self._dense = torch.from_numpy(matrix).to(source)
@@ -153,7 +162,10 @@ class Sums:
             vectors = self._source[:, start : start + columns]
             if self._space is not None:
                 vectors = torch.cat([vectors, self._space[:, :columns]])
-            return self._product(self._dense, vectors)
+            sums = self._product(self._dense, vectors)
+            return sums if self._wanted is None else sums[self._wanted]
+        if not self._n:
+            return self._source.new_empty(0, columns)
         pieces = -(-columns // self._piece)
         if pieces not in self._bags:
             self._bags[pieces] = self._make(pieces)
@@ -162,7 +174,7 @@ class Sums:
         if back is not None:
             rows = torch.sub(rows, back, alpha=first)
         pool = self._pool.view(-1, self._piece)[first:]
-        sums: Tensor = torch.embedding_bag(pool, rows, ends, False, 0, False, weights, True)[0]
+        sums = torch.embedding_bag(pool, rows, ends, False, 0, False, weights, True)[0]
         return sums.view(self._n, -1)[:, :columns]
 
     def put(self, target: Tensor, rows: Tensor | None = None) -> None:
@@ -176,7 +188,7 @@ class Sums:
             rows: the rows of the target that take the sums; None for all.
         """
         columns = target.shape[1]
-        if self._dense is not None:
+        if self._dense is not None or not self._n:
             _put(target, rows, self(columns))
             return
         if columns not in self._by_piece:

@@ -30,11 +30,11 @@ _RULE = "rule_"
 
 
 class Rounds(Execution):
-    """The rounds of one experiment; row i of X is node i's model.
+    """The rounds of one experiment; the rows of X are the models of the nodes that live here.
 
     Args:
         rule: the algorithm.
-        X: what the rule works on, [n, P]: the population's matrix, or a view of its first columns.
+        X: what the rule works on, [rows, P]: the population's matrix, or a view of its first columns.
         batches: steps that one pass of each node over its data takes, [n].
         training: how nodes train.
         rate: the learning rate.
@@ -54,7 +54,8 @@ class Rounds(Execution):
     ) -> None:
         self._rule, self._X, self._batches, self._training = rule, X, batches, training
         self._rate, self._failures = rate, failures
-        self._participation = participation or Participation(len(X))
+        self._n = len(batches)
+        self._participation = participation or Participation(self._n)
 
     def advance(self, number: int, measure: Measure) -> Steps:
         """One round; ``measure`` is called after each epoch, or after the steps, and before the rule."""
@@ -76,7 +77,7 @@ class Rounds(Execution):
             lr, nodes = 0.0, nobody
         with torch.no_grad():
             self._rule.after(self._X, number, lr)
-        done, steps = np.zeros((2, len(self._X)), np.int64)
+        done, steps = np.zeros((2, self._n), np.int64)
         done[nodes], steps[nodes] = 1, self._steps()[nodes]
         closing = self._rule.traffic()
         cost = RoundCost(steps, opening.path, closing.path)
@@ -96,9 +97,10 @@ class Rounds(Execution):
         """Whole passes, or the steps of the round at once."""
         passes = self._passes()
         steps = self._steps()[nodes] // passes
-        momentum = self._rule.momentum()
-        if momentum is not None and len(nodes) < len(momentum):
-            momentum = momentum[torch.from_numpy(nodes).to(momentum.device)]
+        momentum, here = self._rule.momentum(), self._rule.exchange.here
+        rows = nodes[(nodes >= here.start) & (nodes < here.stop)] - here.start
+        if momentum is not None and len(rows) < len(momentum):
+            momentum = momentum[torch.from_numpy(rows).to(momentum.device)]
         correction = self._rule.correction()
         for epoch in range(passes):
             step = epoch * steps[:, None] + np.arange(steps.max())
@@ -108,9 +110,9 @@ class Rounds(Execution):
             yield Request(nodes, nodes, steps, rates, begins=first, momentum=begun, correction=correction)
 
     def _told(self, epoch: int, nodes: NDArray[np.int64], trained: Trained, updates: int) -> LocalTraining:
-        loss, accuracy = np.full((2, len(self._X)), np.nan, np.float32)
+        loss, accuracy = np.full((2, self._n), np.nan, np.float32)
         loss[nodes], accuracy[nodes] = trained.loss, trained.accuracy
-        mask = np.zeros(len(self._X), bool)
+        mask = np.zeros(self._n, bool)
         mask[nodes] = True
         return LocalTraining(epoch, loss, accuracy, mask, updates)
 
@@ -120,8 +122,8 @@ class Rounds(Execution):
         return self._participation(number, alive)
 
     def node_rows(self) -> range:
-        """All rows of X."""
-        return range(len(self._X))
+        """All rows of X, over all processes."""
+        return range(self._n)
 
     def measures(self) -> dict[str, NDArray[np.float32]]:
         """What the rule says about the last round."""

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dml.data.ood import NodeData
 from dml.population import Population
@@ -29,6 +30,7 @@ def engine_of(
     slots: int | None = None,
     proximal: "Proximal | None" = None,
     augmentation: "Augmentation | None" = None,
+    names: NDArray[np.int64] | None = None,
 ) -> Engine:
     """An engine whose nodes all belong to one experiment.
 
@@ -42,9 +44,10 @@ def engine_of(
         keep_optimizers: optimisers continue from round to round, and are part of a checkpoint.
         slots: how many optimisers have a memory of their own; by default every row of X.
         proximal, augmentation: for the loop engine.
+        names: the numbers of the nodes in the whole graph; by default they are all of its nodes.
     """
     seeds = np.full(len(data.y), seed)
-    orders = Passes(data.samples, training.batch_size, shuffle, seeds)
+    orders = Passes(data.samples, training.batch_size, shuffle, seeds, names)
     if name == "batched":
         return BatchedEngine(population, data, training, orders, keep_optimizers, slots)
     return LoopEngine(
