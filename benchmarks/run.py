@@ -26,6 +26,7 @@ import mixing
 import network
 import programs
 import scale
+import sharing
 import torch
 import training
 import traversal
@@ -38,6 +39,7 @@ PARTS: dict[str, Callable[[int, bool, Path], Iterable[Row]]] = {
     "events": lambda cores, quick, folder: events.rows(quick),
     "traversal": lambda cores, quick, folder: traversal.rows(quick),
     "network": lambda cores, quick, folder: network.rows(quick),
+    "sharing": lambda cores, quick, folder: sharing.rows(quick, folder),
     "checkpoints": lambda cores, quick, folder: checkpoints.rows(cores, quick, folder),
     "scale": lambda cores, quick, folder: scale.rows(quick, folder),
     "programs": lambda cores, quick, folder: programs.rows(quick, folder),

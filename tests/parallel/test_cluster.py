@@ -97,6 +97,9 @@ def test_an_experiment_may_have_several_accelerators_and_the_cores_of_all(job: s
     assert executor.available_accelerators == ["0,1", "2,3"]
     assert executor.max_workers_per_node == 2
     assert executor.cpu_affinity == "list:0-1,2-3:4-5,6-7"
+    assert "export DML_SHARDS=2" in executor.provider.worker_init
+    (executor,) = made(job, ADDRESS | {"accelerators": "4"}, tmp_path).executors
+    assert "DML_SHARDS" not in executor.provider.worker_init
 
 
 def test_from_a_login_node_jobs_are_submitted_with_what_was_asked_for(system: str, tmp_path: Path) -> None:

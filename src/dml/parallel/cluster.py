@@ -16,6 +16,7 @@ from dml.errors import InputError
 from dml.parallel.address import address_of
 from dml.parallel.affinity import affinity_for
 from dml.parallel.sites import OptionTable, whole_number
+from dml.ranks.launch import SHARDS
 
 if TYPE_CHECKING:
     from parsl import Config
@@ -35,14 +36,14 @@ HOST_OPTIONS: OptionTable = {
 
 ACCELERATOR_OPTIONS: OptionTable = {
     "accelerators": ("", "accelerators of each host; 0: the workers use the CPU"),
-    "accelerators_per_experiment": ("1", "accelerators that each worker gets for itself"),
+    "accelerators_per_experiment": ("1", "accelerators of each experiment, which has a process for each"),
     "workers": ("", "workers of each host without accelerators; with them, there is one worker for each"),
 }
 """Options of hosts whose accelerators the site file does not name."""
 
 SHARING_OPTIONS: OptionTable = {
     "workers_per_accelerator": ("1", "experiments at a time on one accelerator"),
-    "accelerators_per_experiment": ("1", "accelerators that each worker gets for itself"),
+    "accelerators_per_experiment": ("1", "accelerators of each experiment, which has a process for each"),
 }
 """Options of hosts whose accelerators the site file names."""
 
@@ -167,12 +168,14 @@ def exports(options: Mapping[str, str], environment: Mapping[str, str]) -> str:
     """The shell commands that set the workers' environment, after the user's own commands.
 
     Args:
-        options: with those of ``HOST_OPTIONS``.
+        options: with those of ``HOST_OPTIONS``, and of ``ACCELERATOR_OPTIONS`` or ``SHARING_OPTIONS``.
         environment: further variables.
     """
     variables = {"TMPDIR": options["tmpdir"], **environment}
     if options["stage"]:
         variables["DML_STAGE"] = options["stage"]
+    if options.get("accelerators_per_experiment", "1") != "1":
+        variables[SHARDS] = options["accelerators_per_experiment"]
     # After the user's lines, because a module or an environment would put its own folder first.
     lines = [f'export PATH={shlex.quote(os.path.dirname(sys.executable))}:"$PATH"']
     if there := os.environ.get("PYTHONPATH"):

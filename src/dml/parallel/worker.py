@@ -4,6 +4,7 @@ Specs and answers are short JSON texts. The result is a file, whose path the sch
 """
 
 import json
+import os
 import socket
 import time
 import traceback
@@ -11,15 +12,20 @@ from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dml.data.catalogue import absolute_dataset
-from dml.errors import first_line
+from dml.errors import InputError, first_line
 from dml.parallel import locks
 from dml.parallel.owner import Owner, OwnerWatch
 from dml.parallel.running import Note, this_worker
 from dml.parallel.time_left import TimeLeft
+from dml.plan import check_shards, make_plan
+from dml.ranks.launch import SHARDS
 from dml.results.status import Status
+
+if TYPE_CHECKING:
+    from dml.config import ExperimentConfig
 
 
 class TaskStatus(StrEnum):
@@ -91,11 +97,12 @@ def _run(task: dict[str, Any], began: float) -> Answer:
         return _postponed(left)
     from dml import config, experiment
     from dml.data.stage import nearest_data_dir
+    from dml.ranks import launch
     from dml.results import reader
     from dml.results.lock import LockedError
     from dml.signals import stop_on_signals
 
-    flags = task["flags"]
+    flags, accelerator = task["flags"], task["flags"].get("accelerator", "auto")
     flags["data_dir"] = str(nearest_data_dir(flags["dataset"], Path(flags["data_dir"])))
     left.start()
     note = Note(Path(owner.heartbeat).parent, task["name"], began, flags["rounds"])
@@ -106,12 +113,14 @@ def _run(task: dict[str, Any], began: float) -> Answer:
             over = "its time is over" if left.over() else None
             return signalled() or ("the scheduler has ended" if watch.lost() else over)
 
+        chosen = config.from_flat(flags)
         try:
             path = experiment.run(
-                config.from_flat(flags),
+                chosen,
                 stop=stop,
                 progress=lambda record: note.round_done(record.rounds),
                 commit=task["commit"],
+                join=launch.shared(_processes(chosen), chosen.flat(), accelerator),
             )
         except LockedError as locked:
             return Answer(TaskStatus.LOCKED, why=str(locked))
@@ -120,6 +129,22 @@ def _run(task: dict[str, Any], began: float) -> Answer:
                 return Answer(TaskStatus.STOPPED, why=str(stopped))
             return _postponed(left)
     return Answer(Status(reader.attributes(path)["status"]))
+
+
+def _processes(chosen: "ExperimentConfig") -> int:
+    """How many processes share an experiment: as many as it says, or as the worker has accelerators.
+
+    An experiment that cannot be shared takes the first of them.
+    """
+    told = int(os.environ.get(SHARDS, "1"))
+    if chosen.run.shards is not None or told == 1:
+        return chosen.run.shards or 1
+    plan = make_plan(chosen)
+    try:
+        check_shards(plan.config, plan.topology.n, told)
+    except InputError:
+        return 1
+    return told
 
 
 def _postponed(left: TimeLeft) -> Answer:

@@ -28,6 +28,10 @@ FLAGS, PROGRAM = "flags.json", "dml.other_rank"
 """The file with the flags, and the module that a child runs."""
 
 
+SHARDS = "DML_SHARDS"
+"""The variable that tells a worker of a sweep how many processes share an experiment."""
+
+
 def shared(size: int, flags: Mapping[str, Any], accelerator: str) -> Join:
     """Starts the other ranks of an experiment, if there is something to compute.
 
@@ -160,6 +164,8 @@ def end_with_parent(leaving: threading.Event, folder: Path) -> None:
 
     def wait() -> None:
         os.read(0, 1)
+        # A process that is killed closes its pipes a moment before its children get another parent.
+        _wait_until(lambda: os.getppid() != parent, 0.2)
         if os.getppid() != parent:
             shutil.rmtree(folder, ignore_errors=True)
         if not leaving.wait(GRACE_S):
