@@ -70,7 +70,7 @@ class Federated(Rule):
         self.server_lr = setup.options.server_lr
         self._server = setup.exchange.server(setup.options.server)
         n, width = setup.topology.n, setup.trained
-        step = chunk(n, width, setup.X)
+        step = chunk(n, width, setup.X, setup.exchange.caches)
         self._trained = width
         self.parts = [slice(first, min(first + step, width)) for first in range(0, width, step)]
         self.w = setup.X.new_zeros(setup.X.shape[1])

@@ -54,10 +54,12 @@ class Average:
         self._exchange, self._links, self._rule = exchange, links, loss_rule
         like = exchange.like
         self._n, self._width, self._here = exchange.topology.n, like.shape[1], exchange.here
+        # Columns of a product, and those that are taken at a time.
         self._chunk = chunk(self._n, self._width, like)
+        self._columns = chunk(self._n, self._width, like, exchange.caches)
         # The vectors that nodes hold, and the messages where these differ from them.
         rows = self._n if exchange.outgoing is None else self._n + len(links)
-        self._space = table(rows, self._chunk, like)
+        self._space = table(rows, self._columns, like)
         self._memory: dict[str, Tensor] = {}
         self._product: Sums | None = None
         self._halo: Halo | None = None
@@ -103,9 +105,8 @@ class Average:
                 rows, places = self._read
                 used = self._space[places, : part.stop - part.start]
                 used.copy_(y) if rows is None else torch.index_select(y, 0, rows, out=used)
-            if self._exchange.outgoing is None and not self._recalled:
+            if self._exchange.outgoing is None and not self._recalled and self._exchange.ranks.size == 1:
                 assert self._product is not None
-                self._get_others(part)
                 self._product.put(y, self._rows)
             elif self._rows is None:
                 y.copy_(self.mixed(part))
@@ -122,8 +123,8 @@ class Average:
         elif self._weights is not None or not self._links.reliable:
             self._begin(t)
         if self._product is not None:
-            for start in range(0, self._width, self._chunk):
-                yield slice(start, min(start + self._chunk, self._width))
+            for start in range(0, self._width, self._columns):
+                yield slice(start, min(start + self._columns, self._width))
 
     def space(self, part: slice) -> Tensor:
         """Where a chunk of Y is to be written, [rows, columns]."""
@@ -138,7 +139,7 @@ class Average:
             vectors = self._space[: self._n, :columns][torch.from_numpy(links.sender)]
             messages = self._exchange.outgoing(vectors, links.sender, links.receiver, part, self._t)
             self._space[self._n :, :columns] = messages
-        mixed = self._product(columns)
+        mixed = self._product.of(columns, self._chunk)
         if self._recalled:
             # The last messages that arrived stand for those that are lost; the new ones are kept.
             new, old, scale = self._recalled

@@ -56,12 +56,14 @@ class Exchange(Protocol):
         topology: the whole graph.
         like: a matrix with the shape, type and device of the models that live here, [rows, P].
         here: the nodes of these rows.
+        caches: how many caches a chunk of all nodes' columns may fill.
         headers: scalars that come with the models, by name, [n] each.
     """
 
     topology: Topology
     like: Tensor
     here: slice
+    caches: int
     headers: dict[str, NDArray[np.float64]]
 
     def average(

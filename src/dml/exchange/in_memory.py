@@ -25,6 +25,9 @@ from dml.topology import Topology
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
+SENT_CACHES = 32
+"""The same where chunks are sent: a process waits for the others in each of them."""
+
 Outgoing = Callable[[Tensor, NDArray[np.int64], NDArray[np.int64], slice, int], Tensor]
 """(vectors of the senders [k, columns], sender [k], receiver [k], which columns, round) -> the messages that
 they send, [k, columns]. Whoever replaces it decides per link what a node sends."""
@@ -55,6 +58,7 @@ class InMemory:
 
     Attributes:
         here: the nodes whose vectors live in this process.
+        caches: how many caches a chunk of all nodes' columns may fill; see :func:`dml.exchange.sums.chunk`.
         headers: scalars that come with the models, by name, [n] each: ``samples``, ``steps``, ``loss``.
     """
 
@@ -76,6 +80,7 @@ class InMemory:
         self.links = over_edges(topology, drop, seed, present=present) if links is None else links
         self.outgoing = outgoing
         self.ranks, self.here = ranks, ranks.here(topology.n)
+        self.caches = 1 if ranks.size == 1 else SENT_CACHES
         self.headers: dict[str, NDArray[np.float64]] = {}
         self._sent: Traffic | None = None
         # What rules remember besides a row for each node: the node that each entry belongs to, None for all.

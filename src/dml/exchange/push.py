@@ -48,10 +48,12 @@ class Push:
         self._receiver = torch.from_numpy(links.receiver[self._into] - self._here.start).to(like.device)
         shares = 1 + torch.bincount(torch.from_numpy(links.sender).to(like.device), minlength=n).to(like)
         self.share = (1 / shares)[self._here, None]
+        # Columns of a product, and those that are taken at a time.
         self._chunk = chunk(n, self._width, like)
+        self._columns = chunk(n, self._width, like, exchange.caches)
         # A sender's own share, and the messages where these differ from it.
         rows = n if exchange.outgoing is None else n + len(links)
-        self._space, self._weights = table(rows, self._chunk, like), table(n, 1, like)
+        self._space, self._weights = table(rows, self._columns, like), table(n, 1, like)
         self._halo: Halo | None = None
         self._reliable = self._shares(np.ones(len(links), bool)) if links.reliable else None
         self._waiting: tuple[Tensor, Tensor] | None = None
@@ -80,8 +82,8 @@ class Push:
         self._get_others(self._weights[:, :1])
         waiting = None if self._waiting is None else self._waiting[1]
         weights.copy_(self._taken(self._sums[1](1), self._weights[:, :1], self._sender, waiting))
-        for start in range(0, self._width, self._chunk):
-            yield slice(start, min(start + self._chunk, self._width))
+        for start in range(0, self._width, self._columns):
+            yield slice(start, min(start + self._columns, self._width))
 
     def space(self, part: slice) -> Tensor:
         """Where one share of each node's vector is to be written, [rows, columns]."""
@@ -97,7 +99,7 @@ class Push:
             messages = self._exchange.outgoing(vectors, links.sender, links.receiver, part, self._t)
             self._space[n:, :columns] = messages
         waiting = None if self._waiting is None else self._waiting[0][:, part]
-        new = self._sums[0](columns)
+        new = self._sums[0].of(columns, self._chunk)
         return self._taken(new, self._space[:, :columns], self._messages(), waiting)
 
     def memory(self) -> dict[str, Tensor]:

@@ -177,6 +177,17 @@ class Sums:
         sums = torch.embedding_bag(pool, rows, ends, False, 0, False, weights, True)[0]
         return sums.view(self._n, -1)[:, :columns]
 
+    def of(self, columns: int, chunk: int) -> Tensor:
+        """The sums of the first columns, [n, columns], chunk by chunk.
+
+        Args:
+            columns: how many.
+            chunk: how many at a time, as :func:`chunk` says.
+        """
+        if columns <= chunk:
+            return self(columns)
+        return torch.cat([self(min(chunk, columns - k), k) for k in range(0, columns, chunk)], 1)
+
     def put(self, target: Tensor, rows: Tensor | None = None) -> None:
         """Writes the sums of the first columns of the table into a matrix, with the same bits as a call.
 

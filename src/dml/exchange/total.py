@@ -47,7 +47,7 @@ class AllToAll:
     def _parts(self, Y: Tensor) -> Iterator[slice]:
         """All columns at once, or those of which a process has room for all nodes' vectors."""
         n, width = self._exchange.topology.n, Y.shape[1]
-        step = width if self._exchange.ranks.size == 1 else chunk(n, width, Y)
+        step = width if self._exchange.ranks.size == 1 else chunk(n, width, Y, self._exchange.caches)
         for start in range(0, width, step):
             yield slice(start, min(start + step, width))
 
