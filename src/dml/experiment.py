@@ -27,6 +27,10 @@ from dml.theory import OodForecast
 _log = logging.getLogger(__name__)
 
 
+Assemble = Callable[[Plan, str | None], Parts]
+"""(experiment, engine of its earlier rounds) -> its parts, as :func:`dml.assembly.assemble`."""
+
+
 class Stopped(RuntimeError):
     """The run was asked to stop; its checkpoint is written, and the same call continues from it."""
 
@@ -37,6 +41,7 @@ def run(
     stop: Callable[[], str | None] = lambda: None,
     progress: Callable[[Record], None] = lambda record: None,
     commit: str | None = None,
+    assemble: Assemble = assembly.assemble,
 ) -> Path:
     """Runs an experiment, or what is missing of it.
 
@@ -49,6 +54,7 @@ def run(
         stop: asked after each round; a reason makes the run write its checkpoint and stop.
         progress: called after each round with what has been measured so far.
         commit: the state of the code in git, if somebody has asked git already.
+        assemble: makes the parts of the run.
 
     Returns:
         The path of the result file.
@@ -72,7 +78,7 @@ def run(
             code = code_hash.code_sha256(plan.config)
             if earlier is not None:
                 resume.check_code(plan, earlier, code, state)
-            _Run(plan, earlier, code, state).to_the_end(stop, progress)
+            _Run(plan, earlier, code, state, assemble).to_the_end(stop, progress)
         remove_leftovers(plan.result)
     return plan.result
 
@@ -85,12 +91,15 @@ class _Run:
         earlier: its result file, if there is one.
         code: the hash of the code.
         commit: its state in git.
+        assemble: makes the parts.
     """
 
-    def __init__(self, plan: Plan, earlier: reader.Loaded | None, code: str, commit: str) -> None:
+    def __init__(
+        self, plan: Plan, earlier: reader.Loaded | None, code: str, commit: str, assemble: Assemble
+    ) -> None:
         self._plan, self._earlier = plan, earlier
         segments = earlier.segments if earlier else []
-        self._parts = parts = assembly.assemble(plan, segments[-1]["engine"] if segments else None)
+        self._parts = parts = assemble(plan, segments[-1]["engine"] if segments else None)
         self._result = _result_of(plan, parts, segments)
         state = resume.State(parts.population, parts.engine, parts.execution, self._result.record)
         self._result.record = resume.restore(plan, earlier, state) or self._result.record
