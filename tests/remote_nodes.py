@@ -11,6 +11,7 @@ from dml import experiment
 from dml.network import keys
 from dml.network.contacts import Contact
 from dml.network.endpoint import Endpoint
+from dml.network.message import Message
 from dml.plan import Plan
 from dml.results import Loaded, checkpoint, load
 from dml.signals import StopRequest
@@ -18,6 +19,7 @@ from dml.traversal_network.assembly import Assembly
 from dml.traversal_network.config import ORCHESTRATOR, RUN, NodeConfig, OrchestratorConfig, name_of
 from dml.traversal_network.node import Conversation
 from dml.traversal_network.orchestrator import planned_of, tell_end
+from dml.traversal_network.worker import Worker
 
 PAIR = keys.new()
 
@@ -30,6 +32,10 @@ def plan(folder: Path, **flags: object) -> tuple[OrchestratorConfig, Plan]:
     return chosen, planned_of(chosen, given)
 
 
+class KilledError(Exception):
+    """Ends a node as a kill does: its connections are closed, and it says nothing more."""
+
+
 class Node:
     """A node in a thread.
 
@@ -37,26 +43,63 @@ class Node:
         number: which node.
         address: of the orchestrator.
         flags: of experiments.
+        killed: (phase, questions of this phase that are answered before, whether it computes this one).
         **chosen: its own flags.
     """
 
-    def __init__(self, number: int, address: str, flags: Mapping[str, object], **chosen: object) -> None:
+    def __init__(
+        self,
+        number: int,
+        address: str | None,
+        flags: Mapping[str, object] | None = None,
+        killed: tuple[int, int, bool] | None = None,
+        **chosen: object,
+    ) -> None:
         self.stop, self.code = StopRequest(), -1
         config = NodeConfig(node_id=number, **chosen)  # type: ignore[arg-type]
+        assert address is not None
+        contact = Contact(ORCHESTRATOR, address, PAIR.public)
 
         def work() -> None:
-            contact = Contact(ORCHESTRATOR, address, PAIR.public)
-            with Endpoint(name_of(number), RUN, PAIR, [contact], None) as end:
-                self.code = Conversation(config, flags, end, self.stop).work()
+            with (
+                contextlib.suppress(KilledError),
+                Endpoint(name_of(number), RUN, PAIR, [contact], None) as end,
+            ):
+                conversation = Conversation(config, flags or {}, end, self.stop)
+                if killed:
+                    conversation._answer = dying(conversation._answer, *killed)  # type: ignore[method-assign]
+                self.code = conversation.work()
 
         self._thread = threading.Thread(target=work, daemon=True)
         self._thread.start()
+
+    @property
+    def lives(self) -> bool:
+        """Whether it has not ended."""
+        return self._thread.is_alive()
 
     def join(self) -> int:
         """Waits for its end, and returns its exit code."""
         self._thread.join(20)
         assert not self._thread.is_alive()
         return self.code
+
+
+def dying(answer: Callable[..., None], phase: int, left: int, computes: bool) -> Callable[..., None]:
+    """The method by which a node answers, and dies at one of the questions."""
+    before = [left]
+
+    def answered(worker: Worker, question: Message) -> None:
+        if question.header.phase == phase:
+            before[0] -= 1
+        if before[0] >= 0:
+            answer(worker, question)
+            return
+        if computes:
+            answer(worker, question)
+        raise KilledError
+
+    return answered
 
 
 @contextlib.contextmanager

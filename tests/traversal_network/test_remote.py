@@ -21,8 +21,7 @@ from remote_nodes import Node, assert_same, listening, plan, train
 def test_it_is_the_run_in_one_process_bit_for_bit(flags: dict[str, object], tmp_path: Path) -> None:
     chosen, planned = plan(tmp_path / "network", **flags)
     with listening(planned.topology.n) as end:
-        assert end.address is not None
-        nodes = [Node(number, end.address, {}) for number in range(planned.topology.n)]
+        nodes = [Node(number, end.address) for number in range(planned.topology.n)]
         found = train(chosen, planned, end)
         assert {node.join() for node in nodes} == {0}
     assert_same(found, planned, tmp_path / "here")
