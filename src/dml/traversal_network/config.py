@@ -65,7 +65,7 @@ class OrchestratorConfig(WireConfig, PublishedConfig, CallConfig):
 class NodeConfig(WireConfig):
     """The flags of ``tl_node.py`` that are no flags of experiments."""
 
-    node_id: int = Field(ge=0, le=MAX_COUNT, description="which node this is")
+    node_id: int | None = Field(None, ge=0, le=MAX_COUNT, description="which node this is; it must be given")
     num_nodes: int | None = Field(
         None, ge=1, le=MAX_NODES, description="nodes of the experiment; it must be the orchestrator's number"
     )
@@ -81,6 +81,8 @@ class NodeConfig(WireConfig):
             InputError: there is no such node.
         """
         first = int(self.first_id)
+        if self.node_id is None:
+            raise InputError("node_id", None, f"is missing: give a number from {first} on")
         last = first + (self.num_nodes or MAX_NODES) - 1
         if not first <= self.node_id <= last:
             raise InputError("node_id", self.node_id, f"must be {first} to {last}")
