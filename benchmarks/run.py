@@ -24,6 +24,7 @@ import checkpoints
 import events
 import mixing
 import network
+import network_traversal
 import programs
 import scale
 import torch
@@ -38,6 +39,7 @@ PARTS: dict[str, Callable[[int, bool, Path], Iterable[Row]]] = {
     "events": lambda cores, quick, folder: events.rows(quick),
     "traversal": lambda cores, quick, folder: traversal.rows(quick),
     "network": lambda cores, quick, folder: network.rows(quick),
+    "network_traversal": lambda cores, quick, folder: network_traversal.rows(quick),
     "checkpoints": lambda cores, quick, folder: checkpoints.rows(cores, quick, folder),
     "scale": lambda cores, quick, folder: scale.rows(quick, folder),
     "programs": lambda cores, quick, folder: programs.rows(quick, folder),

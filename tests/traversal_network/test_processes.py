@@ -62,7 +62,7 @@ def until_rounds(folder: Path, rounds: int) -> None:
     """Waits until so many rounds are in the file."""
     end = time.monotonic() + 150
     while time.monotonic() < end:
-        for path in (folder / "network").glob("*.h5"):
+        for path in (folder / "network").glob("digits*.h5"):
             if load(path).attributes["rounds_done"] >= rounds:
                 return
         time.sleep(0.1)

@@ -45,6 +45,9 @@ DESCRIPTION = (
     "samples of this node. Flags of experiments that are given here must be as those of the orchestrator."
 )
 
+TAKEN = ("mode", "labels")
+"""Further flags of experiments that it takes."""
+
 _log = logging.getLogger(__name__)
 
 _SLICE = 0.5
@@ -64,7 +67,7 @@ def main(argv: Sequence[str]) -> int:
         The exit code: 0 after the end of training, 1 if the orchestrator refuses this node or the run has
         failed, 75 if asked to stop or if the orchestrator is away for too long.
     """
-    chosen, given = parse(NodeConfig, ("mode", "labels"), argv, prog="tl_node.py", description=DESCRIPTION)
+    chosen, given = parse(NodeConfig, TAKEN, argv, prog="tl_node.py", description=DESCRIPTION)
     name = name_of(chosen.node)
     given = with_accelerator(chosen, given)
     pair, keys = known_keys(chosen.public_keys, name, ORCHESTRATOR)
