@@ -1,6 +1,7 @@
 """All nodes of a run, in processes of their own, as they are asked for the gradient of each batch."""
 
 import logging
+import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -90,7 +91,8 @@ class Fleet(Asking):
         self._shapes, self._phases, self._answers_of, self.labels = shapes, phases, answers_of, labels
         self.nodes = [RemoteNode(node, self, shapes) for node in range(len(attendance.begun))]
         self.asking = False
-        self._number = 0
+        # An answer to an orchestrator that was killed is no answer to the one that follows it.
+        self._number = secrets.randbits(40) << 20
         self._visited: list[RemoteNode] = []
         self._late: set[int] = set()
         self._left_out: list[Visit] = []

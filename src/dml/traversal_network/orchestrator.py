@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from dml.errors import EXIT_AGAIN, EXIT_FAILED, InputError, LostWorkersError, one_line
@@ -110,13 +111,10 @@ def tell_end(end: Endpoint, code: int, why: str) -> None:
     if not all(map(end.connected, end.contacts)):
         # Nodes may be about to connect, to a run that was complete before.
         end.serve(0.5)
-    for name in end.contacts:
-        if end.connected(name):
-            try:
-                scalars: dict[str, Scalar | list[Scalar]] = {"code": code, "why": one_line(why)[:1000]}
-                end.send(name, END, seconds=1, scalars=scalars)
-            except Late:
-                _log.info(f"{name} is gone")
+    here = [name for name in end.contacts if end.connected(name)]
+    scalars: dict[str, Scalar | list[Scalar]] = {"code": code, "why": one_line(why)[:1000]}
+    with suppress(Late):  # Some are gone.
+        end.send(here, END, seconds=0.3, scalars=scalars)
 
 
 def text(result: "Loaded") -> str:
