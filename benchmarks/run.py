@@ -24,6 +24,7 @@ import checkpoints
 import events
 import mixing
 import network
+import network_traversal
 import programs
 import scale
 import sharing
@@ -40,6 +41,7 @@ PARTS: dict[str, Callable[[int, bool, Path], Iterable[Row]]] = {
     "traversal": lambda cores, quick, folder: traversal.rows(quick),
     "network": lambda cores, quick, folder: network.rows(quick),
     "sharing": lambda cores, quick, folder: sharing.rows(quick, folder),
+    "network_traversal": lambda cores, quick, folder: network_traversal.rows(quick),
     "checkpoints": lambda cores, quick, folder: checkpoints.rows(cores, quick, folder),
     "scale": lambda cores, quick, folder: scale.rows(quick, folder),
     "programs": lambda cores, quick, folder: programs.rows(quick, folder),

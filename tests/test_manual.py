@@ -21,6 +21,8 @@ from dml.quadratics.config import QuadraticsConfig
 from dml.results.config import CompileConfig, NodePictureConfig
 from dml.shown_defaults import shown_defaults
 from dml.topology_script import SeededConfig
+from dml.traversal_network import node, orchestrator
+from dml.traversal_network.config import NodeConfig, OrchestratorConfig
 from dml.traversal_scripts import centralized, compare
 from dml.traversal_scripts import config as published
 from dml.traversal_scripts.centralized import CentralizedConfig
@@ -101,6 +103,10 @@ def understand(script, words, tmp_path):
         case "centralized.py":
             found = published.parse(CentralizedConfig, centralized.TAKEN, words, **told)
             published.config_of(*found, algorithm="centralized")
+        case "tl_orchestrator.py":
+            orchestrator.planned_of(*published.parse(OrchestratorConfig, orchestrator.TAKEN, words, **told))
+        case "tl_node.py":
+            assert published.parse(NodeConfig, node.TAKEN, words, **told)[0].node >= 0
         case "tl_compare.py":
             found = published.parse(CompareConfig, compare.TAKEN, words, **told)
             published.config_of(*found, algorithm="traversal")
@@ -111,7 +117,15 @@ def understand(script, words, tmp_path):
 @pytest.mark.parametrize("page", PAGES, ids=BY_NAME)
 def test_every_flag_that_the_manual_names_exists(page):
     known = {flag for _, flag, _ in config.fields()} | ELSEWHERE
-    others = (CompareConfig, SweepConfig, CompileConfig, NodePictureConfig, SeededConfig)
+    others = (
+        CompareConfig,
+        OrchestratorConfig,
+        NodeConfig,
+        SweepConfig,
+        CompileConfig,
+        NodePictureConfig,
+        SeededConfig,
+    )
     for section in (*others, privacy.PrivacyConfig, *SECTIONS.values()):
         known |= {flag for flag, _ in section.flags()}
     named = set(re.findall(r"--(\w[\w-]*)", page.read_text()))

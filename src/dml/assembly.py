@@ -93,7 +93,7 @@ def assemble(
     shape, settings = dataset.train_x.shape[1:], config.training.model_options.model_dump()
     build = partial(build_model, config.training.model, shape, classes, settings)
     size = capacity.check(build, plan, device, ranks.size)
-    threads = _set_threads(plan, size, ranks.places)
+    threads = set_threads(plan, size, ranks.places)
     deterministic = accelerators.prepare(device)
     events = config.algorithm.described.events
     same = config.training.init == "same"
@@ -140,11 +140,13 @@ def _execution(
     config, topology = plan.config, plan.topology
     training, seed = config.training, config.run.seed
     if config.algorithm.described.events:
-        augmentation = _augmentation(plan, dataset, data)
+        augmentation = augmentation_of(plan, dataset, data)
         events, engine = experiment_events.events_of(plan, population, data, name, augmentation)
         return events, engine, config.algorithm.options.lr_factor(1.0)
     if config.algorithm.described.one_model:
-        return *experiment_batches.batches_of(plan, population, data, _augmentation(plan, dataset, data)), 1.0
+        return *experiment_batches.batches_of(
+            plan, population, data, augmentation_of(plan, dataset, data)
+        ), 1.0
     proximal = None
     if config.draws_to_neighbours:
         near = neighbours(topology, config.complete)
@@ -166,7 +168,7 @@ def _execution(
         # If the rule gives the momentum of each round, there is none to keep.
         keep_optimizers=training.keep_optimizer and rule.momentum() is None,
         proximal=proximal,
-        augmentation=_augmentation(plan, dataset, own),
+        augmentation=augmentation_of(plan, dataset, own),
         names=np.arange(here.start, here.stop),
     )
     rounds = Rounds(
@@ -191,7 +193,14 @@ def _places(ranks: Ranks, device: torch.device, n: int) -> dict[str, list[dict[s
     return {"ranks": [{"host": host, "accelerator": name, "nodes": k} for host, name, k in each]}
 
 
-def _set_threads(plan: Plan, parameters: int, processes: int) -> int:
+def set_threads(plan: Plan, parameters: int, processes: int = 1) -> int:
+    """Sets and returns the number of torch's threads for a model of so many parameters.
+
+    Args:
+        plan: the experiment.
+        parameters: of one model.
+        processes: how many share the cores of this host.
+    """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     share = max(1, cores // processes)
     threads = plan.config.run.threads or (1 if parameters < SMALL_MODEL else share)
@@ -210,7 +219,8 @@ def _choose_engine(plan: Plan, before: str | None, size: int, device: torch.devi
     return chosen
 
 
-def _augmentation(plan: Plan, dataset: Dataset, data: NodeData) -> Augmentation | None:
+def augmentation_of(plan: Plan, dataset: Dataset, data: NodeData) -> Augmentation | None:
+    """What changes training images; None if nothing does."""
     config = plan.config.data
     if not config.augment:
         return None

@@ -29,6 +29,10 @@ from dml.theory import OodForecast
 _log = logging.getLogger(__name__)
 
 
+Assemble = Callable[[Plan, str | None], Parts]
+"""(experiment, engine of its earlier rounds) -> its parts, as :func:`dml.assembly.assemble`."""
+
+
 class Stopped(RuntimeError):
     """The run was asked to stop; its checkpoint is written, and the same call continues from it."""
 
@@ -40,6 +44,7 @@ def run(
     progress: Callable[[Record], None] = lambda record: None,
     commit: str | None = None,
     join: Join = alone,
+    assemble: Assemble | None = None,
 ) -> Path:
     """Runs an experiment, or what is missing of it.
 
@@ -54,6 +59,7 @@ def run(
         commit: the state of the code in git, if somebody has asked git already.
         join: gives the processes that share the experiment, of which this is the first, if there is something
             to compute; the others call :func:`take_part`.
+        assemble: makes the parts of the run where it is not :func:`dml.assembly.assemble`.
 
     Returns:
         The path of the result file.
@@ -81,7 +87,7 @@ def run(
                 resume.check_code(plan, earlier, code, state)
         with join(missing) as ranks:
             if missing:
-                _Run(plan, earlier, code, state, ranks).to_the_end(stop, progress)
+                _Run(plan, earlier, code, state, ranks, assemble).to_the_end(stop, progress)
         remove_leftovers(plan.result)
     return plan.result
 
@@ -113,15 +119,23 @@ class _Run:
         code: the hash of the code.
         commit: its state in git.
         ranks: the processes that share it; all of them do the same, and rank 0 alone writes.
+        assemble: makes the parts; None for those that all processes make alike.
     """
 
     def __init__(
-        self, plan: Plan, earlier: reader.Loaded | None, code: str, commit: str, ranks: Ranks
+        self,
+        plan: Plan,
+        earlier: reader.Loaded | None,
+        code: str,
+        commit: str,
+        ranks: Ranks,
+        assemble: Assemble | None = None,
     ) -> None:
         self._plan, self._earlier, self._ranks = plan, earlier, ranks
         segments = earlier.segments if earlier else []
         before = segments[-1]["engine"] if segments else None
-        self._parts = parts = assembly.assemble(plan, before, ranks=ranks)
+        made = assemble(plan, before) if assemble else assembly.assemble(plan, before, ranks=ranks)
+        self._parts = parts = made
         self._result = _result_of(plan, parts, segments)
         here = ranks.here(plan.rows.total)
         state = resume.State(parts.population, parts.engine, parts.execution, self._result.record, here)

@@ -86,7 +86,7 @@ def _engine(
         seed=seed,
         keep_optimizers=training.keep_optimizer,
         augmentation=augmentation,
-        way=_way(options),
+        way=way_of(options),
     )
 
 
@@ -125,7 +125,8 @@ def _route(plan: Plan, options: ServerAtNode, data: NodeData, *, collected: bool
     return Route(plan.topology, options.place(plan.topology, data.samples), collected)
 
 
-def _way(options: BatchOptions) -> Way:
+def way_of(options: BatchOptions) -> Way:
+    """How gradients come about."""
     if not isinstance(options, TraversalOptions):
         return Way()
     stay = options.labels == "at_node"

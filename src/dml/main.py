@@ -18,7 +18,13 @@ from dml.shown_defaults import shown_defaults
 from dml.signals import StopRequest, stop_on_signals
 
 if TYPE_CHECKING:
+    from dml.experiment import Assemble
     from dml.results import Loaded
+
+    Assembling = Callable[[StopRequest], Assemble]
+
+Text = Callable[["Loaded"], str]
+"""What is printed about a result."""
 
 DESCRIPTION = "Runs one experiment: trains a model on every node of a graph, and writes one HDF5 file."
 
@@ -91,8 +97,9 @@ def run(
     planned: Plan,
     *,
     fresh: bool = False,
-    text: Callable[["Loaded"], str] | None = None,
+    text: Text | None = None,
     own: Seat | None = None,
+    assembling: "Assembling | None" = None,
 ) -> int:
     """Runs an experiment, and prints what it has found and the path of its file.
 
@@ -101,13 +108,14 @@ def run(
         fresh: compute it again from round 0.
         text: what is printed about the result; None for the summary of ``decentralized_main.py``.
         own: the seat of this process among those of a launcher, if there are several.
+        assembling: what makes the parts of the run, given the request to stop; None for those of one process.
 
     Returns:
         The exit code, as that of :func:`main`.
     """
     with stop_on_signals("stopping after this round; Ctrl-C again stops at once") as stop:
         _announce(planned)
-        return _run_or_stop(planned, stop, fresh=fresh, text=text, own=own)
+        return _run_or_stop(planned, stop, fresh=fresh, text=text, own=own, assembling=assembling)
 
 
 def _run_or_stop(
@@ -115,8 +123,9 @@ def _run_or_stop(
     stop: StopRequest,
     *,
     fresh: bool,
-    text: Callable[["Loaded"], str] | None,
+    text: Text | None,
     own: Seat | None,
+    assembling: "Assembling | None",
 ) -> int:
     # Imported here, because it takes seconds, and most wrong calls have been refused by now.
     from dml.code_hash import code_sha256
@@ -131,7 +140,7 @@ def _run_or_stop(
             replacing.experiment(planned.result, planned.identity.id, code)
         if reason := stop():
             raise Stopped(f"stopped before the first round: {reason}")
-        exit_code = _run(planned, stop, text, own)
+        exit_code = _run(planned, stop, text, own, assembling)
         if replacing:
             replacing.finish()
         return exit_code
@@ -158,7 +167,13 @@ def _announce(planned: Plan) -> None:
         print(f"relayed over {facts['tree']}", file=sys.stderr)
 
 
-def _run(planned: Plan, stop: StopRequest, text: Callable[["Loaded"], str] | None, own: Seat | None) -> int:
+def _run(
+    planned: Plan,
+    stop: StopRequest,
+    text: Text | None,
+    own: Seat | None,
+    assembling: "Assembling | None",
+) -> int:
     from dml import experiment
     from dml.progress import Progress
     from dml.ranks import join, launch
@@ -183,7 +198,8 @@ def _run(planned: Plan, stop: StopRequest, text: Callable[["Loaded"], str] | Non
             learned = f"  OOD {ood[-1]:.3f}" if planned.config.data.backdoor and len(ood) else ""
             bar.update(record.rounds, f"IID {iid[-1]:.3f}{learned}{when}" if len(iid) else "")
 
-        path = experiment.run(planned.config, stop=stop, progress=show, join=ranks)
+        assemble = assembling(stop) if assembling else None
+        path = experiment.run(planned.config, stop=stop, progress=show, join=ranks, assemble=assemble)
     result = load(path)
     if before > rounds:
         print(

@@ -154,6 +154,26 @@ def test_a_listener_that_ends_and_returns_at_its_address_is_found_again():
         assert again.receive(seconds=5).header.number == 2
 
 
+def test_a_listener_that_returns_confirms_what_it_gets():
+    contact, limits = Contact("node 0", None, OTHER.public), Limits(unconfirmed=4)
+    with Endpoint("hub", "r", PAIR, [contact], limits=limits) as end:
+        address = end.address
+        node = Endpoint("node 0", "r", OTHER, [Contact("hub", address, PAIR.public)], None, limits)
+        until(lambda: end.connected("node 0") and node.connected("hub"), end, node)
+        # The last message before the end is not confirmed.
+        node.send("hub", "model", 0, seconds=5)
+        end.close(0)
+    with Endpoint("hub", "r", PAIR, [contact], address, limits) as again, node:
+        until(lambda: node.restarted() == ["hub"], node, again)
+        for number in range(1, 20):
+            together(
+                lambda number=number: node.send("hub", "model", number, seconds=5),
+                lambda number=number: again.receive(Key("node 0", "model", number), seconds=5),
+            )
+            again.send("node 0", "result", number, seconds=5)
+            node.receive(Key("hub", "result", number), seconds=5)
+
+
 def test_what_was_sent_arrives_though_the_sender_closes_at_once():
     with hub(OTHER) as h:
         (node,) = h.nodes

@@ -32,6 +32,10 @@ RESERVED = {
     "orchestrator",
     "plan_sha256",
     "visit_costs",
+    "messages_from_nodes",
+    "messages_to_nodes",
+    "wire_from_nodes",
+    "wire_to_nodes",
     "visits",
 }
 """The names of schema 1 that need not be in a file yet; later versions fill them."""

@@ -283,6 +283,8 @@ class Correspondence:
             raise WireError("taken name", f"a second process says that it is {name}; the first one stays")
         if link.meet(session):
             self._owner.began_anew(name)
+            # It may have been told to wait for messages that only the last one could have got.
+            link.greet_at = 0.0
         if route is None:
             link.unheard = False
         elif route.startswith(ROUTE):

@@ -28,7 +28,7 @@ _MORE_TEXTS: tuple[str, ...] = (
 )  # fmt: skip
 _MORE_NUMBERS = (
     "forecast_ood", "lr_factor", "max_delay", "simulated_s", "refused_models", "refused_headers", "cut",
-    *FIGURES,
+    "wire_to_nodes", "wire_from_nodes", "messages_to_nodes", "messages_from_nodes", *FIGURES,
 )  # fmt: skip
 _FIELDS = ("dataset", "aggregation_strategy", "algorithm", "seed", "backdoor", "backdoor_node_idx", "rounds")
 """The fields of the configuration that summaries and pictures need."""

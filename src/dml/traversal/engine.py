@@ -22,6 +22,7 @@ from dml.traversal.in_steps import ApartAtCutInSteps, ApartInSteps, SteppingNode
 from dml.traversal.learner import Keyed, Learner
 from dml.traversal.node import Node
 from dml.traversal.parts import Part
+from dml.traversal.plan import Visit
 from dml.traversal.request import BatchesRequest
 from dml.traversal.samples import Draw, Samples
 from dml.traversal.steps import Steps
@@ -170,6 +171,13 @@ class UnionEngine(Trainer):
         totals: list[int] = np.add.reduceat(counted, bounds - bounds[0]).tolist()
         return totals
 
+    def answers_of(self, visit: Visit) -> tuple[int, int]:
+        """How many answers of a visit count in the loss, and in the accuracy."""
+        if self._counts is None:
+            return (len(visit.local) * self._per_sample,) * 2
+        places = self.position(visit.node, visit.local)
+        return int(self._counts.loss[places].sum()), int(self._counts.judged[places].sum())
+
     def _draw(self, number: int, samples: NDArray[np.int64]) -> Tensor:
         """What augmentation does to samples of the union."""
         assert self._augmentation is not None
@@ -195,6 +203,10 @@ class UnionEngine(Trainer):
         """Losses and hits since the last answer, over the samples of a request."""
         sums = self.visits.sums().cpu().numpy()
         answers, judged = self._seen(request)
+        for visit in self.visits.left_out():
+            fewer = self.answers_of(visit)
+            answers[visit.node] -= fewer[0]
+            judged[visit.node] -= fewer[1]
         with np.errstate(invalid="ignore"):
             loss, accuracy = (sums / np.stack([answers, judged])).astype(np.float32)
         return Trained(loss, accuracy, answers, judged)
@@ -205,7 +217,7 @@ class UnionEngine(Trainer):
         owners, samples = plan.owners[request.places], plan.samples[request.places]
         if self._counts is None:
             seen = np.bincount(owners, minlength=n) * self._per_sample
-            return seen, seen
+            return seen, seen.copy()
         loss, judged = (
             np.bincount(owners, counts[samples], n).astype(np.int64)
             for counts in (self._counts.loss, self._counts.judged)

@@ -41,7 +41,7 @@ class Samples:
     ) -> None:
         self._x, self._y, self._keys, self._lengths = x, y, keys, lengths
         self._augmentation = augmentation
-        self._a_sample = max(1, x[0].numel())
+        self._a_sample = max(1, x.shape[1:].numel())
 
     def batches(self, number: int, samples: NDArray[np.int64], sizes: list[int]) -> Iterator[Batch]:
         """Batch after batch of a pass.

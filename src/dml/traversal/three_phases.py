@@ -131,20 +131,22 @@ class ApartInThreePhases(Apart):
     def _of_batch(self, number: int, visits: Sequence[Visit], total: int) -> list[Tensor]:
         """By three visits of each node."""
         blocks, nodes = self._blocks, [self.nodes[visit.node] for visit in visits]
-        sent = [node.outputs(total) for node in nodes]
-        outputs, at_logits = (torch.cat(each) for each in zip(*sent, strict=True))
-        rows = [len(part) for part, _ in sent]
+        each, rows = self.asking.each, [len(visit.local) for visit in visits]
+        sent = each(lambda node: node.outputs(total), nodes)
+        outputs, at_logits = (torch.cat(both) for both in zip(*sent, strict=True))
         *upper, gradient = parts.forward(blocks.upper, outputs).back(at_logits, to_input=True)
         if blocks.second_masked:
             gradient = kernels.relu_backward(gradient, outputs)
         second, first = self._second_sum, self._sum
         second.begin([visit.node for visit in visits])
-        for node, visit, own in zip(nodes, visits, torch.split(gradient, rows), strict=True):
-            second.put(visit.node, node.second_block(own))
+        back = each(lambda node, part: node.second_block(part), nodes, torch.split(gradient, rows))
+        for visit, answer in zip(visits, back, strict=True):
+            second.put(visit.node, answer)
         second_bias = gradient.sum(0)
         gradient = gradient.mm(blocks.second.parameters[0].detach())
         first.begin([visit.node for visit in visits])
-        for node, visit, own in zip(nodes, visits, torch.split(gradient, rows), strict=True):
-            first.put(visit.node, node.first_block(own))
+        back = each(lambda node, part: node.first_block(part), nodes, torch.split(gradient, rows))
+        for visit, answer in zip(visits, back, strict=True):
+            first.put(visit.node, answer)
         first_bias = [] if blocks.first_masked else [gradient.sum(0)]
         return [*first.total(), *first_bias, *second.total(), second_bias, *upper]

@@ -10,6 +10,7 @@ from torch import Tensor
 from dml import accelerators
 from dml.training.answers import Answers
 from dml.traversal import parts
+from dml.traversal.asking import Asking
 from dml.traversal.learner import Learner
 from dml.traversal.node import Node
 from dml.traversal.parts import OrderedSum, Part
@@ -35,6 +36,10 @@ class Visits(ABC):
     @abstractmethod
     def sums(self) -> Tensor:
         """Losses and hits over each node's own samples since the last call, [2, n] float64."""
+
+    def left_out(self) -> list[Visit]:
+        """The visits since the last call whose samples are in no gradient and no sum, as nodes were lost."""
+        return []
 
 
 class Together(Visits):
@@ -79,17 +84,23 @@ class Apart(Visits):
         learner: the model.
         nodes: all of them.
         totals: how many answers each batch has.
+
+    Attributes:
+        asking: how the nodes are asked, which may be replaced.
     """
 
     def __init__(self, learner: Learner, nodes: Sequence[Node], totals: Totals) -> None:
         self._learner, self.nodes, self._totals = learner, nodes, totals
         self._sum = OrderedSum()
+        self.asking = Asking()
 
     def gradients(self, request: BatchesRequest) -> Iterator[list[Tensor]]:
         """By one visit of each node that holds samples of the batch."""
         self._begin(request)
-        for batch, total in zip(range(request.first, request.stop), self._totals(request), strict=True):
-            yield self._of_batch(request.plan.number, request.plan.visits(batch), total)
+        plan, ask = request.plan, self.asking.batch
+        for place, total in enumerate(self._totals(request)):
+            self._place = place
+            yield ask(plan.number, plan.visits(request.first + place), total, self._of_batch)
         self._learner.backward.release(self._learner.parameters)
 
     def _begin(self, request: BatchesRequest) -> None:
@@ -107,13 +118,19 @@ class Apart(Visits):
         """The gradient of one batch."""
         found = self._sum
         found.begin([visit.node for visit in visits])
-        for visit in visits:
-            found.put(visit.node, self.nodes[visit.node].gradients(total))
+        nodes = [self.nodes[visit.node] for visit in visits]
+        answers = self.asking.each(lambda node: node.gradients(total), nodes)
+        for visit, gradients in zip(visits, answers, strict=True):
+            found.put(visit.node, gradients)
         return found.total()
 
     def sums(self) -> Tensor:
         """Those of each node."""
         return torch.stack([node.sums() for node in self.nodes], 1)
+
+    def left_out(self) -> list[Visit]:
+        """Those that could not be made."""
+        return self.asking.left_out()
 
 
 class ApartAtCut(Apart):
@@ -145,7 +162,7 @@ class ApartAtCut(Apart):
         super()._begin(request)
         owners = request.plan.owners[request.places]
         sent = accelerators.send(owners, self._learner.parameters[0].device)
-        self._owners = iter(torch.split(sent, request.sizes))
+        self._owners = torch.split(sent, request.sizes)
 
     def _of_batch(self, number: int, visits: Sequence[Visit], total: int) -> list[Tensor]:
         """By two visits of each node: forwards, and with the gradients of its activations backwards.
@@ -159,20 +176,24 @@ class ApartAtCut(Apart):
         passed = parts.forward(self._upper, activations)
         logits = passed.output.to(self._learner.parameters[0].dtype)
         if self._tally is None:
-            own = zip(nodes, torch.split(logits, rows), strict=True)
-            gradient = torch.cat([node.loss_gradient(part, total) for node, part in own])
+            back = self.asking.each(
+                lambda node, part: node.loss_gradient(part, total), nodes, torch.split(logits, rows)
+            )
+            gradient = torch.cat([*back])
         else:
             y = torch.cat([node.labels() for node in nodes])
             gradient = parts.loss_gradient(logits, y, total, self._answers)
-            self._tally.add(logits.flatten(0, -2), y, next(self._owners))
         *upper, back_at_cut = passed.back(gradient, to_input=True)
         of_parts = self._lower, self._upper.parameters
         found = self._lower_gradients(nodes, visits, torch.split(back_at_cut, rows)), upper
+        if self._tally is not None:
+            # Only now, as a batch is begun again if one of its nodes is lost.
+            self._tally.add(logits.flatten(0, -2), y, self._owners_of(visits))
         return parts.joined(self._learner.parameters, of_parts, found)
 
     def _activations(self, nodes: Sequence[Node]) -> list[Tensor]:
         """What nodes make of their samples."""
-        return [node.activations() for node in nodes]
+        return [*self.asking.each(lambda node: node.activations(), nodes)]
 
     def _lower_gradients(
         self, nodes: Sequence[Node], visits: Sequence[Visit], gradients: Sequence[Tensor]
@@ -180,9 +201,19 @@ class ApartAtCut(Apart):
         """The sum over nodes, given the gradient of the activations of each of them."""
         found = self._sum
         found.begin([visit.node for visit in visits])
-        for node, visit, part in zip(nodes, visits, gradients, strict=True):
-            found.put(visit.node, node.lower_gradients(part))
+        answers = self.asking.each(lambda node, part: node.lower_gradients(part), nodes, gradients)
+        for visit, answer in zip(visits, answers, strict=True):
+            found.put(visit.node, answer)
         return found.total()
+
+    def _owners_of(self, visits: Sequence[Visit]) -> Tensor:
+        """The node of each row of this batch, [b]."""
+        owners = self._owners[self._place]
+        if len(owners) == visits[-1].rows.stop:
+            return owners
+        # Some of its nodes are lost.
+        nodes = np.repeat([visit.node for visit in visits], [len(visit.local) for visit in visits])
+        return accelerators.send(nodes, owners.device)
 
     def sums(self) -> Tensor:
         """Those of the server, or of each node."""

@@ -50,7 +50,7 @@ class PublishedConfig(Section):
     )
 
 
-S = TypeVar("S", bound=PublishedConfig)
+S = TypeVar("S", bound=Section)
 
 
 def parse(
