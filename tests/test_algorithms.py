@@ -438,6 +438,7 @@ def test_failing_nodes_are_in_an_id_in_one_order_and_only_where_there_are_some(s
     assert small(failing_nodes="2@1").algorithm.failing_nodes == ("2@1",)
 
 
+@pytest.mark.slow
 def test_uneven_labels_leave_the_worst_node_of_dpsgd_behind_that_of_relaysgd(small: Small, tmp_path: Path):
     """Table 2 of Vogels et al. (2021) on digits: the preset relaysgd's methods on its chain at alpha 0.01."""
     flags = {"topology_file": "chain:n=16", "partition": "equal", "label_alpha": 0.01, "local_steps": 1}

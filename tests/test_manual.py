@@ -50,6 +50,7 @@ ELSEWHERE = {
     "version",
     "system-site-packages",
     "no-deps",
+    "kill-on-bad-exit",
     "train",
     "test",
     "me",

@@ -31,6 +31,7 @@ def test_the_default_is_the_papers_matrix_on_digits():
     assert all(p.config.data.backdoor_node_idx == tuple(p.topology.most_connected(1)) for p in first)
 
 
+@pytest.mark.slow
 def test_the_paper_is_its_matrix_on_its_own_data_sets():
     plans = _plans(preset="paper")
     assert len(plans) == 3780

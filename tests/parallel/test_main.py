@@ -90,6 +90,7 @@ def test_in_one_process_in_four_workers_or_killed_and_called_again_the_numbers_a
     assert third.stdout == again.stdout
 
 
+@pytest.mark.slow
 def test_a_damaged_file_fails_one_experiment_and_the_others_go_on(process: Script, tmp_path: Path):
     words = (*QUICK, "--strategies", "unweighted")
     broken, gone, whole = sorted(run_sweep_here(tmp_path / "out", *words).values())

@@ -236,6 +236,7 @@ def test_a_file_may_leave_the_data_set_to_the_command_line(tmp_path):
     assert plan.config.training.model_options.n_layer == 1
 
 
+@pytest.mark.slow
 def test_a_sweep_from_a_file_runs(process: Script, script: Script, tmp_path: Path):
     (tmp_path / "mine.yaml").write_text(
         f"{GRAPH}\n{OOD}\nrounds: 2\nepochs: 1\nsoftmax: true\naggregation_strategy: [unweighted, degCent]"
