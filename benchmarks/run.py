@@ -29,6 +29,7 @@ import scale
 import torch
 import training
 import traversal
+import update_send
 from timing import Row, line
 
 PARTS: dict[str, Callable[[int, bool, Path], Iterable[Row]]] = {
@@ -38,6 +39,7 @@ PARTS: dict[str, Callable[[int, bool, Path], Iterable[Row]]] = {
     "events": lambda cores, quick, folder: events.rows(quick),
     "traversal": lambda cores, quick, folder: traversal.rows(quick),
     "network": lambda cores, quick, folder: network.rows(quick),
+    "update_send": lambda cores, quick, folder: update_send.rows(quick),
     "checkpoints": lambda cores, quick, folder: checkpoints.rows(cores, quick, folder),
     "scale": lambda cores, quick, folder: scale.rows(quick, folder),
     "programs": lambda cores, quick, folder: programs.rows(quick, folder),

@@ -26,6 +26,7 @@ def benchmark(*words):
         ("events", "memory beyond models, pairwise"),
         ("traversal", "traversal cut=1 apart, digits MLP, n=3"),
         ("network", "20 MB both ways: rate over bare CURVE"),
+        ("update_send", "update_send, 5 M, peers that stand still: 99 %"),
         ("checkpoints", "checkpoint MNIST MLP, 33 nodes"),
         ("scale", "experiment, MNIST MLP, 8 nodes: memory"),
         ("programs", "  2 workers against 1"),

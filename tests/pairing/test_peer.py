@@ -7,6 +7,7 @@ import time
 import numpy as np
 import pytest
 import torch
+from proxy import Proxy
 from torch import nn
 
 from dml.algorithms.pairwise.interpolation import Header
@@ -30,12 +31,8 @@ def filled(value, count=3, dtype=torch.float32):
 
 def meet(*peers):
     """Waits until all are connected to all their neighbours."""
-    end = time.monotonic() + 10
     for peer in peers:
-        endpoint = peer._background.endpoint
-        while not all(map(endpoint.connected, endpoint.contacts)):
-            assert time.monotonic() < end
-            time.sleep(0.005)
+        assert peer.meet(10) == peer.config.neighbours(peer.name)
 
 
 def silent(path):
@@ -54,11 +51,11 @@ def test_peers_are_the_plain_form_of_the_simulation(config, peer, method):
     meet(one, two)
     interpolation = load(path).interpolate()
     plain = PairwisePull(
-        np.array([[0.0], [1.0]]), lambda c, l, d, m: interpolation(Header(c, l), Header(d, m))
+        np.array([[0.0], [1.0]]), lambda *of: interpolation(Header(*of[:2]), Header(*of[2:]))
     )
     for step in range(6):
         losses = 1 / (1 + step), 0.5
-        for i, each in enumerate((one, two)):
+        for i in range(2):
             for number in models[i].parameters():
                 number.data += 0.25 * (step - i)
             plain.update(i, 0.25 * (step - i), losses[i])
@@ -130,6 +127,7 @@ def test_a_peer_without_a_model_is_not_asked_again_at_once(config, peer):
 def test_training_goes_on_without_any_peer(config, peer):
     path = config(4, "timeout_ms: 300")
     alone = peer(0, path)
+    assert alone.meet(0.05) == []
     for _ in range(30):
         began = time.monotonic()
         alone.update_send(1.0)
@@ -143,6 +141,32 @@ def test_training_goes_on_without_any_peer(config, peer):
     with pytest.raises(RuntimeError, match="node 0 is closed"):
         alone.update_send(1.0)
     alone.close()
+
+
+def test_a_peer_that_stands_still_delays_nobody_beyond_the_deadline(config, peer):
+    path = config(2, "timeout_ms: 100\npull_probability: 1")
+    one_listens, two_listens = (node.port for node in load(path).nodes)
+    with Proxy(f"tcp://127.0.0.1:{two_listens}") as proxy:
+        over_proxy = config(2, "timeout_ms: 100", ports=[one_listens, int(proxy.address.split(":")[-1])])
+        one, two = peer(0, over_proxy, filled(0.0)), peer(1, silent(path), filled(1.0))
+        meet(one, two)
+        two.update_send(1.0)
+        one.update_send(1.0)
+        assert one.update_wait(1.0) == 0.5
+        proxy.stall()
+        time.sleep(0.05)
+        for _ in range(4):
+            began = time.monotonic()
+            one.update_send(1.0)
+            assert one.update_wait(1.0) == 0.0
+            assert time.monotonic() - began < 0.15
+        assert one.counts["late"] >= 1
+        proxy.go_on()
+        end = time.monotonic() + 5
+        while not one.update_wait(1.0):
+            assert time.monotonic() < end
+            one.update_send(1.0)
+        one.close()
 
 
 def test_a_peer_that_begins_anew_is_asked_again(config, peer):
@@ -175,7 +199,7 @@ def test_peers_that_are_no_neighbours_exchange_nothing(config, peer):
     for each in peers:
         each.update_send(1.0)
     assert [bool(each.update_wait(1.0)) for each in peers][2] is False
-    assert list(peers[0]._background.endpoint.contacts) == ["node 1"]
+    assert peers[0].meet(0) == ["node 1"]
     assert peers[2].counts == {"refused_headers": 0}
 
 

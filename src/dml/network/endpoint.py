@@ -36,9 +36,9 @@ class Endpoint:
     that break are made again, and what was under way is sent again. Messages come in any order, and are told
     apart by their keys.
 
-    An endpoint belongs to the thread that made it: no other may call anything but :meth:`wake`. It works while
-    it is called. While the process computes, messages wait in the queues of the sockets, and connections are
-    kept alive.
+    An endpoint belongs to the thread that made it: others may call :meth:`wake` alone. It works while it is
+    called. While the process computes, messages wait in the queues of the sockets, and connections are kept
+    alive.
 
     Args:
         name: the name by which the contacts know this process.

@@ -11,7 +11,7 @@ from dml.pairing.layout import Layout
 from dml.pairing.snapshots import Snapshot, Snapshots
 
 ASK, MODEL, EMPTY, DIFFERENT = "ask", "model", "empty", "different"
-"""The kinds of messages: a request; a piece of a model; that there is none yet; that it has another layout."""
+"""The kinds of messages: a request; a piece of a model; there is no model yet; it has other tensors."""
 
 _AT_A_TIME = 4
 """The number of peers that are sent models at the same time, each of which may be another model."""

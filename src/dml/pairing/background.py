@@ -46,11 +46,16 @@ class Background:
         if self._error is not None:
             raise self._error
 
-    @property
-    def endpoint(self) -> Endpoint:
-        """The endpoint, of which other threads may call ``wake``, and read the bytes on the wire."""
+    def connected(self, name: str) -> bool:
+        """Whether a neighbour is connected."""
         assert self._endpoint is not None
-        return self._endpoint
+        return self._endpoint.connected(name)
+
+    def traffic(self) -> tuple[int, int]:
+        """The bytes on the wire: sent, and received."""
+        assert self._endpoint is not None
+        traffic = self._endpoint.traffic
+        return sum(traffic.sent.copy().values()), sum(traffic.received.copy().values())
 
     def wake(self) -> None:
         """Has the thread look at what is new.
@@ -61,12 +66,14 @@ class Background:
         if not self._thread.is_alive():
             why = f"after an error: {self._error!r}" if self._error else "as it is closed"
             raise RuntimeError(f"{self._name} exchanges no models any more, {why}")
-        self.endpoint.wake()
+        assert self._endpoint is not None
+        self._endpoint.wake()
 
     def close(self, seconds: float) -> None:
         """Ends the thread, and waits for that for at most some seconds."""
         self._closing = True
-        self.endpoint.wake()
+        if self._endpoint is not None:
+            self._endpoint.wake()
         self._thread.join(seconds)
 
     def _run(self) -> None:

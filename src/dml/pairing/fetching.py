@@ -26,8 +26,8 @@ _logger = logging.getLogger(__name__)
 class Fetch:
     """A model that is to be fetched.
 
-    The thread that trains makes it and waits until it is over. Until then, the rows that take the model belong
-    to the thread that fetches; from then to the next fetch, to the one that trains.
+    The thread that trains makes it and waits until it is over. Until then, the rows that take the model
+    belong to the thread that fetches; from then to the next fetch, to the one that trains.
 
     Args:
         number: of the fetch, from 0.
@@ -125,7 +125,7 @@ class Fetching:
             self._ask(now)
 
     def _ask(self, now: float) -> None:
-        """Asks a peer that is connected and was not asked for this fetch yet; ends the fetch if there is none."""
+        """Asks a peer that was not asked for this fetch yet; ends the fetch if there is none."""
         assert self._fetch is not None
         while (peer := self._selection.choose(self._uniform(), now, self._asked)) is not None:
             self._asked.add(peer)

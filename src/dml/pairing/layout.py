@@ -1,7 +1,7 @@
 """Where the numbers of a model are when they stand in a row: trained parameters, then float buffers.
 
-One row for each type of numbers, as a model may have several. Peers exchange rows in pieces, so that no single
-step of the thread that sends and receives takes long.
+One row for each type of numbers, as a model may have several. Peers exchange rows in pieces, so that no
+single step of the thread that sends and receives takes long.
 """
 
 import hashlib
@@ -156,8 +156,8 @@ def _exchanged(model: "nn.Module") -> "Iterator[tuple[str, nn.Module, str, Tenso
                 yield f"{path}.{key}", module, key, tensor
 
 
-# numpy computes in the calling thread. torch would start threads for large pieces, which take the cores of the
-# thread that trains.
+# numpy computes in the calling thread. torch would start threads for large pieces, which take the cores of
+# the thread that trains.
 
 
 def finite(numbers: "Tensor") -> bool:

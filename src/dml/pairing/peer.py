@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 _CLOSE = 0.9
 """The longest time for closing, in seconds."""
 
+_LOOK_AGAIN = 0.01
+"""Seconds between looks at who is connected."""
+
 
 class Peer:
     """Makes a training script a peer of others, which average their models in pairs (as dpwa does).
@@ -33,7 +36,7 @@ class Peer:
     exchanged are the trained parameters and the float buffers of the model. All peers should start from the
     same model, such as one made from the same seed.
 
-    The calls belong to the thread that trains. Sending and receiving are the business of a thread of their own.
+    The calls belong to the thread that trains. Models are sent and received in a thread of their own.
 
     Args:
         model: any module, on any device. It may move to another device, but must keep its tensors' shapes.
@@ -75,6 +78,22 @@ class Peer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def meet(self, seconds: float) -> list[str]:
+        """Waits until all neighbours are connected. Peers that start together need not train alone at first.
+
+        Args:
+            seconds: the longest time to wait.
+
+        Returns:
+            The names of those that are connected.
+        """
+        self._check_open()
+        names, connected = self.config.neighbours(self.name), self._background.connected
+        end = time.monotonic() + seconds
+        while not all(map(connected, names)) and time.monotonic() < end:
+            time.sleep(_LOOK_AGAIN)
+        return list(filter(connected, names))
 
     def update_send(self, loss: float) -> None:
         """Publishes the model as it is, and may begin to fetch that of another peer.
@@ -143,6 +162,11 @@ class Peer:
         model as yet, and with a model of other tensors.
         """
         return {**self._shared.counts, "refused_headers": self._interpolation.refused}
+
+    @property
+    def traffic(self) -> tuple[int, int]:
+        """The bytes on the wire so far: sent, and received."""
+        return self._background.traffic()
 
     def close(self) -> None:
         """Leaves the peers, in less than a second. The model stays as it is."""

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 _FREE = 2
-"""The room that the writer needs: a model that is being read, and the one after it, give theirs back later."""
+"""The free room before a model is read: it keeps its own while it is read, and the writer needs some more."""
 
 
 @dataclass(eq=False)
@@ -33,9 +33,9 @@ class Snapshot:
 class Snapshots:
     """The latest model, those that somebody still reads, and room for the next two.
 
-    One thread publishes, and another one reads. While nobody reads an old model there is room for three: the
-    latest, and two that are free, as the first model after one that is being read takes its room for good. The
-    thread that reads makes more room before it begins, so that the one that publishes never has to.
+    One thread publishes, and another one reads. While nobody reads an old model, there is room for three: the
+    latest, and two that are free. The thread that reads makes more room before it begins, if it must, so that
+    the one that publishes never has to.
 
     Args:
         make: makes rows.
