@@ -151,8 +151,12 @@ def test_a_peer_that_stands_still_delays_nobody_beyond_the_deadline(config, peer
         one, two = peer(0, over_proxy, filled(0.0)), peer(1, silent(path), filled(1.0))
         meet(one, two)
         two.update_send(1.0)
+        # Until its own connection stands, it asks over the one that the other has made.
+        time.sleep(0.5)
+        before = proxy.up
         one.update_send(1.0)
         assert one.update_wait(1.0) == 0.5
+        assert proxy.up > before
         proxy.stall()
         time.sleep(0.05)
         for _ in range(4):
