@@ -31,6 +31,7 @@ import sharing
 import torch
 import training
 import traversal
+import update_send
 from timing import Row, line
 
 PARTS: dict[str, Callable[[int, bool, Path], Iterable[Row]]] = {
@@ -42,6 +43,7 @@ PARTS: dict[str, Callable[[int, bool, Path], Iterable[Row]]] = {
     "network": lambda cores, quick, folder: network.rows(quick),
     "sharing": lambda cores, quick, folder: sharing.rows(quick, folder),
     "network_traversal": lambda cores, quick, folder: network_traversal.rows(quick),
+    "update_send": lambda cores, quick, folder: update_send.rows(quick),
     "checkpoints": lambda cores, quick, folder: checkpoints.rows(cores, quick, folder),
     "scale": lambda cores, quick, folder: scale.rows(quick, folder),
     "programs": lambda cores, quick, folder: programs.rows(quick, folder),

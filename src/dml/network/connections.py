@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import zmq
 
 from dml.network import sockets
+from dml.network.bell import Bell
 from dml.network.contacts import Contact
 from dml.network.gate import Gate
 from dml.network.keys import KeyPair
@@ -81,6 +82,8 @@ class Connections:
         self._router: sockets.Socket | None = None
         self._gate: Gate | None = None
         self.address: str | None = None
+        self.bell = Bell()
+        self._poller.register(self.bell.fileno(), zmq.POLLIN)
         if listen is None:
             return
         self._gate = Gate(self._context, frozenset())
@@ -149,7 +152,9 @@ class Connections:
     def wait(self, seconds: float) -> Iterator[Arrival | Change]:
         """What has come or happened, after waiting for it for at most some seconds."""
         for socket, _ in self._poller.poll(math.ceil(1000 * max(0.0, seconds))):
-            if socket in self._monitors:
+            if socket == self.bell.fileno():
+                self.bell.hear()
+            elif socket in self._monitors:
                 while (found := sockets.event(socket)) is not None:
                     yield Change(self._names[socket], *found)
             else:
@@ -180,6 +185,7 @@ class Connections:
             monitor.close(linger=0)
         if self._router is not None:
             self._router.close(linger=_LINGER if keep else 0)
+        self.bell.close()
         self._context.term()
         if self._gate is not None:
             self._gate.join()

@@ -74,6 +74,7 @@ class Correspondence:
         self.refusals = Refusals(say)
         self._connections = Connections(keys, limits, listen, secrets.token_bytes(16))
         self.address = self._connections.address
+        self.bell = self._connections.bell
 
     def add(self, contact: Contact) -> None:
         """Adds a contact, and begins to connect to it if it has an address.

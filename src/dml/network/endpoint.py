@@ -36,8 +36,9 @@ class Endpoint:
     that break are made again, and what was under way is sent again. Messages come in any order, and are told
     apart by their keys.
 
-    An endpoint belongs to the thread that made it: no other may call it. It works while it is called. While
-    the process computes, messages wait in the queues of the sockets, and connections are kept alive.
+    An endpoint belongs to the thread that made it: others may call :meth:`wake` alone. It works while it is
+    called. While the process computes, messages wait in the queues of the sockets, and connections are kept
+    alive.
 
     Args:
         name: the name by which the contacts know this process.
@@ -213,6 +214,22 @@ class Endpoint:
         self._all.work(0)
         while (left := deadline - time.monotonic()) > 0:
             self._all.work(left)
+
+    def wait(self, seconds: float) -> bool:
+        """Works until there is a message, another thread calls :meth:`wake`, or the time is over.
+
+        Returns:
+            Whether there is a message, which :meth:`receive` returns at once.
+        """
+        deadline = time.monotonic() + seconds
+        self._all.work(0)
+        while not self._kept and not self._all.bell.rung() and (left := deadline - time.monotonic()) > 0:
+            self._all.work(left)
+        return bool(self._kept)
+
+    def wake(self) -> None:
+        """Ends a :meth:`wait`, or the next one if nobody waits. Any thread may call this at any time."""
+        self._all.bell.ring()
 
     def close(self, seconds: float = 2.0) -> None:
         """Closes all connections, after the contacts that are connected have confirmed what was sent.

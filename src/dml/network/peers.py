@@ -9,7 +9,7 @@ nodes:
 import ipaddress
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, ClassVar, TypeVar
 
 from pydantic import Field, ValidationError
 
@@ -40,6 +40,9 @@ class Peer(Section):
 
 class Peers(Section):
     """The content of a file of peers. A program with further keys derives a section of its own from this."""
+
+    other_names: ClassVar[Mapping[str, str]] = {}
+    """Other names of keys, such as those of published files, and the names of the fields."""
 
     nodes: tuple[Peer, ...] = Field(min_length=1, description="the processes")
     public_keys: UserPath | None = Field(None, description="file of public keys by name")
@@ -92,7 +95,7 @@ def load(path: Path, section: type[P] = Peers) -> P:  # type: ignore[assignment]
         InputError: it cannot be read, or a value is wrong, which is named.
         DamagedFileError: the key of this host is damaged.
     """
-    content = _one_mapping(path, yaml_text.read(path, FIELD))
+    content = _one_mapping(path, yaml_text.read(path, FIELD), section.other_names)
     try:
         nodes = content.get("nodes")
         if not isinstance(nodes, list) or not nodes:
@@ -127,15 +130,16 @@ def own_pair(peers: Peers, name: str, folder: Path | None = None) -> keys.KeyPai
     return pair
 
 
-def _one_mapping(path: Path, content: object) -> dict[str, Any]:
+def _one_mapping(path: Path, content: object, other_names: Mapping[str, str]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for part in content if isinstance(content, list) else [content]:
         if not isinstance(part, dict) or not part:
             raise InputError(FIELD, path, "must hold keys and values, such as nodes: [...]")
         for key, value in part.items():
-            if key in found:
+            name = other_names.get(str(key), str(key))
+            if name in found:
                 raise InputError(FIELD, path, f"{key}: is given twice")
-            found[str(key)] = value
+            found[name] = value
     return found
 
 
