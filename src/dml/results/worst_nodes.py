@@ -6,7 +6,7 @@ after the last round, over the seeds, and the learning rate.
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 
@@ -14,6 +14,7 @@ import pandas as pd
 
 from dml.algorithms.registry import ALGORITHMS
 from dml.results.grouping import TUNED
+from dml.results.tables import sort_key
 
 
 @dataclass(frozen=True)
@@ -69,11 +70,16 @@ def _table(heading: str, part: pd.DataFrame) -> WorstNodeTable:
         {
             str(topology): {
                 str(method): tuple(_cell(own[own["alpha"] == alpha]) for alpha in alphas)
-                for method, own in on_graph.groupby("method")
+                for method, own in sorted(on_graph.groupby("method"), key=_place)
             }
             for topology, on_graph in part.groupby("topology", sort=False)
         },
     )
+
+
+def _place(method: tuple[Hashable, pd.DataFrame]) -> str:
+    """Methods are in the order of the tables of strategies."""
+    return sort_key(str(method[0]))
 
 
 def _cell(own: pd.DataFrame) -> Cell | None:
