@@ -39,7 +39,8 @@ class WorstNodeTable:
     Args:
         heading: the data set, the rounds, and the settings in which tables differ.
         alphas: the concentrations, from even to skewed labels.
-        topologies: for each topology and method, one cell per concentration; None if there is no run.
+        topologies: for each topology and method, one cell per concentration; None if there is no run, or, at
+            equal cost, if one of the runs has not reached the budget.
     """
 
     heading: str
@@ -83,9 +84,10 @@ def _place(method: tuple[Hashable, pd.DataFrame]) -> str:
 
 
 def _cell(own: pd.DataFrame) -> Cell | None:
-    if own.empty:
-        return None
     worst = own["worst_test"]
+    # At equal cost, a run without a value has sent nothing, or ends before the budget.
+    if own.empty or (worst.isna().any() and "auc_over" in json.loads(str(own["settings"].iloc[0]))):
+        return None
     mean, std = worst.mean(skipna=False), worst.std(ddof=1, skipna=False)
     return Cell(float(mean), float(std), tuple(own["lr"].unique()))
 
