@@ -68,6 +68,21 @@ def test_a_control_row_pools_only_the_strategies_above_it_that_have_a_floor(with
     assert table.topologies[0].control["auc_ood"] == 10
 
 
+def test_the_controls_of_references_are_left_out_of_the_row_of_controls(made_up):
+    own, reference = (
+        [
+            made_up(strategy, ood_node=node, auc=auc, init="same", **flags)
+            for node, auc in ((0, 60), (None, floor))
+        ]
+        for strategy, floor, flags in (("weighted", 10, {}), (None, 70, {"algorithm": "centralized"}))
+    )
+    (table,) = _tables([*own, *reference])
+    assert _names(table.rows) == ["weighted", "centralized"]
+    assert table.topologies[0].control["auc_ood"] == 10
+    (alone,) = _tables(reference)
+    assert alone.topologies[0].control["auc_ood"] == 70
+
+
 def test_controls_that_are_no_floor_have_tables_of_their_own(with_controls, made_up):
     (alone,) = _tables([made_up("unweighted", ood_node=None), made_up("degCent", ood_node=None)])
     assert alone.topologies[0].control is None

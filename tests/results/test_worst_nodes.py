@@ -109,3 +109,16 @@ def test_a_strategy_stands_among_the_algorithms_that_it_is_compared_with(algorit
     files = [made_up("weighted", ood_node=None, topology="cycle:n=4", **regime)]
     (table,) = _tables([*files, algorithm_run("dpsgd", 1.0, 0.5)])
     assert set(table.topologies["cycle:n=4"]) == {"weighted", "dpsgd"}
+
+
+def test_strategies_beside_their_references_are_no_comparison_of_algorithms(algorithm_run, made_up):
+    flags = {"init": "same", "local_steps": 1, "rounds": 500, "eval_every": 10}
+    own = {"partition": "equal", "lr": 0.1, "topology": "cycle:n=4", "ood_node": None, **flags}
+
+    def both(alpha):
+        return [made_up("weighted", label_alpha=alpha, **own), algorithm_run("fedavg", alpha, 0.5, **flags)]
+
+    assert _tables(both(1.0)) == ()
+    (table,) = _tables([*both(1.0), *both(0.1)])
+    assert list(table.topologies["cycle:n=4"]) == ["weighted", "fedavg"]
+    assert len(_tables([*both(1.0), algorithm_run("dpsgd", 1.0, 0.5, **flags)])) == 1

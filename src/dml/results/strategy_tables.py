@@ -11,7 +11,7 @@ import pandas as pd
 
 from dml.clock.config import OF_ROUNDS
 from dml.messages import count
-from dml.results.config import Over
+from dml.results.config import REFERENCES, Over
 from dml.results.grouping import TUNED, control_of
 from dml.results.run_text import size
 from dml.results.runs import VALUES, without_rank
@@ -242,10 +242,15 @@ def _is_floor(summary: pd.DataFrame) -> "pd.Series[bool]":
 
 
 def _control(rows: pd.DataFrame, summary: pd.DataFrame) -> Row | None:
-    """The controls of those rows of one settings and topology that have a floor, as one row."""
+    """The controls of those rows of one settings and topology that have a floor, as one row.
+
+    Those of references are left out where there are others: they would say little about the strategies.
+    """
     with_floor = rows[rows["floor_ood"].notna()]
     if with_floor.empty:
         return None
+    own = with_floor[~with_floor["strategy"].isin(REFERENCES)]
+    with_floor = with_floor if own.empty else own
     settings, topology = (
         control_of(with_floor["settings"].iloc[0]),
         without_rank(with_floor["topology"].iloc[0]),

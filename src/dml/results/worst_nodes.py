@@ -13,6 +13,7 @@ from functools import cache
 import pandas as pd
 
 from dml.algorithms.registry import ALGORITHMS
+from dml.results.config import REFERENCES
 from dml.results.grouping import TUNED
 from dml.results.tables import sort_key
 
@@ -51,16 +52,24 @@ class WorstNodeTable:
 def worst_node_tables(runs: pd.DataFrame) -> tuple[WorstNodeTable, ...]:
     """Compares algorithms with other methods, or at several concentrations, if a folder has several.
 
+    References alone (``--ceiling``) do not make a comparison of strategies one of algorithms.
+
     Args:
         runs: the table of :class:`~dml.results.runs.Runs`.
     """
     parts = {
         str(settings): part.assign(method=_names(part))
         for settings, part in runs.groupby(runs["settings"].map(_shared), sort=False)
-        if part["is_algorithm"].any()
+        if _has_algorithms(part)
     }
     compared = {s: p for s, p in parts.items() if max(p["alpha"].nunique(), p["method"].nunique()) > 1}
     return tuple(_table(_heading(settings, compared), part) for settings, part in compared.items())
+
+
+def _has_algorithms(part: pd.DataFrame) -> bool:
+    """Whether algorithms are compared, and not only strategies beside their references."""
+    others = part["is_algorithm"] & ~part["strategy"].isin(REFERENCES)
+    return bool(others.any() or (part["is_algorithm"].any() and part["alpha"].nunique() > 1))
 
 
 def _table(heading: str, part: pd.DataFrame) -> WorstNodeTable:
