@@ -34,7 +34,7 @@ def words(folder: Path, **more: object) -> list[str]:
 def begun(folder: Path) -> Path:
     """The result file, once the first checkpoint is there."""
     end = time.monotonic() + 120
-    while not (found := list(folder.glob("*.ckpt"))):
+    while not (found := list(folder.glob("[!.]*.ckpt"))):
         assert time.monotonic() < end
         time.sleep(0.05)
     return found[0].with_suffix(".h5")
@@ -99,7 +99,7 @@ def test_processes_of_a_launcher_find_each_other(tmp_path: Path):
     assert told[0]
     assert not told[1]
     whole = experiment.run(make({**FLAGS, "rounds": 3, "eval_every": 10, "out_dir": tmp_path / "whole"}))
-    assert results.differences(whole, next((tmp_path / "shared").glob("*.h5"))) == []
+    assert results.differences(whole, next((tmp_path / "shared").glob("[!.]*.h5"))) == []
 
 
 def test_nobody_is_started_for_what_is_done(tmp_path: Path, small: Small):

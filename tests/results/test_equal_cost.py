@@ -131,11 +131,11 @@ def test_a_run_that_has_sent_nothing_has_no_auc_over_bytes(measured):
 
 def test_a_run_that_has_sent_nothing_has_no_accuracy_of_the_worst_node(measured):
     """It is no run that is not finite."""
-    files = [measured(sent=(0,) * 5, config={"algorithm": "centralized"}), measured(sent=(0, 5, 10, 15, 20))]
+    files = [measured(sent=(0,) * 5, config={"algorithm": "dpsgd"}), measured(sent=(0, 5, 10, 15, 20))]
     runs, _ = at_equal_cost(read_runs(files, "bytes"), "bytes")
     (table,) = worst_node_tables(runs.table)
     (methods,) = table.topologies.values()
-    assert methods["centralized"] == (None,)
+    assert methods["dpsgd"] == (None,)
     assert methods["unweighted"][0].mean == pytest.approx(0.5)
 
 
