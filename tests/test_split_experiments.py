@@ -156,22 +156,24 @@ def times_of(loaded):
 
 
 @pytest.mark.parametrize(
-    ("old", "new"),
+    ("old", "new", "told"),
     [
-        ('"size": ', '"size": -'),
-        ('"side_by_side": false', '"side_by_side": 3'),
-        ('"unasked": true', '"unasked": 1'),
-        ('"down_row": 256', '"down_row": true'),
-        ('"orchestrator": 0', '"orchestrator": null'),
+        ('"size": ', '"size": -', "size cannot be -16640"),
+        ('"size": 16640', '"size": NaN', "size cannot be nan"),
+        ('"side_by_side": false', '"side_by_side": 3', "side_by_side cannot be 3"),
+        ('"unasked": true', '"unasked": 1', "unasked cannot be 1"),
+        ('"down_row": 256', '"down_row": true', "down_row cannot be True"),
+        ('"orchestrator": 0', '"orchestrator": null', "has no orchestrator"),
+        ('"orchestrator": 0', '"orchestrator": 5', "orchestrator cannot be 5"),
     ],
 )
-def test_costs_that_cannot_be_right_get_no_other_clock(tmp_path, old, new):
+def test_costs_that_cannot_be_right_get_no_other_clock(tmp_path, old, new, told):
     flags = {"orchestrator": 0, "rounds": 1, "epochs": 1, "batch_size": 500}
     path = experiment.run(made(tmp_path, "split", **flags))
     with edited(path) as file:
         assert old in file.attrs["visit_costs"]
         file.attrs["visit_costs"] = file.attrs["visit_costs"].replace(old, new, 1)
-    with pytest.raises(DamagedFileError, match=r"cannot be read .*not changed"):
+    with pytest.raises(DamagedFileError, match=rf"cannot be read \(.*{told}.*\).*not changed"):
         run(tmp_path, "split", **flags, latency=0.2)
 
 

@@ -13,6 +13,7 @@ from dml.results import load
 from dml.results.equal_cost import at_equal_cost, ledger_of, mean_until, value_at
 from dml.results.runs import read_runs
 from dml.results.tables import summarise
+from dml.results.worst_nodes import worst_node_tables
 
 
 def _plain(cost, values, budget):
@@ -126,6 +127,16 @@ def test_a_run_that_has_sent_nothing_has_no_auc_over_bytes(measured):
     assert math.isnan(table.loc["weighted", "auc_ood"])
     assert table.loc["unweighted", "auc_ood"] == pytest.approx(50)
     assert told[0] == "no AUC over bytes for 1 run of weighted: sent nothing"
+
+
+def test_a_run_that_has_sent_nothing_has_no_accuracy_of_the_worst_node(measured):
+    """It is no run that is not finite."""
+    files = [measured(sent=(0,) * 5, config={"algorithm": "centralized"}), measured(sent=(0, 5, 10, 15, 20))]
+    runs, _ = at_equal_cost(read_runs(files, "bytes"), "bytes")
+    (table,) = worst_node_tables(runs.table)
+    (methods,) = table.topologies.values()
+    assert methods["centralized"] == (None,)
+    assert methods["unweighted"][0].mean == pytest.approx(0.5)
 
 
 def test_a_run_without_a_clock_has_no_auc_over_seconds(measured):

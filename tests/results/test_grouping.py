@@ -41,6 +41,10 @@ def test_a_control_has_the_settings_of_its_runs_but_for_the_ood_data():
         ({"aggregation_strategy": "unweighted"}, ""),
         ({"algorithm": "relaysgd"}, ""),
         ({"algorithm": "relaysgd", "tree": "bfs", "overlap": True}, "overlap tree=bfs"),
+        ({"algorithm": "traversal"}, ""),
+        ({"algorithm": "traversal", "mode": "cut=1"}, "mode=cut=1"),
+        ({"algorithm": "split"}, ""),
+        ({"algorithm": "splitfed", "mode": "cut=1"}, "mode=cut=1"),
     ],
 )
 def test_a_variant_is_what_differs_from_the_defaults_of_its_strategy_or_algorithm(flags, words):

@@ -91,6 +91,11 @@ def test_a_heading_says_that_a_setting_of_other_tables_is_not_read(made_up):
     assert sorted(headings) == [f"{start} -, OOD share 0.1", f"{start} 0.5, OOD share 0.1"]
 
 
+def test_a_heading_says_how_often_runs_were_measured(made_up):
+    (table,) = _tables([made_up(rounds=10, local_steps=5, eval_every="1")])
+    assert table.heading == "digits, 10 rounds x 5 steps, measured each round, OOD share 0.1"
+
+
 def test_a_learning_rate_that_stands_with_each_method_is_in_no_heading(algorithm_run):
     files = [algorithm_run("dpsgd", 1.0, 0.5, lr=lr) for lr in (0.1, 0.2)]
     headings = [table.heading for table in _tables([*files, algorithm_run("relaysgd", 0.1, 0.5)])]

@@ -41,6 +41,13 @@ def test_a_table_has_one_row_per_method_and_one_column_per_concentration(algorit
     assert cycle["relaysgd + momentum"][1].mean == 0.75
 
 
+def test_methods_stand_in_the_order_of_other_tables_with_the_references_last(algorithm_run):
+    names = ("centralized", "dpsgd", "fedavg", "relaysgd", "traversal")
+    (table,) = _tables([algorithm_run(name, 1.0, 0.5, local_steps=5) for name in names])
+    methods = list(table.topologies["cycle:n=4"])
+    assert methods == ["dpsgd", "relaysgd", "centralized", "traversal", "fedavg"]
+
+
 def test_one_run_without_an_accuracy_leaves_no_mean_of_the_others(algorithm_run):
     files = [algorithm_run("dpsgd", 1.0, 0.5), algorithm_run("dpsgd", 1.0, math.nan, seed=1)]
     (table,) = _tables([*files, algorithm_run("relaysgd", 1.0, 0.5)])

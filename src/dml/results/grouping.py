@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+from pydantic.fields import FieldInfo
+
 from dml.algorithms.config import AlgorithmConfig
 from dml.algorithms.registry import ALGORITHMS
 from dml.clock.config import OF_ROUNDS, ClockConfig
@@ -20,8 +22,14 @@ _SCHEDULE = ("gamma", "eta_min", "T_0", "T_mult")
 _FACTORS = {"topology_file", "aggregation_strategy", "softmax", "softmax_coeff", "seed", "backdoor"}
 _FACTORS |= {"backdoor_node_idx", "backdoor_proportion", "scheduler", *_SCHEDULE, "algorithm"}
 
+
+def _plain(info: FieldInfo) -> Any:
+    """The default of a field as a result file holds it."""
+    return list(info.default) if isinstance(info.default, tuple) else info.default
+
+
 _OPTIONS = {
-    field: list(info.default) if isinstance(info.default, tuple) else info.default
+    field: _plain(info)
     for fields in (AlgorithmConfig.model_fields, *(a.options.model_fields for a in ALGORITHMS.values()))
     for field, info in fields.items()
     if field not in ("algorithm", "drop_probability", "failing_nodes")
@@ -33,11 +41,7 @@ _SWITCHES = (
     "aggregation_order", "lr_schedule", "prox_coeff", "augment", "precision", "train_test_val", "ood_kind",
     "random_bd", "random_data_placement", "partition", "label_placement", *OF_ROUNDS,
 )  # fmt: skip
-_OFF = {
-    flag: list(info.default) if isinstance(info.default, tuple) else info.default
-    for _, flag, info in fields()
-    if flag in _SWITCHES
-}
+_OFF = {flag: _plain(info) for _, flag, info in fields() if flag in _SWITCHES}
 """The defaults of fields that have no effect until they are given another value. Such a default is no part of
 the settings, so that an experiment that does not read the field stands among those that do."""
 
@@ -101,11 +105,19 @@ def describe(
             config["scheduler"],
             *(f"{field}={config[field]:g}" for field in _SCHEDULE if field in told),
         ]
-    words += [_words(f, config[f]) for f in sorted(told & _OPTIONS.keys()) if config[f] != _OPTIONS[f]]
+    usual = _usual(config["algorithm"])
+    words += [_words(f, config[f]) for f in sorted(told & usual.keys()) if config[f] != usual[f]]
     tuned = {field: config[field] for field in TUNED if field in told}
     return Described(
         settings, " ".join(words), tuned, label_of(config) != config["aggregation_strategy"], lengths
     )
+
+
+@cache
+def _usual(algorithm: str) -> Mapping[str, Any]:
+    """The defaults of all options under one algorithm. Another one may have an option of the same name."""
+    own = ALGORITHMS[algorithm].options.model_fields if algorithm in ALGORITHMS else {}
+    return _OPTIONS | {field: _plain(info) for field, info in own.items() if field in _OPTIONS}
 
 
 def assign_tuned_fields(experiments: Iterable[Described]) -> None:

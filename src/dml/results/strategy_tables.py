@@ -206,7 +206,9 @@ def heading(settings: Mapping[str, Any], others: Sequence[Mapping[str, Any]]) ->
         words = [settings["dataset"], *([trained] if trained else []), f"at equal {settings['auc_over']}"]
     else:
         every = settings["eval_every"]
-        measured = "each epoch" if every == "epoch" else f"every {every} rounds"
+        measured = (
+            "each epoch" if every == "epoch" else "each round" if every == 1 else f"every {every} rounds"
+        )
         rounds = " x ".join([count(settings["rounds"], "round"), *([trained] if trained else [])])
         words = [f"{settings['dataset']}, {rounds}, measured {measured}"]
     for field in sorted({field for other in others for field in other} - _ALWAYS):

@@ -6,7 +6,7 @@ after the last round, over the seeds, and the learning rate.
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 
@@ -14,6 +14,7 @@ import pandas as pd
 
 from dml.algorithms.registry import ALGORITHMS
 from dml.results.grouping import TUNED
+from dml.results.tables import sort_key
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,8 @@ class WorstNodeTable:
     Args:
         heading: the data set, the rounds, and the settings in which tables differ.
         alphas: the concentrations, from even to skewed labels.
-        topologies: for each topology and method, one cell per concentration; None if there is no run.
+        topologies: for each topology and method, one cell per concentration; None if there is no run, or, at
+            equal cost, if one of the runs has not reached the budget.
     """
 
     heading: str
@@ -69,17 +71,23 @@ def _table(heading: str, part: pd.DataFrame) -> WorstNodeTable:
         {
             str(topology): {
                 str(method): tuple(_cell(own[own["alpha"] == alpha]) for alpha in alphas)
-                for method, own in on_graph.groupby("method")
+                for method, own in sorted(on_graph.groupby("method"), key=_place)
             }
             for topology, on_graph in part.groupby("topology", sort=False)
         },
     )
 
 
+def _place(method: tuple[Hashable, pd.DataFrame]) -> str:
+    """Methods are in the order of the tables of strategies."""
+    return sort_key(str(method[0]))
+
+
 def _cell(own: pd.DataFrame) -> Cell | None:
-    if own.empty:
-        return None
     worst = own["worst_test"]
+    # At equal cost, a run without a value has sent nothing, or ends before the budget.
+    if own.empty or (worst.isna().any() and "auc_over" in json.loads(str(own["settings"].iloc[0]))):
+        return None
     mean, std = worst.mean(skipna=False), worst.std(ddof=1, skipna=False)
     return Cell(float(mean), float(std), tuple(own["lr"].unique()))
 

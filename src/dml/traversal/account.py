@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from torch import Tensor, nn
 
 from dml.clock.config import ClockConfig
+from dml.errors import one_line
 from dml.exchange.traffic import Traffic
 from dml.topology import Topology
 from dml.traversal import messages
@@ -74,10 +75,11 @@ class Account:
         if at is None and lower:
             raise ValueError("a lower part at the nodes has no orchestrator")
         if at is not None and not (type(at) is int and 0 <= at < topology.n):
-            raise ValueError(f"{at!r} is no orchestrator")
+            raise ValueError(f"orchestrator cannot be {one_line(str(at))}")
         parts = [{"state": told["state"]}, *(asdict(part) for part in (*phases, lower) if part)]
-        if not all(_can_be(name, value) for part in parts for name, value in part.items()):
-            raise ValueError("a size or a share is none")
+        for name, value in (item for part in parts for item in part.items()):
+            if not _can_be(name, value):
+                raise ValueError(f"{name} cannot be {one_line(str(value))}")
         return cls(Route(topology, at, bool(told["collected"])), phases, told["state"], clock, seed, lower)
 
     def of(self, request: BatchesRequest) -> tuple[Traffic, float]:
