@@ -3,20 +3,19 @@
 import logging
 import os
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from dml import accelerators, capacity, experiment_batches, experiment_events
 from dml.algorithms.node_failures import Failure, FailureSchedule
-from dml.data.build import build_node_data
-from dml.data.dataset import Dataset
-from dml.data.load import load_dataset
-from dml.data.ood import NodeData, cut_test_set
+from dml.data.build import Material, material
+from dml.data.ood import NodeData
 from dml.execution.execution import Execution
 from dml.execution.rounds import Rounds
 from dml.experiment_rule import columns, neighbours, rule_of
@@ -37,6 +36,15 @@ _log = logging.getLogger(__name__)
 
 SMALL_MODEL = 1_000_000
 """Parameters below which a second thread costs more than it brings."""
+
+
+Source = Callable[[Plan], Material]
+"""Gives the data of an experiment."""
+
+
+def whole(plan: Plan) -> Material:
+    """The data of all nodes, from the data set."""
+    return material(plan.config.data, plan.topology, plan.config.run.seed)
 
 
 @dataclass(frozen=True)
@@ -66,7 +74,11 @@ class Parts:
 
 
 def assemble(
-    plan: Plan, engine_before: str | None, dtype: torch.dtype = torch.float32, ranks: Ranks = ALONE
+    plan: Plan,
+    engine_before: str | None,
+    dtype: torch.dtype = torch.float32,
+    ranks: Ranks = ALONE,
+    source: Source = whole,
 ) -> Parts:
     """Makes the parts of an experiment.
 
@@ -75,13 +87,14 @@ def assemble(
         engine_before: the engine of the rounds that are there already; None without any.
         dtype: of the models; that of experiments is float32.
         ranks: the processes that share the experiment, of which this one trains and measures its own nodes.
+        source: gives the data; those of the nodes of other processes need not be there.
 
     Raises:
         InputError: data, model or accelerator do not go together, or there is not enough memory or disk.
     """
     config, seed = plan.config, plan.config.run.seed
-    dataset = load_dataset(config.data, seed)
-    data, local = build_node_data(dataset, plan.topology, config.data, seed)
+    given = source(plan)
+    data, local = given.nodes, given.local
     device = accelerators.choose(config.run.accelerator, ranks.place, ranks.places, shown=ranks.shown)
     if config.training.precision == "bf16" and accelerators.emulates_bf16(device):
         _log.warning(
@@ -90,7 +103,7 @@ def assemble(
         )
     ipex = accelerators.extension(device) if config.run.ipex else None
     classes = plan.dataset.classes
-    shape, settings = dataset.train_x.shape[1:], config.training.model_options.model_dump()
+    shape, settings = given.shape, config.training.model_options.model_dump()
     build = partial(build_model, config.training.model, shape, classes, settings)
     size = capacity.check(build, plan, device, ranks.size)
     threads = set_threads(plan, size, ranks.places)
@@ -103,8 +116,8 @@ def assemble(
     if ipex:
         accelerators.extend(ipex, population)
     name = _choose_engine(plan, engine_before, size, device)
-    execution, engine, factor = _execution(plan, population, data, name, dataset, ranks)
-    sets, precision = cut_test_set(dataset, config.data, seed), config.training.precision
+    execution, engine, factor = _execution(plan, population, data, name, given.black, ranks)
+    sets, precision = given.tests, config.training.precision
     statistics = None
     if config.algorithm.options.recomputes_buffers:
         x = batch_statistics.samples_of(data, seed)
@@ -134,19 +147,22 @@ def assemble(
 
 
 def _execution(
-    plan: Plan, population: Population, data: NodeData, name: str, dataset: Dataset, ranks: Ranks
+    plan: Plan,
+    population: Population,
+    data: NodeData,
+    name: str,
+    black: NDArray[np.float32] | None,
+    ranks: Ranks,
 ) -> tuple[Execution, Trainer | SharedEngine, float]:
     """What moves the models, what trains them, and the factor on the learning rate."""
     config, topology = plan.config, plan.topology
     training, seed = config.training, config.run.seed
     if config.algorithm.described.events:
-        augmentation = augmentation_of(plan, dataset, data)
+        augmentation = augmentation_of(plan, black, data)
         events, engine = experiment_events.events_of(plan, population, data, name, augmentation)
         return events, engine, config.algorithm.options.lr_factor(1.0)
     if config.algorithm.described.one_model:
-        return *experiment_batches.batches_of(
-            plan, population, data, augmentation_of(plan, dataset, data)
-        ), 1.0
+        return *experiment_batches.batches_of(plan, population, data, augmentation_of(plan, black, data)), 1.0
     proximal = None
     if config.draws_to_neighbours:
         near = neighbours(topology, config.complete)
@@ -168,7 +184,7 @@ def _execution(
         # If the rule gives the momentum of each round, there is none to keep.
         keep_optimizers=training.keep_optimizer and rule.momentum() is None,
         proximal=proximal,
-        augmentation=augmentation_of(plan, dataset, own),
+        augmentation=augmentation_of(plan, black, own),
         names=np.arange(here.start, here.stop),
     )
     rounds = Rounds(
@@ -219,13 +235,13 @@ def _choose_engine(plan: Plan, before: str | None, size: int, device: torch.devi
     return chosen
 
 
-def augmentation_of(plan: Plan, dataset: Dataset, data: NodeData) -> Augmentation | None:
-    """What changes training images; None if nothing does."""
+def augmentation_of(plan: Plan, black: NDArray[np.float32] | None, data: NodeData) -> Augmentation | None:
+    """What changes training images; None if nothing does, as ``black`` is None then."""
     config = plan.config.data
-    if not config.augment:
+    if black is None:
         return None
     fixed = data.ood_samples if config.ood_kind == "trigger" else np.zeros_like(data.ood_samples)
-    return Augmentation(data.index, fixed, dataset.black, plan.config.run.seed)
+    return Augmentation(data.index, fixed, black, plan.config.run.seed)
 
 
 def _failures(plan: Plan) -> list[dict[str, Any]]:

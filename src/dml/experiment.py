@@ -92,13 +92,19 @@ def run(
     return plan.result
 
 
-def take_part(config: ExperimentConfig, ranks: Ranks, stop: Callable[[], str | None] = lambda: None) -> None:
+def take_part(
+    config: ExperimentConfig,
+    ranks: Ranks,
+    stop: Callable[[], str | None] = lambda: None,
+    assemble: Assemble | None = None,
+) -> None:
     """Computes the part of one of the other processes that share an experiment; it writes nothing.
 
     Args:
         config: the experiment.
         ranks: the processes.
         stop: asked after each round; a reason makes all of them stop.
+        assemble: as in :func:`run`.
 
     Raises:
         LostRankError: another process has ended before the experiment did.
@@ -107,7 +113,8 @@ def take_part(config: ExperimentConfig, ranks: Ranks, stop: Callable[[], str | N
     plan = make_plan(config)
     # Rank 0 has the lock by now, and writes nothing before all have read what there is.
     if ranks.largest(0)[0]:
-        _Run(plan, resume.earlier_result(plan), "", "", ranks).to_the_end(stop, lambda record: None)
+        run = _Run(plan, resume.earlier_result(plan), "", "", ranks, assemble)
+        run.to_the_end(stop, lambda record: None)
 
 
 class _Run:
@@ -197,6 +204,9 @@ class _Run:
         result, plan, writes = self._result, self._plan, self._ranks.rank == 0
         result.status, result.facts = status, self._facts(status)
         result.segments[-1]["finished"] = provenance.now()
+        on_wire = self._ranks.on_wire()
+        if on_wire is not None:
+            result.segments[-1]["wire_bytes_sent"] = on_wire
         # Rounds computed again, for want of a checkpoint, replace a longer result once they have caught up.
         done = self._earlier.attributes["rounds_done"] if self._earlier else 0
         if writes and (status != Status.RUNNING or result.record.rounds >= done):

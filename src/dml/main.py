@@ -19,6 +19,7 @@ from dml.signals import StopRequest, stop_on_signals
 
 if TYPE_CHECKING:
     from dml.experiment import Assemble
+    from dml.ranks.join import Join
     from dml.results import Loaded
 
     Assembling = Callable[[StopRequest], Assemble]
@@ -100,6 +101,7 @@ def run(
     text: Text | None = None,
     own: Seat | None = None,
     assembling: "Assembling | None" = None,
+    joining: "Join | None" = None,
 ) -> int:
     """Runs an experiment, and prints what it has found and the path of its file.
 
@@ -109,23 +111,21 @@ def run(
         text: what is printed about the result; None for the summary of ``decentralized_main.py``.
         own: the seat of this process among those of a launcher, if there are several.
         assembling: what makes the parts of the run, given the request to stop; None for those of one process.
+        joining: gives the processes that share it; None for those of the seat or of ``--shards``.
 
     Returns:
         The exit code, as that of :func:`main`.
     """
     with stop_on_signals("stopping after this round; Ctrl-C again stops at once") as stop:
         _announce(planned)
-        return _run_or_stop(planned, stop, fresh=fresh, text=text, own=own, assembling=assembling)
+        return _run_or_stop(planned, stop, fresh, lambda: _run(planned, stop, text, own, assembling, joining))
 
 
 def _run_or_stop(
     planned: Plan,
     stop: StopRequest,
-    *,
     fresh: bool,
-    text: Text | None,
-    own: Seat | None,
-    assembling: "Assembling | None",
+    work: Callable[[], int],
 ) -> int:
     # Imported here, because it takes seconds, and most wrong calls have been refused by now.
     from dml.code_hash import code_sha256
@@ -140,7 +140,7 @@ def _run_or_stop(
             replacing.experiment(planned.result, planned.identity.id, code)
         if reason := stop():
             raise Stopped(f"stopped before the first round: {reason}")
-        exit_code = _run(planned, stop, text, own, assembling)
+        exit_code = work()
         if replacing:
             replacing.finish()
         return exit_code
@@ -173,6 +173,7 @@ def _run(
     text: Text | None,
     own: Seat | None,
     assembling: "Assembling | None",
+    joining: "Join | None",
 ) -> int:
     from dml import experiment
     from dml.progress import Progress
@@ -189,6 +190,7 @@ def _run(
     ranks = launch.shared(planned.config.run.shards or 1, flags, accelerator)
     if own is not None:
         ranks = join.launched(own, accelerator)
+    ranks = joining or ranks
     before = load(planned.result).attributes["rounds_done"] if planned.result.exists() else 0
     with Progress("round", rounds, min(before, rounds)) as bar:
 

@@ -112,6 +112,44 @@ def make_plan(
     return Plan(config, topology, dataset, identity, identity.result(config.run.out_dir, there))
 
 
+def check_shards(config: ExperimentConfig, n: int, shards: int) -> None:
+    """Refuses processes that cannot share an experiment.
+
+    Args:
+        config: the experiment.
+        n: the number of nodes.
+        shards: how many processes there are.
+
+    Raises:
+        InputError: there are more than nodes, or nodes of this experiment cannot be in different processes.
+    """
+    if shards == 1:
+        return
+    if shards > n:
+        raise InputError("shards", shards, f"the graph has only {count(n, 'node')}, and each shard needs one")
+    if why := why_one_process(config):
+        raise InputError("shards", shards, f"{why}, which needs all nodes in one process; leave it out")
+
+
+def why_one_process(config: ExperimentConfig) -> str | None:
+    """Why the nodes of an experiment must be in one process, in words; None if they need not."""
+    described, name = config.algorithm.described, config.algorithm.algorithm
+    why = None
+    if described.one_model:
+        why = f"{name} trains one model"
+    elif described.events:
+        why = f"{name} is asynchronous"
+    elif not described.shards:
+        why = f"{name} relays sums from node to node"
+    elif config.algorithm.failing_nodes:
+        why = "with --failing_nodes the algorithm starts again on other nodes"
+    elif config.draws_to_neighbours:
+        why = "--prox_coeff draws each step to the models of the neighbours"
+    elif described.strategies and config.strategy.aggregation_order != "simultaneous":
+        why = "with --aggregation_order nodes wait for one another"
+    return why
+
+
 def _check_mode(config: ExperimentConfig, dataset: DatasetSpec) -> None:
     """Refuses to part a model where it has no such parts; only this needs the model, and so torch."""
     options, training = config.algorithm.options, config.training
@@ -156,39 +194,6 @@ def _check_parts(
         cut.separate(module, cut.half(module) if k == "half" else int(k), name)
     else:
         cut.cut(module, int(k), name)
-
-
-def check_shards(config: ExperimentConfig, n: int, shards: int) -> None:
-    """Refuses processes that cannot share an experiment.
-
-    Args:
-        config: the experiment.
-        n: the number of nodes.
-        shards: how many processes there are.
-
-    Raises:
-        InputError: there are more than nodes, or nodes of this experiment cannot be in different processes.
-    """
-    described, name = config.algorithm.described, config.algorithm.algorithm
-    if shards == 1:
-        return
-    if shards > n:
-        raise InputError("shards", shards, f"the graph has only {count(n, 'node')}, and each shard needs one")
-    why = None
-    if described.one_model:
-        why = f"{name} trains one model"
-    elif described.events:
-        why = f"{name} is asynchronous"
-    elif not described.shards:
-        why = f"{name} relays sums from node to node"
-    elif config.algorithm.failing_nodes:
-        why = "with --failing_nodes the algorithm starts again on other nodes"
-    elif config.draws_to_neighbours:
-        why = "--prox_coeff draws each step to the models of the neighbours"
-    elif described.strategies and config.strategy.aggregation_order != "simultaneous":
-        why = "with --aggregation_order nodes wait for one another"
-    if why:
-        raise InputError("shards", shards, f"{why}, which needs all nodes in one process; leave it out")
 
 
 def _check_failures(config: ExperimentConfig, topology: Topology) -> None:

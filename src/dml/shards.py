@@ -112,6 +112,10 @@ class SharedEvaluator:
         """As :meth:`Evaluator.__call__`, for all nodes alone; every process gets all scores."""
         if rows not in (None, range(self._n)) or singles or not mean or not of_nodes:
             raise ValueError("processes that share nodes measure all nodes, and their mean")
+        if not self._ranks.collects:
+            own = self._evaluate(None, mean=False)
+            own.more["consensus_distance"] = np.full(self._n, np.nan, np.float32)
+            return self._whole(own)
         average = self._population.X.new_zeros(self._population.X.shape[1])
         chunks = self._chunks(average)
         if self._ranks.rank:
@@ -144,7 +148,7 @@ class SharedEvaluator:
         classes = np.stack([getattr(own, name) for name in CLASSES], 1)
         by_class = ranks.gathered(torch.from_numpy(classes), counts).numpy()
         consensus = ranks.of_first(torch.from_numpy(own.more["consensus_distance"])).numpy()
-        single = [own.singles[MEAN_MODEL][name] for name in NAMES] if own.singles else [0.0] * len(NAMES)
+        single = [own.singles[MEAN_MODEL][name] for name in NAMES] if own.singles else [np.nan] * len(NAMES)
         mean = ranks.of_first(torch.tensor(single, dtype=torch.float64)).tolist()
         of_nodes = dict(zip([*NAMES, *local], scores, strict=True))
         arrays: dict[str, Any] = {name: of_nodes[name] for name in NAMES}

@@ -75,7 +75,12 @@ class StrategyAveraging(AveragingRule):
         # Nodes that aggregate one after another ask for their own pairs alone.
         asked = np.isin(received.receiver, receiver)
         assert np.array_equal(received.sender[asked], sender), "the pairs are those whose messages arrived"
-        return cosine_similarity(received.table, self._tensors, receiver, received.row[asked])
+        row = received.row[asked]
+
+        def compare(here: NDArray[np.bool_]) -> NDArray[np.float64]:
+            return cosine_similarity(received.table, self._tensors, receiver[here], row[here])
+
+        return self.exchange.by_receiver(receiver, compare)
 
 
 class StrategyReduction(Rule):

@@ -1,16 +1,58 @@
 """From a data set to what each node trains on, and to what of its own it is measured on."""
 
+from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from dml.data.config import DataConfig
 from dml.data.dataset import Dataset
-from dml.data.ood import NodeData, make_node_data
+from dml.data.load import load_dataset
+from dml.data.ood import NodeData, TestSets, cut_test_set, make_node_data
 from dml.data.placement import assign_samples
 from dml.data.splits import split
 from dml.topology import Topology
 
 LocalSets = dict[str, list[tuple[Any, Any]]]
 """By the name of a metric: inputs and answers of each node's own test or validation set, n pairs."""
+
+
+@dataclass(frozen=True)
+class Material:
+    """What the nodes of an experiment train on, and what their models are measured on.
+
+    Args:
+        nodes: what each node trains on.
+        local: the sets of its own that its model is measured on.
+        tests: the test sets, which are the same for all nodes.
+        shape: of one input of the data set.
+        black: the input that a pixel of value 0 becomes, [channels]; None if images are not augmented.
+    """
+
+    nodes: NodeData
+    local: LocalSets
+    tests: TestSets
+    shape: tuple[int, ...]
+    black: NDArray[np.float32] | None
+
+
+def material(config: DataConfig, topology: Topology, seed: int) -> Material:
+    """Loads the data set, and deals it out.
+
+    Args:
+        config: the data set, and how its data are dealt out.
+        topology: the graph.
+        seed: the experiment's seed.
+
+    Raises:
+        InputError: the data set has not been fetched or is damaged, or there are too few samples.
+    """
+    dataset = load_dataset(config, seed)
+    nodes, local = build_node_data(dataset, topology, config, seed)
+    tests = cut_test_set(dataset, config, seed)
+    black = dataset.black if config.augment else None
+    return Material(nodes, local, tests, dataset.train_x.shape[1:], black)
 
 
 def build_node_data(

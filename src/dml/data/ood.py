@@ -35,6 +35,8 @@ class NodeData:
         index: the number of each sample in the data set's training samples, n arrays. It is the key of
             dropout masks and augmentation.
         choices: the labels that stand in sequences of tokens; None without such.
+        counts: the number of training samples per node, [n], if those of other processes' nodes are not here,
+            in whose place x, y and index have empty arrays.
     """
 
     x: list[NDArray[Any]]
@@ -43,16 +45,18 @@ class NodeData:
     ood_samples: NDArray[np.int64]
     index: list[NDArray[np.int64]]
     choices: Choices | None = None
+    counts: NDArray[np.int64] | None = None
 
     @property
     def samples(self) -> NDArray[np.int64]:
         """The number of training samples per node, [n]."""
-        return np.array([len(y) for y in self.y], np.int64)
+        return np.array([len(y) for y in self.y], np.int64) if self.counts is None else self.counts
 
     def of(self, nodes: slice) -> "NodeData":
         """The data of some nodes."""
         own = self.x[nodes], self.y[nodes], self.label_counts[nodes], self.ood_samples[nodes]
-        return NodeData(*own, self.index[nodes], self.choices)
+        counts = None if self.counts is None else self.counts[nodes]
+        return NodeData(*own, self.index[nodes], self.choices, counts)
 
 
 @dataclass(frozen=True)

@@ -110,6 +110,11 @@ class Exchange(Protocol):
     def part(self, array: NDArray[np.generic], tensor: Tensor) -> NDArray[np.generic]:
         """The part of it that belongs here."""
 
+    def by_receiver(
+        self, receiver: NDArray[np.int64], compute: Callable[[NDArray[np.bool_]], NDArray[np.float64]]
+    ) -> NDArray[np.float64]:
+        """A number for each message, which is computed where its receiver lives."""
+
     def at_once(self) -> AbstractContextManager[None]:
         """What is sent within the context travels at the same time."""
 

@@ -64,6 +64,8 @@ class Received:
         self._n, self._ranks, self._here = links.topology.n, ranks, ranks.here(links.topology.n)
         self.row = self.sender if outgoing is None else self._n + np.arange(len(order))
         self._Y, self._outgoing, self._t = Y, outgoing, t
+        reader, owner = (ranks.owner(self._n, ends) for ends in (self.receiver, self.sender))
+        self._halo = ranks.halo(reader, owner, self.sender)
 
     def chunks(self) -> Iterator[slice]:
         """Chunks of columns such that the neighbourhoods of all nodes fit into a cache."""
@@ -73,8 +75,16 @@ class Received:
             yield slice(start, min(start + step, width))
 
     def table(self, columns: slice) -> Tensor:
-        """Some columns of all vectors: first the nodes' own, then the messages that differ from them."""
-        own = self._ranks.gathered(self._Y[:, columns], self._ranks.counts(np.ones(self._n, bool)))
+        """Some columns of the vectors: first the nodes' own, then the messages that differ from them.
+
+        Of the nodes of other processes, only those are there whose vectors arrive here.
+        """
+        own = self._Y[:, columns]
+        if self._ranks.size > 1:
+            own = own.new_zeros(self._n, own.shape[1])
+            own[self._here] = self._Y[:, columns]
+            if self._halo is not None:
+                self._halo.fill(own)
         if self._outgoing is None:
             return own
         vectors = own[torch.from_numpy(self.sender)]

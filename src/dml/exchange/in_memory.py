@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -183,6 +184,20 @@ class InMemory:
         """
         inside: NDArray[np.bool_] = (receiver >= self.here.start) & (receiver < self.here.stop)
         return inside
+
+    def by_receiver(
+        self, receiver: NDArray[np.int64], compute: Callable[[NDArray[np.bool_]], NDArray[np.float64]]
+    ) -> NDArray[np.float64]:
+        """A number for each of some messages, in all processes; each is computed where its receiver lives.
+
+        Args:
+            receiver: of each message, ascending, [k].
+            compute: (which messages, [k]) -> their numbers.
+        """
+        own = torch.from_numpy(compute(self.into_here(receiver)))
+        counts = np.bincount(self.ranks.owner(self.topology.n, receiver), minlength=self.ranks.size)
+        found: NDArray[np.float64] = self.ranks.gathered(own, counts.tolist()).numpy()
+        return found
 
     def alike(self, tensor: Tensor) -> Tensor:
         """Notes that what a rule remembers is the same in all processes; without that it is a row per node.

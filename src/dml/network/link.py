@@ -61,7 +61,10 @@ class Link:
     @property
     def is_connected(self) -> bool:
         """Whether a connection stands, as far as is known."""
-        return self.connected or self.route is not None
+        if self.contact.address is not None:
+            # The route of a process that has ended stays known until something is sent there.
+            return self.connected
+        return self.route is not None
 
     def meet(self, session: int) -> bool:
         """Learns the contact's session; True if the contact has begun anew.

@@ -177,7 +177,11 @@ def _body(tensors: "Mapping[str, Tensor]") -> memoryview:
         code = _CODES.get(str(tensor.dtype).removeprefix("torch."))
         if code is None or name == _METADATA:
             raise WireError("unexpected", f"tensor {name} of type {tensor.dtype} cannot be sent")
-        flat = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
+        whole = tensor.detach().cpu().contiguous()
+        if whole.numel() <= 1:
+            # None or one count as contiguous, whatever their strides are, and a view needs a stride of 1.
+            whole = whole.clone(memory_format=torch.contiguous_format)
+        flat = whole.reshape(-1).view(torch.uint8).numpy()
         table[name] = {"dtype": code, "shape": list(tensor.shape), "data_offsets": [end, end + flat.size]}
         parts.append(flat.data)
         end += flat.size

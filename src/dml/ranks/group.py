@@ -35,10 +35,6 @@ def _or_lost(call: Callable[P, T]) -> Callable[P, T]:
     return named
 
 
-TEXT_BYTES = 200
-"""The longest text that ranks tell each other, such as the name of a host."""
-
-
 class Group(Ranks):
     """The ranks of the process group that has been joined.
 
@@ -105,11 +101,3 @@ class Group(Ranks):
         dist.all_reduce(found, dist.ReduceOp.MAX)
         largest: list[int] = found.tolist()
         return largest
-
-    def texts(self, text: str) -> list[str]:
-        """As :meth:`Ranks.texts`."""
-        held = torch.zeros(1, TEXT_BYTES, dtype=torch.uint8)
-        encoded = text.encode()[:TEXT_BYTES]
-        held[0, : len(encoded)] = torch.frombuffer(bytearray(encoded), dtype=torch.uint8)
-        found = self.gathered(held, [1] * self.size)
-        return [bytes(row.tolist()).rstrip(b"\0").decode(errors="replace") for row in found]

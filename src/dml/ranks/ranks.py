@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from dml.ranks.halo import Halo
 
 
+TEXT_BYTES = 200
+"""The longest text that ranks tell each other, such as the name of a host."""
+
+
 class Ranks:
     """One process that has an experiment to itself, and so has nobody to send anything.
 
@@ -26,6 +30,7 @@ class Ranks:
         place: the number of this process among those on this host, from 0.
         places: how many of them are on this host.
         shown: whether a launcher has started them, which may show each of them an accelerator of its own.
+        collects: whether rank 0 gets the models of all to measure their mean, and their distances from it.
     """
 
     rank: int = 0
@@ -33,6 +38,7 @@ class Ranks:
     place: int = 0
     places: int = 1
     shown: bool = False
+    collects: bool = True
 
     def ends(self, n: int) -> NDArray[np.int64]:
         """Where the block of each rank begins, and the last one ends, [size + 1].
@@ -95,7 +101,19 @@ class Ranks:
 
     def texts(self, text: str) -> list[str]:
         """The text of each rank, as far as its first 200 bytes."""
-        return [text]
+        if self.size == 1:
+            return [text]
+        import torch
+
+        held = torch.zeros(1, TEXT_BYTES, dtype=torch.uint8)
+        encoded = text.encode()[:TEXT_BYTES]
+        held[0, : len(encoded)] = torch.frombuffer(bytearray(encoded), dtype=torch.uint8)
+        found = self.gathered(held, [1] * self.size)
+        return [bytes(row.tolist()).rstrip(b"\0").decode(errors="replace") for row in found]
+
+    def on_wire(self) -> list[int] | None:
+        """Bytes that each rank has sent to others, [size]; None where nobody counts them."""
+        return None
 
     def counts(self, chosen: NDArray[np.bool_]) -> list[int]:
         """How many of the chosen rows each rank has, [size].

@@ -82,7 +82,8 @@ class Worker:
         dataset = load_dataset(chosen.data, seed)
         data, _ = build_node_data(dataset, plan.topology, chosen.data, seed)
         data = of_node(data, node)
-        augmentation = augmentation_of(plan, dataset, data)
+        black = dataset.black if plan.config.data.augment else None
+        augmentation = augmentation_of(plan, black, data)
         device = accelerators.choose(chosen.run.accelerator)
         shape, settings = dataset.train_x.shape[1:], training.model_options.model_dump()
         build = partial(build_model, training.model, shape, plan.dataset.classes, settings)

@@ -1,0 +1,1 @@
+"""Synchronous algorithms with one process per node, which talk over the network."""
