@@ -16,6 +16,8 @@ from dml.parallel import flags as sweep_flags
 from dml.parallel.config import SweepConfig
 from dml.parallel.status_main import StatusConfig
 from dml.parallel.table import tables_of
+from dml.peers.config import PeerConfig
+from dml.peers.launch import LaunchConfig
 from dml.privacy import main as privacy
 from dml.quadratics.config import QuadraticsConfig
 from dml.results.config import CompileConfig, NodePictureConfig
@@ -108,6 +110,12 @@ def understand(script, words, tmp_path):
             orchestrator.planned_of(*published.parse(OrchestratorConfig, orchestrator.TAKEN, words, **told))
         case "tl_node.py":
             assert published.parse(NodeConfig, node.TAKEN, words, **told)[0].node >= 0
+        case "launch_peers.py" | "peer.py":
+            own = LaunchConfig if script == "launch_peers.py" else PeerConfig
+            fields = [*(("peers", flag, info) for flag, info in own.flags()), *config.fields()]
+            given = command_line.parse(fields, words, **told, defaults=shown_defaults())
+            own(**{flag: given.pop(flag) for flag, _ in own.flags() if flag in given})
+            config.make(given)
         case "tl_compare.py":
             found = published.parse(CompareConfig, compare.TAKEN, words, **told)
             published.config_of(*found, algorithm="traversal")
@@ -120,6 +128,8 @@ def test_every_flag_that_the_manual_names_exists(page):
     known = {flag for _, flag, _ in config.fields()} | ELSEWHERE
     others = (
         CompareConfig,
+        LaunchConfig,
+        PeerConfig,
         OrchestratorConfig,
         NodeConfig,
         SweepConfig,
