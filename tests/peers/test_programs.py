@@ -120,3 +120,26 @@ def test_after_a_kill_the_same_call_goes_on_with_the_same_numbers(process: Scrip
     assert process("decentralized_main.py", *words[:10], "--out_dir", "alone").returncode == 0
     shared, alone = (next((tmp_path / folder).glob("*.h5")) for folder in ("shared", "alone"))
     assert results.differences(alone, shared) == []
+
+
+@pytest.mark.slow
+def test_peers_end_with_their_launcher(tmp_path: Path):
+    words = (*RING, "--rounds", 100_000, "--checkpoint_every", 1, "--out_dir", "shared")
+    command = [sys.executable, SCRIPTS / "launch_peers.py", *map(str, words)]
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    launcher = subprocess.Popen(
+        command, cwd=tmp_path, stderr=subprocess.DEVNULL, env={**os.environ, "TMPDIR": str(temporary)}
+    )
+    end = time.monotonic() + 120
+    while not list(tmp_path.glob("shared/*.ckpt")):
+        assert time.monotonic() < end
+        assert launcher.poll() is None
+        time.sleep(0.05)
+    peers = psutil.Process(launcher.pid).children()
+    assert len(peers) == 4
+    launcher.kill()
+    launcher.wait()
+    _, alive = psutil.wait_procs(peers, timeout=30)
+    assert not alive
+    assert not list(temporary.glob("distributed_ml-peers-*"))

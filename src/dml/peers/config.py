@@ -57,3 +57,6 @@ class ExperimentPeers(Peers):
 
 DEFAULT_FOLDER = Path("results/peers")
 """Where the results of peers are by default, apart from those of one process."""
+
+FOLDER_OF_LAUNCHER = "DML_PEERS_FOLDER"
+"""The variable by which launch_peers.py tells the processes that it starts that they end with it."""

@@ -1,5 +1,6 @@
 """The command line that runs an experiment as one process per node on this machine."""
 
+import os
 import secrets
 import shutil
 import signal
@@ -22,7 +23,7 @@ from dml.field_types import UserPath
 from dml.files import check_writable, folder_for
 from dml.messages import amount
 from dml.network import keys
-from dml.peers.config import AWAY_S, DEFAULT_FOLDER, ExperimentPeers, WaitingConfig
+from dml.peers.config import AWAY_S, DEFAULT_FOLDER, FOLDER_OF_LAUNCHER, ExperimentPeers, WaitingConfig
 from dml.plan import Plan, make_plan
 from dml.shown_defaults import shown_defaults
 from dml.signals import StopRequest, stop_on_signals
@@ -173,7 +174,9 @@ def _start(folder: Path, node: int) -> "subprocess.Popen[bytes]":
     with (folder / LOG.format(node)).open("wb") as log:
         return subprocess.Popen(
             told,
-            stdin=subprocess.DEVNULL,
+            # Held by this process alone, so that a peer notices when it has ended.
+            stdin=subprocess.PIPE,
+            env={**os.environ, FOLDER_OF_LAUNCHER: str(folder)},
             stdout=None if node == 0 else subprocess.DEVNULL,
             stderr=None if node == 0 else log,
             # Ctrl-C in a terminal is for this process, which tells the peers.

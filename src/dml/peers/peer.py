@@ -1,16 +1,20 @@
 """The command line of one peer: the process of one node of an experiment."""
 
+import os
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dml import command_line, config, main
 from dml.errors import EXIT_AGAIN, InputError
 from dml.guard import guard
 from dml.network import peers as peers_file
-from dml.peers.config import DEFAULT_FOLDER, ExperimentPeers, PeerConfig
+from dml.peers.config import DEFAULT_FOLDER, FOLDER_OF_LAUNCHER, ExperimentPeers, PeerConfig
 from dml.plan import Plan, make_plan
+from dml.ranks.launch import end_with_parent
 from dml.shown_defaults import shown_defaults
 from dml.signals import stop_on_signals
 from dml.validation import input_error
@@ -76,6 +80,8 @@ def _run(planned: Plan, peers: ExperimentPeers, node: int | None) -> int:
     from dml.peers import meeting, parts
     from dml.ranks.join import quiet
 
+    if launchers := os.environ.get(FOLDER_OF_LAUNCHER):
+        end_with_parent(threading.Event(), Path(launchers))
     node = meeting.check(planned, peers, node)
     if peers.parts is None:
         raise InputError(
