@@ -101,6 +101,37 @@ def test_bytes_on_the_wire_are_counted_as_they_are():
         assert node.traffic.sent == {"hub": end.traffic.received["node 0"]}
 
 
+def test_a_message_that_its_repetition_overtakes_comes_once_and_is_no_replay():
+    """As when two that listen meet: the first connection carries the message, and the second repeats it."""
+    lines: list[str] = []
+    with Endpoint("a", "r", PAIR, say=lines.append) as a:
+        b = Endpoint("b", "r", OTHER, [Contact("a", a.address, PAIR.public)], say=lines.append)
+        with Proxy(b.address) as proxy, b:
+            proxy.stall()
+            a.add(Contact("b", proxy.address, OTHER.public))
+            link = a._all.links["b"]
+            until(lambda: link.route is not None and b.connected("a"), a, b)
+            lines.clear()  # The one who knocked before it was known.
+            a.send("b", "model", 7, seconds=5)
+            proxy.go_on()
+            until(lambda: link.connected, a)
+            sent = a.traffic.sent["b"]
+            # Both come before the second process works again: it has not confirmed the message.
+            assert b._all.ask_again(b._all.links["a"])
+            until(lambda: a.traffic.sent["b"] > sent, a)
+            a.serve(0.05)
+            b.serve(0.05)
+            assert b.receive(seconds=0).header.number == 7
+            b.serve(0.05)
+            with pytest.raises(Late):
+                b.receive(seconds=0)
+            b.send("a", "model", 8, seconds=5)
+            assert a.receive(seconds=5).header.number == 8
+            assert lines == []
+            assert not a._all.links["b"].unconfirmed()
+            b.close(0)
+
+
 def test_a_process_that_begins_anew_is_known_as_such():
     with hub(OTHER) as h:
         (first,) = h.nodes

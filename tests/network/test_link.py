@@ -74,6 +74,16 @@ def test_a_contact_that_begins_anew_is_met_with_nothing(link):
     assert Envelope.unpack(link.envelope(Sort.CONFIRMATION)).number == 1
 
 
+def test_a_message_that_its_repetition_has_overtaken_is_expected_once(link):
+    link.arrived(1, 1, repeated=True)
+    link.arrived(0, 1)
+    assert link.arrived_again(1, repeated=True)
+    assert link.arrived_again(1, repeated=False)
+    assert not link.arrived_again(1, repeated=False)
+    assert link.arrived_again(0, repeated=True)
+    assert not link.arrived_again(0, repeated=False)
+
+
 def test_what_is_remembered_is_bounded(link, monkeypatch):
     monkeypatch.setattr(links, "_MOST_AHEAD", 10)
     monkeypatch.setattr(links, "_REMEMBERED", 10)
@@ -86,6 +96,9 @@ def test_what_is_remembered_is_bounded(link, monkeypatch):
         assert link.first_time(Key("a", "model", number))
     assert not link.first_time(Key("a", "model", 29))
     assert len(link._seen) == 10
+    for number in range(30):
+        link.arrived(number, 1, repeated=True)
+    assert len(link._overtaken) == 10
     assert link.has_place(100)
     link.kept[Key("a", "model")] = 5
     assert link.has_place(4)

@@ -307,10 +307,9 @@ class Correspondence:
         Raises:
             WireError: it is refused.
         """
-        name, number = link.contact.name, envelope.number
+        name, number, repeated = link.contact.name, envelope.number, envelope.sort == Sort.REPETITION
         if not link.is_new(number):
-            link.arrived_again()
-            if envelope.sort == Sort.REPETITION:
+            if link.arrived_again(number, repeated):
                 return
             raise WireError("replay", f"{header.key} of {name} has come before")
         if not link.is_sound(number):
@@ -319,7 +318,7 @@ class Correspondence:
             # It is not confirmed, and is asked for again when there is room.
             link.overflowed = True
             raise WireError("too many", f"{name} sends more before it is needed than is kept")
-        at_once = link.arrived(number, size)
+        at_once = link.arrived(number, size, repeated)
         if size > self.limits.message:
             raise WireError("too large", f"{header.key} of {name} has {size} bytes")
         if not link.first_time(header.key):

@@ -6,6 +6,7 @@ is dropped, so that nothing is lost unless one of the two processes ends.
 
 from collections import OrderedDict
 from collections.abc import Sequence
+from typing import TypeVar
 
 from dml.network.contacts import Contact
 from dml.network.envelope import Envelope, Sort
@@ -14,8 +15,10 @@ from dml.network.limits import Limits
 
 Frames = Sequence[bytes | memoryview]
 
+T = TypeVar("T")
+
 _REMEMBERED = 4096
-"""The number of keys that are remembered to recognise a message that comes twice."""
+"""The number of keys, and of numbers, that are remembered to recognise a message that comes twice."""
 
 _MOST_AHEAD = 2**16
 """The largest number of messages that have come before an earlier one; a sound contact causes fewer."""
@@ -55,6 +58,7 @@ class Link:
         self.other = session
         self._arrived = 0  # All numbers below have arrived,
         self._ahead: set[int] = set()  # and these.
+        self._overtaken: OrderedDict[int, None] = OrderedDict()  # Those of which a repetition came first.
         self._seen: OrderedDict[Key, None] = OrderedDict()
         self._owed = self._owed_bytes = 0
 
@@ -151,10 +155,12 @@ class Link:
         """Whether a message can have this number."""
         return number == self._arrived or (number < 2**63 and len(self._ahead) < _MOST_AHEAD)
 
-    def arrived(self, number: int, size: int) -> bool:
-        """Notes that a message has arrived; True if this should be confirmed at once."""
+    def arrived(self, number: int, size: int, repeated: bool = False) -> bool:
+        """Notes that a message or its repetition has arrived; True if this should be confirmed at once."""
         self._ahead.add(number)
         self._advance()
+        if repeated:
+            _remember(self._overtaken, number)
         self._owed += 1
         self._owed_bytes += size
         return self._owed >= _CONFIRM_EVERY or self._owed_bytes >= _CONFIRM_BYTES
@@ -164,9 +170,19 @@ class Link:
             self._ahead.remove(self._arrived)
             self._arrived += 1
 
-    def arrived_again(self) -> None:
-        """Notes that the contact does not know what has arrived."""
+    def arrived_again(self, number: int, repeated: bool) -> bool:
+        """Notes that a message has come that had arrived; True if the contact has reason to send it twice.
+
+        A contact that has answered over the connection that we made sends again over its own what we have not
+        confirmed. The repetition may come first.
+        """
         self._owed += 1
+        if repeated:
+            return True
+        if number not in self._overtaken:
+            return False
+        del self._overtaken[number]
+        return True
 
     def confirmed(self) -> None:
         """Notes that something was sent, which confirms what has arrived."""
@@ -189,7 +205,11 @@ class Link:
         """Whether no message with this key has come before; it is remembered."""
         if key in self._seen:
             return False
-        self._seen[key] = None
-        if len(self._seen) > _REMEMBERED:
-            self._seen.popitem(last=False)
+        _remember(self._seen, key)
         return True
+
+
+def _remember(these: OrderedDict[T, None], one: T) -> None:
+    these[one] = None
+    if len(these) > _REMEMBERED:
+        these.popitem(last=False)
