@@ -185,6 +185,50 @@ def test_a_listener_that_ends_and_returns_at_its_address_is_found_again():
         assert again.receive(seconds=5).header.number == 2
 
 
+def test_what_is_sent_again_to_a_process_that_began_anew_is_no_replay():
+    """What was sent to the last process may have come to the new one, and the sender cannot know this."""
+    contact, lines = Contact("node 0", None, OTHER.public), []
+    with Endpoint("hub", "r", PAIR, [contact]) as end:
+        address = end.address
+        node = Endpoint("node 0", "r", OTHER, [Contact("hub", address, PAIR.public)], None)
+        until(lambda: end.connected("node 0") and node.connected("hub"), end, node)
+        end.close(0)
+    with Endpoint("hub", "r", PAIR, [contact], address, say=lines.append) as again, node:
+        node.send("hub", "model", 2, seconds=5)
+        assert node.restarted() == []
+        until(lambda: node.restarted() == ["hub"], node, again)
+        node.send("hub", "model", 2, seconds=5)
+        node.send("hub", "model", 3, seconds=5)
+        assert again.receive(Key("node 0", "model", 3), seconds=5)
+        assert [key.number for key in again._kept] == [2]
+        assert lines == []
+        node.send("hub", "model", 2, seconds=5)
+        until(lambda: again.refused["replay"] == 1, again)
+
+
+def test_what_a_process_has_left_behind_is_not_taken_for_another_restart():
+    """Both processes have sent before their contact works again, which reads from each in turn."""
+    with Endpoint("a", "r", PAIR, say=lambda _: None) as a:
+        there = [Contact("a", a.address, PAIR.public)]
+        first = Endpoint("b", "r", OTHER, there)
+        link = a._all.links.get
+        a.add(Contact("b", first.address, OTHER.public))
+        until(lambda: link("b").connected and link("b").route is not None and first.connected("a"), a, first)
+        link("b").unheard = True  # The first process has sent over its own connection alone.
+        for number in range(4):
+            first.send("a", "model", number, seconds=5)
+        first.close(0.05)
+        with Endpoint("b", "r", OTHER, there, first.address) as second:
+            second.send("a", "task", seconds=5)
+            second.serve(0.05)
+            until(lambda: bool(a._kept) and not second._all.links["a"].unconfirmed(), a, second)
+            a.serve(0.05)
+            assert a.restarted() == ["b"]
+            assert not a.refused["taken name"]
+            assert [key.kind for key in a._kept] == ["task"]
+            second.close(0)
+
+
 def test_a_listener_that_returns_confirms_what_it_gets():
     contact, limits = Contact("node 0", None, OTHER.public), Limits(unconfirmed=4)
     with Endpoint("hub", "r", PAIR, [contact], limits=limits) as end:

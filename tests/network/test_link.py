@@ -84,6 +84,14 @@ def test_a_message_that_its_repetition_has_overtaken_is_expected_once(link):
     assert not link.arrived_again(0, repeated=False)
 
 
+def test_a_key_is_expected_again_once_if_the_first_message_was_for_the_last_process(link):
+    for number, meant in enumerate([0, 6, 7]):  # Unknown, the process before, and this one.
+        assert link.first_time(Key("a", "model", number), meant)
+        assert not link.first_time(Key("a", "model", number), 7)
+    assert [link.is_sent_anew(Key("a", "model", number)) for number in range(3)] == [False, True, False]
+    assert not link.is_sent_anew(Key("a", "model", 1))
+
+
 def test_what_is_remembered_is_bounded(link, monkeypatch):
     monkeypatch.setattr(links, "_MOST_AHEAD", 10)
     monkeypatch.setattr(links, "_REMEMBERED", 10)
@@ -93,12 +101,15 @@ def test_what_is_remembered_is_bounded(link, monkeypatch):
     assert not link.is_sound(11)
     assert link.is_sound(0)
     for number in range(30):
-        assert link.first_time(Key("a", "model", number))
-    assert not link.first_time(Key("a", "model", 29))
-    assert len(link._seen) == 10
+        assert link.first_time(Key("a", "model", number), 6)
+    assert not link.first_time(Key("a", "model", 29), 7)
+    assert len(link._seen) == len(link._early) == 10
     for number in range(30):
         link.arrived(number, 1, repeated=True)
     assert len(link._overtaken) == 10
+    for session in range(1, 31):
+        link.meet(session)
+    assert list(link.former) == list(range(20, 30))
     assert link.has_place(100)
     link.kept[Key("a", "model")] = 5
     assert link.has_place(4)

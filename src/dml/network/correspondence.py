@@ -247,7 +247,8 @@ class Correspondence:
         if header.run != self._run:
             self._refuse(arrival.route, f"{self._name} runs {self._run} and not {header.run}")
             raise WireError("wrong run", f"{name} sends for the run {header.run} and not {self._run}")
-        self._meet(link, envelope.session, arrival.route)
+        if not self._meet(link, envelope.session, arrival.route):
+            return
         link.confirm(envelope.other, envelope.confirmed)
         if envelope.sort in (Sort.MESSAGE, Sort.REPETITION):
             body = [memoryview(rest), *(frame.buffer.cast("B") for frame in arrival.frames[1:])]
@@ -272,16 +273,22 @@ class Correspondence:
             raise WireError("wrong name", f"it says that it is {header.sender}, with the key of another")
         return link
 
-    def _meet(self, link: Link, session: int, route: bytes | None) -> None:
+    def _meet(self, link: Link, session: int, route: bytes | None) -> bool:
         """Learns which process speaks for a contact, and where to answer it.
+
+        Returns:
+            False if what came was left behind by a process that has ended and been replaced.
 
         Raises:
             WireError: another one speaks for it, and its connection stands.
         """
         name = link.contact.name
-        if route is not None and link.other not in (0, session) and self._stands(link):
-            self._refuse(route, f"{name} is connected already, from another process")
-            raise WireError("taken name", f"a second process says that it is {name}; the first one stays")
+        if route is not None and link.other not in (0, session):
+            if session in link.former and not self._leads_somewhere(link, route):
+                return False
+            if self._stands(link):
+                self._refuse(route, f"{name} is connected already, from another process")
+                raise WireError("taken name", f"a second process says that it is {name}; the first one stays")
         if link.meet(session):
             self._owner.began_anew(name)
             # It may have been told to wait for messages that only the last one could have got.
@@ -292,6 +299,17 @@ class Correspondence:
             # What the last connection left behind comes from a route that leads nowhere.
             link.route = route
             link.trouble = ""
+        return True
+
+    def _leads_somewhere(self, link: Link, route: bytes) -> bool:
+        """Whether a connection that was made to us still stands, which only sending something tells."""
+        header = Header(run=self._run, sender=self._name, kind="confirmation")
+        first, *_ = encode(header)
+        try:
+            self._connections.answer(route, [link.envelope(Sort.CONFIRMATION) + first])
+        except NoRouteError:
+            return False
+        return True
 
     def _stands(self, link: Link) -> bool:
         """Whether a connection to the process that speaks for a contact stands."""
@@ -321,7 +339,9 @@ class Correspondence:
         at_once = link.arrived(number, size, repeated)
         if size > self.limits.message:
             raise WireError("too large", f"{header.key} of {name} has {size} bytes")
-        if not link.first_time(header.key):
+        if not link.first_time(header.key, envelope.other):
+            if link.is_sent_anew(header.key):
+                return
             raise WireError("replay", f"{header.key} of {name} has come before")
         self._owner.keep(decode(header, body, link.other), size)
         if at_once:

@@ -18,7 +18,7 @@ Frames = Sequence[bytes | memoryview]
 T = TypeVar("T")
 
 _REMEMBERED = 4096
-"""The number of keys, and of numbers, that are remembered to recognise a message that comes twice."""
+"""The number of keys, of numbers and of sessions that are remembered to recognise what comes again."""
 
 _MOST_AHEAD = 2**16
 """The largest number of messages that have come before an earlier one; a sound contact causes fewer."""
@@ -39,6 +39,7 @@ class Link:
     def __init__(self, contact: Contact, session: int, limits: Limits) -> None:
         self.contact, self._session, self._limits = contact, session, limits
         self.other = 0  # The session of the contact; 0 while it is unknown.
+        self.former: OrderedDict[int, None] = OrderedDict()  # Sessions that others have replaced.
         self.route: bytes | None = None  # Where to answer on the socket that listens.
         self.connected = False  # Whether our own connection to the contact stands.
         self.trouble = ""  # The last that is known to be wrong.
@@ -60,6 +61,9 @@ class Link:
         self._ahead: set[int] = set()  # and these.
         self._overtaken: OrderedDict[int, None] = OrderedDict()  # Those of which a repetition came first.
         self._seen: OrderedDict[Key, None] = OrderedDict()
+        self._early: OrderedDict[Key, None] = (
+            OrderedDict()
+        )  # Those of messages for a process before this one.
         self._owed = self._owed_bytes = 0
 
     @property
@@ -78,6 +82,8 @@ class Link:
         if session == self.other:
             return False
         anew = self.other != 0
+        if anew:
+            _remember(self.former, self.other)
         self._begin_other(session)
         if anew:
             self._unconfirmed.clear()
@@ -201,11 +207,28 @@ class Link:
             len(self.kept) < self._limits.kept and sum(self.kept.values()) + size <= self._limits.kept_bytes
         )
 
-    def first_time(self, key: Key) -> bool:
-        """Whether no message with this key has come before; it is remembered."""
+    def first_time(self, key: Key, meant: int) -> bool:
+        """Whether no message with this key has come before; it is remembered.
+
+        Args:
+            key: of the message.
+            meant: the session to which it was sent; 0 if the contact knew none.
+        """
         if key in self._seen:
             return False
         _remember(self._seen, key)
+        if meant not in (0, self._session):
+            _remember(self._early, key)
+        return True
+
+    def is_sent_anew(self, key: Key) -> bool:
+        """Whether a message with this key was sent to a process before this one, and came here; True once.
+
+        The contact has learnt since that the process is another one, and cannot know that the message came.
+        """
+        if key not in self._early:
+            return False
+        del self._early[key]
         return True
 
 
