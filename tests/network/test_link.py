@@ -61,6 +61,18 @@ def test_only_what_was_sent_before_the_break_and_is_unconfirmed_is_sent_again(li
     assert again == [(1, [b"1"]), (2, [b"2"])]
 
 
+def test_a_contact_with_an_address_is_connected_while_our_own_connection_stands(link):
+    """That of a process that has ended stays known until something is sent over it."""
+    with_address = Link(Contact("b", "tcp://127.0.0.1:5555", PAIR.public), 7, Limits())
+    for one in (link, with_address):
+        assert not one.is_connected
+        one.route = b"\x01b"
+    assert link.is_connected
+    assert not with_address.is_connected
+    with_address.connected = True
+    assert with_address.is_connected
+
+
 def test_a_contact_that_begins_anew_is_met_with_nothing(link):
     assert not link.meet(3)
     link.sent([b"x"])

@@ -40,6 +40,12 @@ def test_tensors_of_all_types_and_shapes_come_back_bit_for_bit(name, shape):
     assert got.tensor("y", (3,), torch.float32).tolist() == [1, 1, 1]
 
 
+@pytest.mark.parametrize("shape", [(), (1,), (1, 1), (0,), (3, 0)])
+def test_tensors_of_at_most_one_number_come_back_whatever_their_strides_are(shape):
+    x = torch.tensor([7.0]).as_strided(shape, [0] * len(shape))
+    assert torch.equal(there_and_back({"x": x}).tensor("x", shape, torch.float32), x)
+
+
 def test_the_body_is_a_safetensors_file_in_chunks():
     tensors = {"flags": torch.tensor([True]), "x": torch.rand(100_000), "y": torch.rand(3, 2).t()}
     frames = encode(HEADER, tensors)
