@@ -80,6 +80,7 @@ def test_the_names_of_the_pods_are_those_of_the_file_of_peers():
     job, service = named("Job"), named("Service")
     spec = job["spec"]
     assert (spec["completionMode"], spec["completions"]) == ("Indexed", spec["parallelism"])
+    assert spec["backoffLimit"] == 10 * spec["completions"]
     assert spec["template"]["spec"]["subdomain"] == service["metadata"]["name"]
     assert (service["spec"]["clusterIP"], service["spec"]["publishNotReadyAddresses"]) == ("None", True)
     host = f"{job['metadata']['name']}-%d.{service['metadata']['name']}"
@@ -196,7 +197,7 @@ def test_prepare_writes_hosts_and_keys_that_peers_take(tmp_path: Path):
     (tmp_path / "python").chmod(0o755)
     done = prepare(tmp_path / "files", PYTHON=str(tmp_path / "python"))
     assert (done.returncode, len(done.stdout.splitlines())) == (0, 5)
-    assert "change completions and parallelism in scripts/k8s/job.yaml to 3 first" in done.stderr
+    assert "change completions and parallelism in scripts/k8s/job.yaml to 3, " in done.stderr
     peers = load(tmp_path / "files" / "experiment" / "peers.yaml", ExperimentPeers)
     assert [(node.host, node.port) for node in peers.nodes] == [
         (f"peers-{i}.peers", port()) for i in range(3)

@@ -33,7 +33,7 @@ nodes=$(grep -c '^- host: ' "$peers")
 mv "$folder/keys/public_keys.yaml" "$folder/experiment"
 
 if ! grep -qx "  completions: $nodes" scripts/k8s/job.yaml; then
-    echo "change completions and parallelism in scripts/k8s/job.yaml to $nodes first, then:" >&2
+    echo "change completions and parallelism in scripts/k8s/job.yaml to $nodes, and backoffLimit to $((10 * nodes)):" >&2
 fi
 cat << TOLD
 kubectl apply -f scripts/k8s/namespace.yaml -f scripts/k8s/network.yaml -f scripts/k8s/volume.yaml
