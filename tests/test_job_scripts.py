@@ -13,8 +13,12 @@ from pathlib import Path
 import pytest
 from scripts import ROOT
 
+from dml import command_line, config
+
 CHAIN = ROOT / "scripts" / "submit_chain.sh"
-JOBS = sorted((ROOT / "scripts").glob("*/*.*"))
+JOBS = sorted((ROOT / "scripts").glob("*/*.pbs")) + sorted((ROOT / "scripts").glob("*/*.sbatch"))
+SWEEPS = [job for job in JOBS if job.stem == "bd_scheduler"]
+SHARED = [job for job in JOBS if job.stem == "one_experiment"]
 EXAMPLES = [*JOBS, CHAIN, *(ROOT / "docs").glob("*.md"), *(ROOT / "parsl_configs").glob("*.md")]
 
 # Hosts (least, most) and hours of ALCF's queues, as its user guides give them in 2026.
@@ -113,7 +117,7 @@ def test_a_job_submitted_from_another_folder_says_what_to_do(job: Path, tmp_path
     )
 
 
-@pytest.mark.parametrize("job", JOBS, ids=lambda job: f"{job.parent.name}/{job.name}")
+@pytest.mark.parametrize("job", SWEEPS, ids=lambda job: f"{job.parent.name}/{job.name}")
 def test_a_job_calls_the_sweep_with_the_environments_python(job: Path, tmp_path: Path):
     """Stand-ins for `module` and `conda`, and a Python that prints its words."""
     (tmp_path / "src" / "experiments").mkdir(parents=True)
@@ -146,6 +150,64 @@ def test_a_job_calls_the_sweep_with_the_environments_python(job: Path, tmp_path:
         str(tmp_path),
     ]
     assert (done.returncode, done.stdout.splitlines(), done.stderr) == (75, wanted, "")
+
+
+# Stand-ins for srun and mpiexec print what they are given, and where the processes are to meet.
+LAUNCHER = """#!/bin/bash
+echo "${0##*/} $* at ${MASTER_ADDR-}:${MASTER_PORT-}"
+exit 75
+"""
+SCONTROL = """#!/bin/bash
+[ "$*" = "show hostnames n[1-2]" ] && printf 'n1\\nn2\\n'
+"""
+
+
+@pytest.mark.parametrize("hosts", [1, 2])
+@pytest.mark.parametrize("job", SHARED, ids=lambda job: job.name)
+def test_a_job_shares_one_experiment_among_its_processes(job: Path, hosts: int, tmp_path: Path):
+    folder = tmp_path / "src" / "experiments"
+    folder.mkdir(parents=True)
+    (folder / "decentralized_main.py").touch()
+    made = {"srun": LAUNCHER, "mpiexec": LAUNCHER, "scontrol": SCONTROL, "env/bin/python": ""}
+    for name, text in made.items():
+        (tmp_path / "bin" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "bin" / name).write_text(text)
+        (tmp_path / "bin" / name).chmod(0o755)
+    (tmp_path / "hosts").write_text("n1\n" * 3 + "n2\n" * 3 * (hosts - 1))
+    python = tmp_path / "bin" / "env" / "bin" / "python"
+    environment = {
+        "PATH": f"{tmp_path / 'bin'}:/usr/bin:/bin",
+        "VENV": str(python.parents[1]),
+        "PBS_O_WORKDIR": str(tmp_path),
+        "PBS_NODEFILE": str(tmp_path / "hosts"),
+        "PBS_JOBID": "1234.server",
+        "FLAGS": "--rounds 3",
+        "RANKS": "2",
+        "SLURM_SUBMIT_DIR": str(tmp_path),
+        "SLURM_JOB_NUM_NODES": str(hosts),
+        "SLURM_JOB_NODELIST": "n[1-2]",
+        "SLURM_JOB_ID": "1234",
+    }
+    words = ["--rounds", "3"] if job.suffix == ".sbatch" else []
+    done = subprocess.run(
+        ["bash", job, *words], env=environment, cwd="/", capture_output=True, text=True, check=False
+    )
+    launcher = f"mpiexec -n {2 * hosts} --ppn 2" if job.suffix == ".pbs" else "srun --kill-on-bad-exit=1"
+    meeting = "n1:21234" if hosts == 2 else ":"
+    said = f"{launcher} {python} src/experiments/decentralized_main.py --rounds 3 at {meeting}\n"
+    assert (done.returncode, done.stdout, done.stderr) == (75, said, "")
+
+
+@pytest.mark.parametrize("job", SHARED, ids=lambda job: job.name)
+def test_an_example_in_a_job_that_shares_an_experiment_has_flags_that_exist(job: Path):
+    calls = re.findall(r"^#   (?:sbatch|qsub) .*$", job.read_text(), re.MULTILINE)
+    assert len(calls) >= 2
+    for call in calls:
+        words = shlex.split(call)
+        flags = words[words.index(f"scripts/mpi/{job.name}") + 1 :] if job.suffix == ".sbatch" else []
+        if "-v" in words:
+            flags = words[words.index("-v") + 1].partition("FLAGS=")[2].split()
+        config.make(command_line.parse(config.fields(), flags, prog="", description=""))
 
 
 @pytest.mark.parametrize(

@@ -62,8 +62,16 @@ ELSEWHERE = {
     "ntasks-per-node",
     "cpu-bind",
     "ppn",
+    "build-arg",
+    "rm",
+    "read-only",
+    "tmpfs",
+    "user",
+    "from-file",
+    "for",
+    "timeout",
 }
-"""Flags of every program, and of the benchmarks, pip, python, Slurm and mpiexec."""
+"""Flags of every program, and of the benchmarks, pip, python, Slurm, mpiexec, docker and kubectl."""
 
 
 def blocks(page, language=""):
