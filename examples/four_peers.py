@@ -100,7 +100,8 @@ def main() -> None:
     if arguments.name:
         name, part = arguments.name, int(arguments.name.split()[-1])
         together = train(part, lambda model: Peer(model, name, arguments.config))
-        print(f"{name}: accuracy {together:.3f}, and {train(part, None):.3f} alone")
+        # All peers write here; a line in one piece stays in one piece.
+        sys.stdout.write(f"{name}: accuracy {together:.3f}, and {train(part, None):.3f} alone\n")
         return
     with tempfile.TemporaryDirectory() as folder:
         config = arguments.config or Path(folder) / "peers.yaml"

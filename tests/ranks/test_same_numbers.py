@@ -4,11 +4,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from shared_runs import run_together
+from shared_runs import NORMED, run_together
 
 from dml import experiment, results
 from dml.algorithms.registry import ALGORITHMS
 from dml.config import make
+from dml.models.registry import MODELS
 from dml.results import checkpoint
 
 SMALL = {
@@ -71,7 +72,10 @@ def together(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 
 @pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
-def test_all_numbers_are_those_of_one_process(together: dict[str, Path], case: str, tmp_path: Path):
+def test_all_numbers_are_those_of_one_process(
+    together: dict[str, Path], case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setitem(MODELS, "normed", NORMED)
     flags = {**SMALL, **CASES[case], **ON_A_GRAPH.get(str(CASES[case].get("algorithm")), {})}
     alone = experiment.run(make({**flags, "out_dir": tmp_path}, drop_unread=True))
     assert results.differences(alone, together[case]) == []

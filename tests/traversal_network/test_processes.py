@@ -111,7 +111,7 @@ def test_a_node_that_is_killed_ends_a_run_that_does_not_wait(
     nodes[1].kill()
     killed = time.monotonic()
     _, err = orchestrator.communicate(timeout=60)
-    assert time.monotonic() - killed < 2 + 2 + 2  # A busy machine takes a while to end a process.
+    assert time.monotonic() - killed < 2 + 2 + 10  # A busy machine takes a while to end processes.
     assert orchestrator.returncode == 1
     assert err.splitlines()[-1] == (
         "error: node 1 has not answered for 2 s, and the run ends (--on_lost abort)"
