@@ -94,15 +94,12 @@ def met(
     own = peers.nodes[node]
     on_this_host = [i for i, other in enumerate(peers.nodes) if other.host == own.host]
     limits = Limits(silence=min(10.0, peers.deadline or AWAY_S))
-    end = Endpoint(
-        own.name,
-        peers.run,
-        own_pair(peers, own.name),
-        peers.contacts([names[other] for other in near]),
-        peers.listen(own.name),
-        limits,
-        say,
-    )
+    pair, contacts = own_pair(peers, own.name), peers.contacts([names[other] for other in near])
+    try:
+        end = Endpoint(own.name, peers.run, pair, contacts, peers.listen(own.name), limits, say)
+    except InputError as error:
+        # The port stands in the file; peer.py has no flag for it.
+        raise InputError("peers", None, f"{own.name}, {error}") if error.field == "port" else error from None
     away = peers.deadline or AWAY_S
     patience = Patience(away, peers.slow_deadline or SLOW_S, max(away, MEETING_S))
     ranks = OverWire(
