@@ -25,6 +25,7 @@ import events
 import mixing
 import network
 import network_traversal
+import peers
 import programs
 import scale
 import sharing
@@ -43,6 +44,7 @@ PARTS: dict[str, Callable[[int, bool, Path], Iterable[Row]]] = {
     "network": lambda cores, quick, folder: network.rows(quick),
     "sharing": lambda cores, quick, folder: sharing.rows(quick, folder),
     "network_traversal": lambda cores, quick, folder: network_traversal.rows(quick),
+    "peers": lambda cores, quick, folder: peers.rows(quick),
     "update_send": lambda cores, quick, folder: update_send.rows(quick),
     "checkpoints": lambda cores, quick, folder: checkpoints.rows(cores, quick, folder),
     "scale": lambda cores, quick, folder: scale.rows(quick, folder),

@@ -28,6 +28,7 @@ def benchmark(*words):
         ("network", "20 MB both ways: rate over bare CURVE"),
         ("sharing", "2 shards of 1 thread, MNIST MLP, 33 nodes"),
         ("network_traversal", "traversal cut=2 over loopback, digits, n=3"),
+        ("peers", "a round of 4 peers, 5 M: rate over bare CURVE"),
         ("update_send", "update_send, 5 M, peers that stand still: 99 %"),
         ("checkpoints", "checkpoint MNIST MLP, 33 nodes"),
         ("scale", "experiment, MNIST MLP, 8 nodes: memory"),

@@ -20,6 +20,15 @@ def test_models_are_followed_under_each_strategy_for_so_many_rounds():
     assert "forecast" not in facts(DescribeConfig(graphs=("chain:n=3",)))[0]
 
 
+def test_pairs_that_exchange_models_without_an_edge_are_listed():
+    ring, whole = facts(DescribeConfig(graphs=("cycle:n=5", "complete:n=4")))
+    between = [[0, 2], [0, 3], [1, 3], [1, 4], [2, 4]]
+    names = ["allreduce", "one_peer_exponential", "unweighted_fl"]
+    # At distances 1, 2 and 4: on five nodes in a ring, these are all pairs.
+    assert ring["connections"] == {name: {"number": 5, "pairs": between} for name in names}
+    assert whole["connections"] == {name: {"number": 0, "pairs": []} for name in names}
+
+
 def test_a_strategy_that_looks_at_models_has_no_forecast():
     with pytest.raises(InputError, match="looks at the models"):
         facts(
@@ -51,6 +60,8 @@ def test_the_script_prints_a_table_or_json(script):
     assert "a walk's gap          0 (mh)\n" in ring
     assert "to node 0: mean 8, mean square 176\n" in ring
     assert "1.92, 3 rounds" not in ring
+    assert "\n  one_peer_exponential  connects without an edge: 12 (0-2, 0-4, 0-6, ...)\n" in ring
+    assert "\n  allreduce             connects without an edge: 6 (1-2, 1-3, 1-4, ...)\n" in star
     assert "the graph itself" in star
     assert "degCent" in star
     assert "after 3 rounds" in star

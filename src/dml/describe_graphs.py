@@ -24,6 +24,9 @@ WIDTH = 80
 MAX_NODES = 5000
 """The number of nodes of the largest graph that is described: eigenvalues take O(n^3) time."""
 
+SHOWN_PAIRS = 3
+"""How many of the connections of an algorithm are printed."""
+
 MAX_ROUNDS = 10_000
 """The largest number of rounds for which models are followed; the shares of all of them are kept."""
 
@@ -132,23 +135,36 @@ def facts(config: DescribeConfig) -> list[dict[str, Any]]:
 
 def _text(entry: dict[str, Any]) -> str:
     """The facts about one graph, one per line, in at most 80 columns."""
-    lines = _graph_lines(entry)
-    lines["runs"] = ", ".join(name for name, why in entry["refused"].items() if why is None)
+    lines = list(_graph_lines(entry).items())
+    lines.append(("runs", ", ".join(name for name, why in entry["refused"].items() if why is None)))
     for name, why in entry["refused"].items():
         if why is not None:
-            lines[f"not {name}"] = why.removeprefix(f"algorithm {name}: ")
+            lines.append((f"not {name}", why.removeprefix(f"algorithm {name}: ")))
+    for name, found in entry["connections"].items():
+        if entry["refused"].get(name) is None:
+            lines.append((name, f"connects without an edge: {_first(found)}"))
     for name, shares in entry.get("forecast", {}).items():
         held = ", ".join(f"{node}:\xa0{share:.3f}" for node, share in enumerate(shares[-1]))
         mean = sum(shares[-1]) / len(shares[-1])
         after = f"after {count(len(shares) - 1, 'round')}"
-        lines[name] = f"{after} each node holds this share of the sources' models (mean {mean:.3f}): {held}"
-    width = max(map(len, lines))
+        share = f"each node holds this share of the sources' models (mean {mean:.3f}): {held}"
+        lines.append((name, f"{after} {share}"))
+    width = max(len(name) for name, _ in lines)
     text = textwrap.wrap(entry["topology"], WIDTH)
-    for name, value in lines.items():
+    for name, value in lines:
         text += textwrap.wrap(
             f"  {name:<{width}}  {value}", WIDTH, subsequent_indent=" " * (width + 4), break_on_hyphens=False
         )
     return "\n".join(text).replace("\xa0", " ")
+
+
+def _first(found: dict[str, Any]) -> str:
+    """The number of some pairs of nodes, and the first of them."""
+    pairs = [f"{i}-{j}" for i, j in found["pairs"][:SHOWN_PAIRS]]
+    if not pairs:
+        return "none"
+    more = ", ..." if found["number"] > len(pairs) else ""
+    return f"{found['number']} ({', '.join(pairs)}{more})"
 
 
 def _graph_lines(entry: dict[str, Any]) -> dict[str, str]:

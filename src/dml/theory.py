@@ -13,6 +13,7 @@ from dml.coefficients.of_rounds import StrategyCoefficients
 from dml.coefficients.strategies import STRATEGIES
 from dml.config import ExperimentConfig
 from dml.errors import InputError
+from dml.exchange.connections import beyond_edges
 from dml.exchange.links import all_to_all, over_edges
 from dml.topology import Topology, averaging, spectrum, trees
 from dml.topology.describe import diameter
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 
 DECAYS = (0.0, 0.5, 0.9, 0.99)
 """Values of g, the decay in the effective number of neighbours."""
+
+MAX_PAIRS = 1000
+"""The number of connections of an algorithm that are listed; there may be n^2/2 of them."""
 
 
 def facts(
@@ -43,7 +47,8 @@ def facts(
         dpsgd_floor (see `spectrum.dpsgd_spread`); for pairwise averages: gossip_gap; for walks: walk (see
         `figures.of_walks`), None on a disconnected graph; for the tree: tree (its name), kappa, max_delay in
         rounds, all None if there is no tree; refused: for each algorithm the reason why it does not run on
-        the graph, or None if it does.
+        the graph, or None if it does; connections: for each algorithm and strategy that exchanges models
+        between nodes without an edge, the number of these pairs and the first 1000 of them.
 
     Raises:
         InputError: the edge weight, the transition matrix or the mixing node is wrong.
@@ -70,6 +75,20 @@ def facts(
         ),
         **_of_trees(topology, given, seed, refused),
         "refused": refused,
+        "connections": _connections(topology),
+    }
+
+
+def _connections(topology: Topology) -> dict[str, dict[str, Any]]:
+    """The connections that are no edges, of the algorithms and strategies that ignore the edges."""
+    complete = [name for name, entry in ALGORITHMS.items() if entry.all_to_all]
+    complete += [name for name, entry in STRATEGIES.items() if entry.complete]
+    needed = dict.fromkeys(complete, beyond_edges(topology, True))
+    for name, entry in ALGORITHMS.items():
+        if offsets := entry.offsets(topology.n):
+            needed[name] = beyond_edges(topology, False, offsets)
+    return {
+        name: {"number": len(pairs), "pairs": pairs[:MAX_PAIRS].tolist()} for name, pairs in needed.items()
     }
 
 

@@ -2,9 +2,11 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +56,15 @@ def test_a_peer_refuses_the_part_of_another_node(script: Script, prepared: Path)
     assert "is the part of node 2 of 4, and this is node 1 of 4" in found.stderr
 
 
+def test_a_node_whose_port_is_taken_is_refused_in_one_line(script: Script, prepared: Path):
+    port = yaml.safe_load(prepared.read_text())["nodes"][1]["port"]
+    with socket.create_server(("127.0.0.1", port)):
+        found = script("peer.py", "--peers", prepared, "--node", 1)
+    assert found.returncode == 2
+    why = "is in use by another program on 127.0.0.1; give another"
+    assert found.stderr == f"error: --peers: node 1, port {port}: {why}\n"
+
+
 def test_a_part_holds_the_samples_of_its_node_alone(prepared: Path):
     from safetensors.numpy import load_file
 
@@ -64,7 +75,9 @@ def test_a_part_holds_the_samples_of_its_node_alone(prepared: Path):
     assert len({node["port"] for node in content["nodes"]}) == 4
 
 
-def _peers(prepared: Path, changed: dict[int, tuple[object, ...]]) -> list[subprocess.Popen[str]]:
+def _peers(
+    prepared: Path, changed: dict[int, tuple[object, ...]], nodes: Sequence[int] = range(4)
+) -> list[subprocess.Popen[str]]:
     return [
         subprocess.Popen(
             [sys.executable, SCRIPTS / "peer.py", "--node", str(node), "--peers", prepared]
@@ -74,7 +87,7 @@ def _peers(prepared: Path, changed: dict[int, tuple[object, ...]]) -> list[subpr
             stderr=subprocess.PIPE,
             text=True,
         )
-        for node in range(4)
+        for node in nodes
     ]
 
 
@@ -85,6 +98,23 @@ def test_peers_with_other_rounds_end_and_name_the_field(prepared: Path):
     assert [peer.returncode for peer in peers] == [2] * 4
     assert all("rounds" in lines for lines in told), told
     assert "all peers need the same" in told[1]
+
+
+@pytest.mark.slow
+def test_a_second_process_of_a_node_is_refused_and_the_first_goes_on(prepared: Path):
+    port = yaml.safe_load(prepared.read_text())["nodes"][1]["port"]
+    (first,) = _peers(prepared, {}, nodes=[1])
+    while not any(one.laddr.port == port for one in psutil.Process(first.pid).net_connections()):
+        assert first.poll() is None
+        time.sleep(0.05)
+    (second,) = _peers(prepared, {}, nodes=[1])
+    told = second.communicate(timeout=60)[1]
+    assert second.returncode == 2
+    assert told.startswith(f"error: --peers: node 1, port {port}: is in use")
+    assert told.count("\n") == 1
+    peers = [first, *_peers(prepared, {}, nodes=[0, 2, 3])]
+    told_by_all = [peer.communicate(timeout=200)[1] for peer in peers]
+    assert [peer.returncode for peer in peers] == [0] * 4, told_by_all
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from peer_runs import run_peers
 
@@ -32,6 +33,8 @@ CASES: dict[str, dict[str, object]] = {
     "nobody averages": {"aggregation_strategy": "test_agg"},
     "steps": {"algorithm": "dpsgd", "local_steps": 3, "optimizer": "adam", "keep_optimizer": True},
     "own sets": {"train_test_val": [0.6, 0.2, 0.2], "epochs": 2},
+    # The loss of one node alone is not finite, in a round before the last one.
+    "one diverges": {"algorithm": "dpsgd", "local_steps": 2, "lr": 1e7, "rounds": 5},
     "wide": {"algorithm": "gradient_tracking", "model": "cnn", "local_steps": 1},
 }
 CASES.pop("d2", None)
@@ -48,3 +51,12 @@ def together(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def test_peers_have_the_numbers_of_one_process(together: dict[str, Path], case: str, tmp_path: Path):
     alone = experiment.run(make({**SMALL, **CASES[case], "out_dir": tmp_path}, drop_unread=True))
     assert results.differences(alone, together[case]) == []
+
+
+@pytest.mark.slow
+def test_all_peers_end_in_the_round_in_which_the_loss_of_one_is_not_finite(together: dict[str, Path]):
+    # Every peer has ended by itself, with the exit code 0.
+    found = results.load(together["one diverges"])
+    assert found.attributes["status"] == "diverged"
+    assert found.record().rounds < 5
+    assert np.isfinite(found.arrays["metrics/train_loss"]).sum(1).tolist() == [3]

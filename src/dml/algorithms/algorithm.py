@@ -83,6 +83,10 @@ def _not_synchronous(setup: Setup) -> "Rule":
     raise NotImplementedError("an asynchronous algorithm has no rule for rounds")
 
 
+def _no_offsets(n: int) -> Sequence[int]:
+    return ()
+
+
 def _no_memory(n: int, m: int, lossy: bool) -> int:
     return 0
 
@@ -108,6 +112,8 @@ class Algorithm:
         convex: new models are weighted means of models, so that what no gradient changes, such as the
             variances of a batch norm, is averaged along; otherwise it stays with its node.
         all_to_all: every node sends its model to every other one.
+        offsets: (nodes) -> the distances between the numbers of nodes that exchange models, whatever the
+            edges are.
         vectors: how many vectors of a model's size a message holds.
         answers: how many the message from a client to a server holds; None for as many.
         memory: (nodes, edges, whether messages may be lost) -> models' worth of memory besides X.
@@ -133,6 +139,7 @@ class Algorithm:
     draws_to_server: bool = False
     convex: bool = True
     all_to_all: bool = False
+    offsets: Callable[[int], Sequence[int]] = _no_offsets
     vectors: int = 1
     answers: int | None = None
     memory: Callable[[int, int, bool], int] = _no_memory

@@ -96,6 +96,7 @@ ALGORITHM = Algorithm(
     make=make,
     options=OnePeerOptions,
     loss_rules=weights.GOSSIP_RULES,
+    offsets=offsets,
     memory=lambda n, m, lossy: n * (n - 1).bit_length() if lossy else 0,
     defaults=STEPPING,
     unread=frozenset({"prox_coeff"}),

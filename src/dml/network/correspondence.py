@@ -123,7 +123,7 @@ class Correspondence:
             self.refusals.add(host, "wrong key", f"{key or 'none'} belongs to no contact")
 
     def close(self, seconds: float) -> None:
-        """Closes all connections, after the contacts that are connected have confirmed what was sent.
+        """Closes all connections, after the contacts that can be reached have confirmed what was sent.
 
         Args:
             seconds: the longest time to wait for them.
@@ -134,10 +134,10 @@ class Correspondence:
             if link.owes or link.unconfirmed():
                 self._tell(link, Sort.GREETING if link.unconfirmed() else Sort.CONFIRMATION)
         while (left := deadline - time.monotonic()) > 0 and any(
-            link.unconfirmed() and link.is_connected for link in links
+            link.unconfirmed() and link.is_reachable for link in links
         ):
             self.work(min(SLICE, left))
-        self._connections.close(frozenset(link.contact.name for link in links if link.is_connected))
+        self._connections.close(frozenset(link.contact.name for link in links if link.is_reachable))
 
     # Sending.
 

@@ -208,6 +208,10 @@ class Endpoint:
         """Whether a connection to the contact stands, as far as is known."""
         return self._all.links[name].is_connected
 
+    def reachable(self, name: str) -> bool:
+        """Whether a message may get to the contact, over our own connection or over the contact's."""
+        return self._all.links[name].is_reachable
+
     def serve(self, seconds: float) -> None:
         """Does for some time what it does while it waits: receives, confirms, and sends again."""
         deadline = time.monotonic() + seconds

@@ -74,6 +74,11 @@ class Link:
             return self.connected
         return self.route is not None
 
+    @property
+    def is_reachable(self) -> bool:
+        """Whether something may get there, over our own connection or over the one that was made to us."""
+        return self.is_connected or self.route is not None
+
     def meet(self, session: int) -> bool:
         """Learns the contact's session; True if the contact has begun anew.
 

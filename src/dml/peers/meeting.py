@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dml.algorithms.one_peer_exponential import offsets
 from dml.config import ExperimentConfig
 from dml.errors import InputError
+from dml.exchange.connections import beyond_edges
 from dml.network.endpoint import Endpoint
 from dml.network.limits import Limits
 from dml.network.peers import own_pair
@@ -66,14 +66,9 @@ def tree_of(topology: Topology) -> NDArray[np.int64]:
 
 def connections(config: ExperimentConfig, topology: Topology) -> set[tuple[int, int]]:
     """The pairs of nodes, i < j, that are connected: the edges, and what the algorithm needs besides."""
-    n = topology.n
-    found = {(int(i), int(j)) for i, j in topology.edges}
-    if config.all_to_all:
-        found |= {(i, j) for i in range(n) for j in range(i + 1, n)}
-    elif config.algorithm.algorithm == "one_peer_exponential":
-        pairs = ((i, (i - offset) % n) for offset in offsets(n) for i in range(n))
-        found |= {(min(pair), max(pair)) for pair in pairs}
-    return found
+    offsets = config.algorithm.described.offsets(topology.n)
+    besides = beyond_edges(topology, config.all_to_all, offsets)
+    return {(int(i), int(j)) for i, j in (*topology.edges, *besides)}
 
 
 @contextmanager
@@ -99,15 +94,12 @@ def met(
     own = peers.nodes[node]
     on_this_host = [i for i, other in enumerate(peers.nodes) if other.host == own.host]
     limits = Limits(silence=min(10.0, peers.deadline or AWAY_S))
-    end = Endpoint(
-        own.name,
-        peers.run,
-        own_pair(peers, own.name),
-        peers.contacts([names[other] for other in near]),
-        peers.listen(own.name),
-        limits,
-        say,
-    )
+    pair, contacts = own_pair(peers, own.name), peers.contacts([names[other] for other in near])
+    try:
+        end = Endpoint(own.name, peers.run, pair, contacts, peers.listen(own.name), limits, say)
+    except InputError as error:
+        # The port stands in the file; peer.py has no flag for it.
+        raise InputError("peers", None, f"{own.name}, {error}") if error.field == "port" else error from None
     away = peers.deadline or AWAY_S
     patience = Patience(away, peers.slow_deadline or SLOW_S, max(away, MEETING_S))
     ranks = OverWire(

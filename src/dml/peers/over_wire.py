@@ -31,6 +31,9 @@ T = TypeVar("T")
 _LOOK_S = 0.25
 """Seconds between two looks whether a contact that is waited for is still there."""
 
+_LEAVE_S = 2.0
+"""Seconds that a process takes at most to tell all its contacts that it ends."""
+
 _END = "end"
 """The kind of the message by which a process tells its contacts that it ends before the experiment does."""
 
@@ -178,11 +181,13 @@ class OverWire(Ranks):
         field, why = "", str(error)
         if isinstance(error, InputError) and not isinstance(error, Refusal):
             field = error.field
+        deadline = time.monotonic() + _LEAVE_S
         for name in self._end.contacts:
-            if self._end.connected(name):
+            if self._end.reachable(name):
                 with contextlib.suppress(Late, WireError):
                     told = {"why": one_line(why)[:1000], "field": field}
-                    self._end.send(name, _END, seconds=0.5, scalars=told)
+                    left = max(0.0, deadline - time.monotonic())
+                    self._end.send(name, _END, seconds=min(0.5, left), scalars=told)
         self._end.close(1)
 
     @property
