@@ -21,7 +21,7 @@ from torch import Tensor
 from dml.errors import InputError, LostRankError, one_line
 from dml.network.endpoint import Endpoint
 from dml.network.errors import Late, WireError
-from dml.network.header import Key
+from dml.network.header import Key, Scalar
 from dml.network.message import Message
 from dml.ranks.halo import Halo, between
 from dml.ranks.ranks import Ranks
@@ -178,14 +178,19 @@ class OverWire(Ranks):
 
     def leave(self, error: BaseException) -> None:
         """Tells the contacts that this process ends before the experiment does, and why."""
-        field, why = "", str(error)
-        if isinstance(error, InputError) and not isinstance(error, Refusal):
-            field = error.field
+        field = error.field if isinstance(error, InputError) else ""
+        # A refusal of another process is passed on as it is, and names that process.
+        heard = isinstance(error, Refusal)
+        why = error.right if isinstance(error, Refusal) else str(error)
+        told: dict[str, Scalar | list[Scalar]] = {
+            "why": one_line(why)[:1000],
+            "field": field,
+            "heard": heard,
+        }
         deadline = time.monotonic() + _LEAVE_S
         for name in self._end.contacts:
             if self._end.reachable(name):
                 with contextlib.suppress(Late, WireError):
-                    told = {"why": one_line(why)[:1000], "field": field}
                     left = max(0.0, deadline - time.monotonic())
                     self._end.send(name, _END, seconds=min(0.5, left), scalars=told)
         self._end.close(1)
@@ -271,7 +276,9 @@ class OverWire(Ranks):
 def _ended(message: Message) -> LostRankError | Refusal:
     who, told = message.header.sender, message.header.scalars
     why, field = str(told.get("why", "")), str(told.get("field", ""))
-    return Refusal(field, None, f"{who} says: {why}") if field else LostRankError(f"{who} has ended: {why}")
+    if field:
+        return Refusal(field, None, why if told.get("heard") else f"{who} says: {why}")
+    return LostRankError(f"{who} has ended: {why}")
 
 
 def _subtree(parent: NDArray[np.integer], root: int) -> list[int]:
