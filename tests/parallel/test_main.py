@@ -46,6 +46,7 @@ def _alive(processes: list[psutil.Process]) -> bool:
     return any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in processes)
 
 
+@pytest.mark.slow
 def test_in_one_process_in_four_workers_or_killed_and_called_again_the_numbers_are_the_same(
     script: Script, tmp_path: Path
 ):
